@@ -1,0 +1,41 @@
+# The one door: `make help` lists what is behind it.
+.DEFAULT_GOAL := help
+.PHONY: help setup develop serve test test-fast lint format bench soak docs lock clean
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+LISTEN ?= 127.0.0.1:5000
+DATA ?= ./data
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+$(VENV)/.runtime: requirements/build.lock requirements/runtime.lock pyproject.toml
+	@deploy/make-venv $(VENV)
+	@echo "installing roadstead and its locked dependencies into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/build.lock -r requirements/runtime.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+setup: $(VENV)/.runtime ## make .venv with roadstead in it, from the lock
+
+develop: $(VENV)/.dev ## the same with everything that tests and linters need
+
+serve: $(VENV)/.runtime ## serve the registry at http://127.0.0.1:5000, data in ./data
+	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --data $(DATA)
+
+lock: $(VENV)/.dev ## resolve the dependencies again, with hashes
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		requirements/build.in -o requirements/build.lock
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		pyproject.toml -o requirements/runtime.lock
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		pyproject.toml --extra dev -c requirements/runtime.lock -o requirements/dev.lock
+
+clean: ## remove the environment and caches (never the data)
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

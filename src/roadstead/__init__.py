@@ -1,0 +1,1 @@
+"""roadstead: the private container registry that is complete on its own."""
