@@ -1,0 +1,196 @@
+"""Manifests and indexes, read strictly: a document that two readers could understand differently is refused.
+
+Sources: image specification, manifest.md and image-index.md; Docker's image manifest version 2, schema 2;
+GHSA-qq97-vm5h-rrhg for why a document must not be image and index at once.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from roadstead.oci import media_type as media_types
+from roadstead.oci.descriptor import Descriptor
+from roadstead.oci.digest import Digest
+from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
+from roadstead.oci.platform import Platform
+
+MAXIMUM_DESCRIPTORS: Final = 20_000
+"""Each descriptor costs a look-up in the transaction that accepts the manifest; real ones have at most hundreds."""
+
+MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
+"""A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest or index that has been found valid.
+
+    ``blobs`` are config and layers in order (none in an index), ``children`` the manifests of an index.
+    """
+
+    media_type: str
+    artifact_type: str = ""
+    blobs: tuple[Descriptor, ...] = ()
+    children: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it lists manifests rather than blobs."""
+        return self.media_type in media_types.INDEXES
+
+    @property
+    def required_blobs(self) -> tuple[Descriptor, ...]:
+        """The blobs that a registry must hold before it accepts the manifest."""
+        return tuple(blob for blob in self.blobs if media_types.is_distributable(blob.media_type))
+
+
+def parse_manifest(body: bytes, content_type: str) -> Manifest:
+    """The manifest in ``body``, sent as ``content_type`` (may be empty: then the document decides).
+
+    Raises:
+        ManifestInvalidError: the document is malformed, of an unknown type, or ambiguous.
+    """
+    document = _load(body)
+    media_type = _media_type(document, media_types.essence(content_type))
+    if document.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
+        raise ManifestInvalidError("schemaVersion must be 2", "/schemaVersion")
+    is_index = media_type in media_types.INDEXES
+    _refuse_ambiguity(document, is_index=is_index)
+    artifact_type = _text(document, "artifactType")
+    blobs, children = _references(document, is_index=is_index)
+    if not artifact_type and not is_index:
+        artifact_type = blobs[0].media_type
+    subject = document.get("subject")
+    return Manifest(
+        media_type=media_type,
+        artifact_type=artifact_type,
+        blobs=blobs,
+        children=children,
+        subject=None if subject is None else _descriptor(subject, "/subject"),
+        annotations=_annotations(document, "/annotations"),
+    )
+
+
+def _references(document: dict[str, Any], *, is_index: bool) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:
+    if is_index:
+        return (), _descriptors(document, "manifests")
+    if "config" not in document:
+        raise ManifestInvalidError("an image manifest needs a config descriptor", "/config")
+    return (_descriptor(document["config"], "/config"), *_descriptors(document, "layers")), ()
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    try:
+        document: object = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "not a JSON document in UTF-8"
+        raise ManifestInvalidError(reason) from None
+    if not isinstance(document, dict):
+        raise ManifestInvalidError("not a JSON object")
+    return cast("dict[str, Any]", document)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ManifestInvalidError("a key stands twice in one object")
+    return document
+
+
+def _no_constant(name: str) -> object:
+    raise ManifestInvalidError(f"{name} is not JSON")
+
+
+def _media_type(document: dict[str, Any], sent: str) -> str:
+    stated = _text(document, "mediaType")
+    if stated and sent and stated != sent:
+        raise ManifestInvalidError(f"mediaType is {stated}, but Content-Type is {sent}", "/mediaType")
+    media_type = stated or sent or _media_type_by_shape(document)
+    if media_type in {media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED}:
+        raise ManifestInvalidError("Docker schema 1 is no longer supported; push with a client of 2017 or later")
+    if media_type not in media_types.MANIFESTS:
+        raise ManifestInvalidError(f"unknown manifest type {media_type[:256]!r}", "/mediaType")
+    if not stated and media_type in {media_types.DOCKER_MANIFEST, media_types.DOCKER_MANIFEST_LIST}:
+        raise ManifestInvalidError("Docker's manifests must state their mediaType", "/mediaType")
+    return media_type
+
+
+def _media_type_by_shape(document: dict[str, Any]) -> str:
+    return media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST
+
+
+def _refuse_ambiguity(document: dict[str, Any], *, is_index: bool) -> None:
+    foreign = ("config", "layers", "fsLayers", "blobs") if is_index else ("manifests", "fsLayers", "blobs")
+    for key in foreign:
+        if key in document:
+            kind = "an index" if is_index else "an image manifest"
+            raise ManifestInvalidError(f"{kind} must not have {key}", f"/{key}")
+
+
+def _descriptors(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
+    values = document.get(key)
+    if not isinstance(values, list):
+        raise ManifestInvalidError(f"{key} must be a list", f"/{key}")
+    items = cast("list[object]", values)
+    if len(items) > MAXIMUM_DESCRIPTORS:
+        raise ManifestInvalidError(f"more than {MAXIMUM_DESCRIPTORS} descriptors", f"/{key}")
+    return tuple(_descriptor(value, f"/{key}/{number}") for number, value in enumerate(items))
+
+
+def _descriptor(value: object, pointer: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise ManifestInvalidError("a descriptor must be an object", pointer)
+    document = cast("dict[str, Any]", value)
+    media_type, size, digest = document.get("mediaType"), document.get("size"), document.get("digest")
+    if not isinstance(media_type, str) or not media_type:
+        raise ManifestInvalidError("a descriptor needs a mediaType", f"{pointer}/mediaType")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAXIMUM_SIZE_BYTES:
+        raise ManifestInvalidError("a descriptor needs a size in bytes", f"{pointer}/size")
+    if not isinstance(digest, str):
+        raise ManifestInvalidError("a descriptor needs a digest", f"{pointer}/digest")
+    try:
+        parsed = Digest.parse(digest)
+    except DigestInvalidError as error:
+        raise ManifestInvalidError(str(error), f"{pointer}/digest") from None
+    return Descriptor(
+        media_type=media_type,
+        digest=parsed,
+        size_bytes=size,
+        artifact_type=_text(document, "artifactType", pointer),
+        annotations=_annotations(document, f"{pointer}/annotations"),
+        platform=_platform(document.get("platform")),
+    )
+
+
+def _text(document: dict[str, Any], key: str, pointer: str = "") -> str:
+    value = document.get(key, "")
+    if not isinstance(value, str):
+        raise ManifestInvalidError(f"{key} must be a text", f"{pointer}/{key}")
+    return value
+
+
+def _annotations(document: dict[str, Any], pointer: str) -> dict[str, str]:
+    value = document.get("annotations")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ManifestInvalidError("annotations must be an object", pointer)
+    annotations = cast("dict[str, object]", value)
+    if not all(isinstance(text, str) for text in annotations.values()):
+        raise ManifestInvalidError("annotations must be texts", pointer)
+    return cast("dict[str, str]", annotations)
+
+
+def _platform(value: object) -> Platform | None:
+    if not isinstance(value, dict):
+        return None
+    document = cast("dict[str, object]", value)
+
+    def text(key: str) -> str:
+        found = document.get(key, "")
+        return found if isinstance(found, str) else ""
+
+    return Platform(text("os"), text("architecture"), text("variant"), text("os.version"))

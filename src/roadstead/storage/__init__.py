@@ -1,0 +1,24 @@
+"""Where bytes are: one small interface, and the back ends that keep it."""
+
+from roadstead.storage.errors import (
+    ObjectBusyError,
+    ObjectUnknownError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from roadstead.storage.filesystem import FilesystemStore
+from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
+
+__all__ = [
+    "FilesystemStore",
+    "ObjectBusyError",
+    "ObjectReader",
+    "ObjectStore",
+    "ObjectUnknownError",
+    "ObjectWriter",
+    "StorageError",
+    "StorageFullError",
+    "StorageUnavailableError",
+    "StoredObject",
+]

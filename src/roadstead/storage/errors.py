@@ -1,0 +1,40 @@
+"""What can go wrong with bytes."""
+
+from roadstead.errors import RoadsteadError
+
+
+class StorageError(RoadsteadError):
+    """Storage could not do what it was asked to; ``key`` names the object."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class ObjectUnknownError(StorageError):
+    """There is no object under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("no such object in storage", key)
+
+
+class ObjectBusyError(StorageError):
+    """Another writer, in this process or another, has the object open."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("another request is writing this object", key)
+
+
+class StorageFullError(StorageError):
+    """There is no space left, or less than the reserve that keeps the catalogue writable."""
+
+    def __init__(self, key: str = "") -> None:
+        super().__init__("storage is full", key)
+
+
+class StorageUnavailableError(StorageError):
+    """Storage answered with an error of its own (input/output error, permission, network)."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"storage is unavailable: {reason}", key)
+        self.reason = reason

@@ -1,0 +1,321 @@
+"""Objects as files below a folder.
+
+Promises: a move is a rename, so a reader sees a whole object or none; what was flushed or moved survives a loss of
+power (data, then every folder that got a new name in it); a writer holds an exclusive ``flock``, so two processes never write
+one file. Blocking calls run in threads of their own; reads that the page cache can answer do not.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from roadstead.storage.errors import (
+    ObjectBusyError,
+    ObjectUnknownError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from roadstead.storage.protocol import StoredObject
+
+_T = TypeVar("_T")
+
+THREADS: Final = 16
+"""More than a disk's useful queue depth on small machines, few enough to bound memory in flight."""
+
+LISTING_BATCH: Final = 1000
+"""Files a listing reads in one background job."""
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Turns the operating system's errors into storage's; the file's path stays out of the message."""
+    try:
+        yield
+    except OSError as error:
+        raise _error(error, key) from error
+
+
+def _error(error: OSError, key: str) -> StorageError:
+    if error.errno in _FULL:
+        return StorageFullError(key)
+    if error.errno in _MISSING:
+        return ObjectUnknownError(key)
+    return StorageUnavailableError(key, os.strerror(error.errno) if error.errno else "unknown error")
+
+
+class FilesystemStore:
+    """An ``ObjectStore`` in a folder of a POSIX file system."""
+
+    def __init__(self, root: Path) -> None:
+        """``root`` is made, with its parents, when the first object is written."""
+        self.root = root
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
+
+    async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
+        """Starts or takes up an object."""
+        return await self._run(key, lambda: self._open_writer(key, offset))
+
+    async def open_reader(self, key: str) -> "FileReader":
+        """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
+        with _translated(key):
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            return FileReader(key, descriptor, os.fstat(descriptor).st_size, self._executor)
+
+    async def move(self, source: str, target: str) -> None:
+        """Renames, then makes the new name durable."""
+        await self._run(source, lambda: self._move(source, target))
+
+    async def delete(self, key: str) -> bool:
+        """Unlinks the file and the folders that this leaves empty."""
+        return await self._run(key, lambda: self._delete(key))
+
+    async def find(self, key: str) -> StoredObject | None:
+        """What the file system says of the file."""
+        return await self._run(key, lambda: self._find(key))
+
+    async def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Walks the folder ``prefix``."""
+        walk = self._walk(self._path(prefix))
+        while batch := await self._run(prefix, lambda: [found for found, _ in zip(walk, range(LISTING_BATCH))]):  # noqa: B905 - the walk goes on in the next batch
+            for found in batch:
+                yield found
+
+    async def free_bytes(self) -> int | None:
+        """What the file system lets this user write."""
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize
+
+    async def close(self) -> None:
+        """Waits for background jobs."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+    async def _run(self, key: str, job: Callable[[], _T]) -> _T:
+        with _translated(key):
+            return await asyncio.get_running_loop().run_in_executor(self._executor, job)
+
+    def _path(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    def _open_writer(self, key: str, offset: int) -> "FileWriter":
+        path = self._path(key)
+        made = make_folders(os.path.dirname(path)) if offset == 0 else []
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if offset == 0 else 0)
+        descriptor = os.open(path, flags, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _seek(descriptor, offset, key)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise ObjectBusyError(key) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return FileWriter(key, path, descriptor, offset, self._executor, made)
+
+    def _move(self, source: str, target: str) -> None:
+        path = self._path(target)
+        folder = os.path.dirname(path)
+        made = make_folders(folder)
+        try:
+            os.rename(self._path(source), path)
+        except FileNotFoundError:
+            if not os.path.exists(self._path(source)):
+                raise
+            made += make_folders(folder)  # somebody removed the folder, found empty, at this very moment
+            os.rename(self._path(source), path)
+        for changed in {folder, *made}:
+            sync_folder(changed)
+
+    def _delete(self, key: str) -> bool:
+        path = self._path(key)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            if error.errno in _MISSING:
+                return False
+            raise
+        self._remove_empty(os.path.dirname(path))
+        return True
+
+    def _remove_empty(self, folder: str) -> None:
+        """Removes ``folder`` when empty; its parents are shared by many objects and stay."""
+        if folder != str(self.root):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+    def _find(self, key: str) -> StoredObject | None:
+        try:
+            status = os.stat(self._path(key))
+        except OSError as error:
+            if error.errno in _MISSING:
+                return None
+            raise
+        return StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def _walk(self, folder: str) -> Iterator[StoredObject]:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if error.errno in _MISSING:
+                return
+            raise
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(entry.path)
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                key = os.path.relpath(entry.path, self.root)
+                yield StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
+
+
+def _seek(descriptor: int, offset: int, key: str) -> None:
+    size = os.fstat(descriptor).st_size
+    if size < offset:
+        raise ObjectUnknownError(key)
+    if size > offset:
+        os.truncate(descriptor, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+
+
+def make_folders(path: str) -> list[str]:
+    """Makes ``path`` and returns the folders that got a new entry by it and need a ``sync_folder``."""
+    changed: list[str] = []
+    missing: list[str] = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        changed.append(os.path.dirname(folder))
+    return changed
+
+
+def sync_folder(path: str) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileReader:
+    """An ``ObjectReader`` of an open file."""
+
+    def __init__(self, key: str, descriptor: int, size_bytes: int, executor: ThreadPoolExecutor) -> None:
+        self._key = key
+        self._descriptor = descriptor
+        self._size_bytes = size_bytes
+        self._executor = executor
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's length when it was opened; objects do not change."""
+        return self._size_bytes
+
+    async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """Reads what the page cache holds at once, in a thread what would have to wait for the disk."""
+        buffer = bytearray(length)
+        try:
+            count = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
+                raise _error(error, self._key) from error
+            count = 0
+        if count == length:
+            return buffer
+        return await self._read_rest(memoryview(buffer), count, offset)
+
+    async def _read_rest(self, buffer: memoryview, count: int, offset: int) -> memoryview:
+        """Fills ``buffer`` from ``count`` on; the cache gave a part, or nothing."""
+        loop = asyncio.get_running_loop()
+        while count < len(buffer):
+            rest = buffer[count:]
+            with _translated(self._key):
+                got = await loop.run_in_executor(self._executor, os.preadv, self._descriptor, [rest], offset + count)
+            if got == 0:
+                break
+            count += got
+        return buffer[:count]
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class FileWriter:
+    """An ``ObjectWriter`` of an open, locked file."""
+
+    def __init__(
+        self, key: str, path: str, descriptor: int, offset: int, executor: ThreadPoolExecutor, folders: list[str]
+    ) -> None:
+        self._key = key
+        self._path = path
+        self._descriptor = descriptor
+        self._offset = offset
+        self._executor = executor
+        self._folders = {os.path.dirname(path), *folders} if offset == 0 else set[str]()
+        self._is_dirty = offset == 0
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes so far."""
+        return self._offset
+
+    async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+        """Writes and shows each buffer to ``observe``, in one thread job for all of them."""
+        self._is_dirty = True
+        with _translated(self._key):
+            self._offset += await asyncio.get_running_loop().run_in_executor(
+                self._executor, _write_all, self._descriptor, buffers, observe
+            )
+
+    async def flush(self) -> None:
+        """Data first, then the names that lead to it."""
+        if self._is_dirty:
+            with _translated(self._key):
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._sync)
+            self._is_dirty = False
+
+    def _sync(self) -> None:
+        os.fdatasync(self._descriptor)
+        for folder in self._folders:
+            sync_folder(folder)
+        self._folders.clear()
+
+    def close(self) -> None:
+        """Closes the file, which gives up the lock."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _write_all(
+    descriptor: int, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]
+) -> int:
+    total = 0
+    for buffer in buffers:
+        observe(buffer)
+        rest = memoryview(buffer)
+        while rest:
+            written = os.write(descriptor, rest)
+            total += written
+            rest = rest[written:]
+    return total

@@ -1,0 +1,118 @@
+"""What the registry asks of a place for bytes.
+
+An object store knows keys and bytes; it has never heard of digests, repositories or uploads. Keys are relative paths of
+plain ASCII components. The life of an object that is written here:
+
+1. ``open_writer(key, offset)`` makes it (or takes it up again: bytes past ``offset`` are dropped) and locks it against
+   every other writer. It is visible to ``iter_objects`` from now on, and to nobody that goes by a catalogue.
+2. ``append`` adds bytes. After a failure the object holds some prefix of what was appended; nobody should rely on how
+   much, which is why offsets are records.
+3. ``flush`` promises: what was appended survives a loss of power, under this key.
+4. ``move`` gives it its final key in one step: readers see the whole object or none, also after a loss of power.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing gives it."""
+
+    key: str
+    size_bytes: int
+    modified_ms: int
+
+
+class ObjectReader(Protocol):
+    """An open object. It goes on answering when the object is deleted meanwhile."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The object's length."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """Up to ``length`` bytes from ``offset``; fewer only at the end of the object."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what reading holds. May be called twice."""
+        ...
+
+
+class ObjectWriter(Protocol):
+    """An object being written, by one writer at a time."""
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes so far."""
+        ...
+
+    async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+        """Adds ``buffers`` in order and shows each to ``observe`` (a running digest) in the same background job.
+
+        Raises:
+            StorageFullError: there is no space.
+            StorageUnavailableError: the bytes could not be written.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Makes what was appended durable, and the object's key with it."""
+        ...
+
+    def close(self) -> None:
+        """Ends writing and gives up the lock; the object stays as it is. May be called twice."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Immutable objects under keys."""
+
+    async def open_writer(self, key: str, offset: int = 0) -> ObjectWriter:
+        """Starts or takes up an object; see the module's docstring.
+
+        Raises:
+            ObjectUnknownError: ``offset`` is not 0 and the object is missing or shorter than that.
+            ObjectBusyError: another writer has it.
+            StorageFullError: there is no space.
+        """
+        ...
+
+    async def open_reader(self, key: str) -> ObjectReader:
+        """Opens an object for reading.
+
+        Raises:
+            ObjectUnknownError: there is none.
+        """
+        ...
+
+    async def move(self, source: str, target: str) -> None:
+        """Gives an object a new key, replacing what was there, durably.
+
+        Raises:
+            ObjectUnknownError: there is no ``source``.
+        """
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Removes an object; False if there was none."""
+        ...
+
+    async def find(self, key: str) -> StoredObject | None:
+        """What a listing would say of this key."""
+        ...
+
+    def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """All objects whose key lies below the folder ``prefix``, in no particular order."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Space left, None where a store has no such limit."""
+        ...
+
+    async def close(self) -> None:
+        """Ends background work; open readers and writers must be closed before."""
+        ...
