@@ -1,0 +1,136 @@
+"""The nouns of a measurement: metric, target, sample, result. Plain values, no I/O."""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+REFERENCE = "docker-registry"
+"""The peer that all ratios are against."""
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+SUBJECT = "roadstead"
+"""The peer that the targets are for."""
+
+Sample = Mapping[str, float]
+"""What one round found for one peer: metric key to value."""
+
+
+class Kind(enum.Enum):
+    """What a target bounds: the ratio to the reference, or the figure itself."""
+
+    RATIO = "ratio"
+    FIGURE = "figure"
+
+
+class Bound(enum.Enum):
+    """The side on which the target lies."""
+
+    AT_LEAST = "≥"
+    AT_MOST = "≤"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One kind of figure. `digits` are the decimal places it is printed with."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int = 1
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.key: metric
+    for metric in (
+        Metric("requests", "requests per second", "/s", 0),
+        Metric("p99", "99th percentile of latency", "ms", 2),
+        Metric("cpu_requests", "CPU seconds per 1,000 requests", "s", 3),
+        Metric("images", "images per second", "/s", 1),
+        Metric("cpu_images", "CPU seconds per 1,000 images", "s", 2),
+        Metric("bytes", "megabytes per second", "MB/s", 0),
+        Metric("cpu_bytes", "CPU seconds per gigabyte", "s", 3),
+        Metric("catalogue_p99", "page of the catalogue, 99th percentile", "ms", 2),
+        Metric("tags_p99", "page of tags, 99th percentile", "ms", 2),
+        Metric("catalogue_growth", "page of the catalogue, median at full size / at a tenth", "x", 2),
+        Metric("tags_growth", "page of tags, median at full size / at a tenth", "x", 2),
+        Metric("catalogue_position", "page of the catalogue, slowest of first, middle, last / fastest", "x", 2),
+        Metric("tags_position", "page of tags, slowest of first, middle, last / fastest", "x", 2),
+        Metric("rest", "memory at rest", "MB", 1),
+        Metric("above_rest", "memory above rest under load, highest", "MB", 1),
+        Metric("memory", "memory, highest", "MB", 1),
+        Metric("start", "process start to first answer", "s", 3),
+        Metric("client", "cores used by the load generator", "cores", 2),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound that roadstead has to keep in one metric of one row."""
+
+    metric: str
+    kind: Kind
+    bound: Bound
+    limit: float
+
+    def is_met(self, value: float) -> bool:
+        """Tell whether `value` (a ratio or a figure, as `kind` says) keeps the bound."""
+        return value >= self.limit if self.bound is Bound.AT_LEAST else value <= self.limit
+
+    def __str__(self) -> str:
+        sign = TIMES if self.kind is Kind.RATIO else ""
+        unit = METRICS[self.metric].unit if self.kind is Kind.FIGURE else ""
+        return f"{self.bound.value} {sign}{self.limit:g} {unit}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median with the lowest and the highest of the rounds."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Summarise at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(slots=True)
+class Result:
+    """All samples of one row: peer to the samples of its rounds, in order."""
+
+    key: str
+    title: str
+    how: str
+    targets: tuple[Target, ...]
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    failure: str = ""
+    seconds: float = 0.0
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics that any peer has a value of, in the order of METRICS."""
+        found = {key for samples in self.samples.values() for sample in samples for key in sample}
+        return [metric for key, metric in METRICS.items() if key in found]
+
+    def find_figure(self, peer: str, metric: str) -> Spread | None:
+        """Return the spread of a metric, or None when the peer has none."""
+        values = [sample[metric] for sample in self.samples.get(peer, []) if metric in sample]
+        return Spread.of(values) if values else None
+
+    def find_ratio(self, peer: str, metric: str) -> Spread | None:
+        """Return the spread of the per-round ratios to the reference, or None when either has no value."""
+        pairs = zip(self.samples.get(peer, []), self.samples.get(REFERENCE, []), strict=False)
+        ratios = [mine[metric] / its[metric] for mine, its in pairs if metric in mine and its.get(metric)]
+        return Spread.of(ratios) if ratios else None
+
+    def find_value(self, target: Target) -> Spread | None:
+        """Return what a target is to be held against: roadstead's ratio or figure."""
+        find = self.find_ratio if target.kind is Kind.RATIO else self.find_figure
+        return find(SUBJECT, target.metric)

@@ -1,0 +1,185 @@
+"""Server processes: started on a port of this machine, watched, and always ended.
+
+CPU time is that of the whole process tree: each live process by its CPU clock (nanoseconds), its ended children by
+/proc/PID/stat. Memory is the proportional share (PSS) of the tree, which counts pages that workers share once.
+What kernel threads do for a server (writing back pages) is in no process and so in no figure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+STOP_SECONDS = 20.0
+"""How long a server may take to end before it is killed."""
+
+POLL_SECONDS = 0.002
+"""How often a starting server is asked; also the resolution of the start row."""
+
+SAMPLE_SECONDS = 0.05
+"""How often memory is looked at under load."""
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+CPUCLOCK_SCHED = 2
+"""Linux: the clock id of another process's CPU time is (~pid << 3) | 2."""
+
+
+class ServerDiedError(RuntimeError):
+    """A server ended, or never answered; carries the end of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """One peer's process. Use as a context manager: leaving it ends the process and its children."""
+
+    def __init__(self, argv: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str]) -> None:
+        self.port = port
+        self.log = log
+        self.started_at = time.perf_counter()
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environment},
+                cwd=log.parent,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the root of the tree."""
+        return self._process.pid
+
+    def wait_for_port(self, timeout_seconds: float = 120.0) -> None:
+        """Return once the port accepts a connection; raise when the process ends or time is up."""
+        until = time.perf_counter() + timeout_seconds
+        while time.perf_counter() < until:
+            self.raise_if_dead()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(POLL_SECONDS)
+        raise ServerDiedError(f"no answer within {timeout_seconds:.0f} s\n{self._tail()}")
+
+    def raise_if_dead(self) -> None:
+        """Raise ServerDiedError with the end of the log when the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise ServerDiedError(f"exit code {code}\n{self._tail()}")
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+
+    def stop(self) -> None:
+        """End the process group: SIGTERM, then SIGKILL for whatever is left."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds that the tree has used so far."""
+        return sum(_cpu_seconds(pid) for pid in _tree(self.pid))
+
+    def memory_mb(self) -> float:
+        """Return the proportional set size of the tree in megabytes (10^6 bytes)."""
+        return sum(_pss_kib(pid) for pid in _tree(self.pid)) * 1024 / 1e6
+
+
+def _tree(root: int) -> Iterator[int]:
+    """Yield a process id and those of all its live descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            pid = int(entry.name)
+            parent = _stat_field(pid, 1)
+            if parent is not None:
+                children.setdefault(parent, []).append(pid)
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting.extend(children.get(pid, []))
+
+
+def _stat_field(pid: int, index: int) -> int | None:
+    """Return a number of /proc/PID/stat, counted from the state (0) on; None when the process is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text.rpartition(")")[2].split()[index])
+
+
+def _cpu_seconds(pid: int) -> float:
+    children_user, children_system = _stat_field(pid, 13), _stat_field(pid, 14)
+    try:
+        own = time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
+    except OSError:
+        return 0.0
+    return own + ((children_user or 0) + (children_system or 0)) / CLOCK_TICKS
+
+
+def _pss_kib(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+class Peak:
+    """The highest memory seen while a `watch_memory` block runs."""
+
+    def __init__(self) -> None:
+        self.highest_mb = 0.0
+
+
+@contextmanager
+def watch_memory(server: ServerProcess) -> Iterator[Peak]:
+    """Look at the server's memory every SAMPLE_SECONDS until the block ends."""
+    peak, stop = Peak(), threading.Event()
+
+    def look() -> None:
+        while not stop.wait(SAMPLE_SECONDS):
+            peak.highest_mb = max(peak.highest_mb, server.memory_mb())
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+        peak.highest_mb = max(peak.highest_mb, server.memory_mb())

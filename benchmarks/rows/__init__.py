@@ -1,0 +1,19 @@
+"""The rows of the table, one module a kind of work; `ROWS` is all of them in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.rows.manifests import MANIFEST_ROWS
+from benchmarks.rows.pulls import PULL_ROWS
+from benchmarks.rows.pushes import PUSH_ROWS
+from benchmarks.rows.small import SMALL_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.runner import Row, RowRun
+
+ROWS: Mapping[str, tuple[Row, RowRun]] = {
+    row.key: (row, run) for row, run in (*MANIFEST_ROWS, *SMALL_ROWS, *PUSH_ROWS, *PULL_ROWS)
+}

@@ -1,0 +1,123 @@
+"""GET and HEAD of a manifest by tag at 32 connections.
+
+GET is asked by wrk. HEAD is asked by benchmarks.heads, since wrk waits for a body that never comes.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+from typing import TYPE_CHECKING
+
+from benchmarks.content import MANIFEST_TYPE, Image
+from benchmarks.heads import HeadClient, ask_heads
+from benchmarks.model import Bound, Kind, Result, Sample, Target
+from benchmarks.peers import Server, find_command
+from benchmarks.runner import Bench, Plan, Row, RowRun
+from benchmarks.uploads import REPOSITORY, TAG, check_manifest, push_image
+from benchmarks.wire import UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONNECTIONS = 32
+LAYERS = 5
+"""A usual image: its manifest has 1.7 kB."""
+
+PATH = f"/v2/{REPOSITORY}/manifests/{TAG}"
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+WARM_SECONDS = 0.5
+
+
+class Manifests:
+    """One image on each server, asked for its manifest by tag."""
+
+    def __init__(self, *, method: str, seconds: float) -> None:
+        self.method = method
+        self.seconds = seconds
+        self.image = Image.random(layers=LAYERS, layer_bytes=1024)
+
+    def seed(self, peer: str, folder: Path) -> None:
+        """Nothing: the image comes over the wire."""
+
+    def prepare(self, server: Server) -> None:
+        """Push the image, check that it comes back, warm the server up."""
+        push_image(server, self.image)
+        check_manifest(server, self.image)
+        self._ask(server, WARM_SECONDS)
+
+    def measure(self, server: Server) -> Sample:
+        """Ask for `seconds` and return rate, p99 and CPU per 1,000 requests."""
+        before = server.process.cpu_seconds()
+        sample = self._ask(server, self.seconds)
+        cpu = server.process.cpu_seconds() - before
+        return {
+            "requests": sample["requests"],
+            "p99": sample["p99"],
+            "cpu_requests": cpu / sample["count"] * 1000,
+            "memory": server.process.memory_mb(),
+            "client": sample["client"],
+        }
+
+    def _ask(self, server: Server, seconds: float) -> Sample:
+        if self.method == "HEAD":
+            return ask_heads(HeadClient(server.port, PATH, CONNECTIONS, seconds))
+        return ask_wrk(server.port, seconds)
+
+
+def ask_wrk(port: int, seconds: float) -> Sample:
+    """Run wrk and read its report; raise when any response was not 2xx or a socket failed."""
+    argv = [find_command("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
+    argv += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "30s", "--header", f"Accept: {MANIFEST_TYPE}"]
+    before = _children_cpu()
+    done = subprocess.run([*argv, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=True)
+    client = _children_cpu() - before
+    report = done.stdout
+    if "Non-2xx" in report or "Socket errors" in report:
+        raise UnexpectedResponseError(report)
+    count, took, unit = _find(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", report)
+    wall = float(took) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[unit]
+    p99, p99_unit = _find(r"99%\s+([\d.]+)(us|ms|s)", report)
+    return {
+        "count": float(count),
+        "requests": float(count) / wall,
+        "p99": float(p99) * UNITS[p99_unit],
+        "client": client / wall,
+    }
+
+
+def _find(pattern: str, report: str) -> tuple[str, ...]:
+    match = re.search(pattern, report)
+    if match is None:
+        raise UnexpectedResponseError(f"wrk said:\n{report}")
+    return match.groups()
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+TARGETS = (
+    Target("requests", Kind.RATIO, Bound.AT_LEAST, 10),
+    Target("p99", Kind.RATIO, Bound.AT_MOST, 0.1),
+)
+
+
+def _row(method: str, how: str, peers: tuple[str, ...]) -> tuple[Row, RowRun]:
+    row = Row(f"manifest-{method.lower()}", f"{method} manifest by tag, {CONNECTIONS} connections", how, TARGETS)
+
+    def run(bench: Bench, result: Result) -> None:
+        work = Manifests(method=method, seconds=bench.scale.seconds)
+        bench.alternate(work, Plan(peers, bench.rounds), result)
+
+    return row, run
+
+
+REGISTRIES = ("roadstead", "docker-registry", "registry:3", "zot", "nginx")
+
+MANIFEST_ROWS = (
+    _row("GET", "wrk, 1 thread, keep-alive; nginx gives the same bytes as a file", REGISTRIES),
+    _row("HEAD", "an epoll loop in one process, keep-alive", REGISTRIES),
+)

@@ -1,0 +1,150 @@
+"""Runs a piece of work against several peers in turn and collects the samples.
+
+The peers of a row are started together, each on an empty folder, and are idle while it is not their turn. Every
+round goes through all of them, each round in the reverse order of the one before, so that no peer is always first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from benchmarks.model import Result, Sample, Target
+from benchmarks.peers import PEERS, PeerAbsentError, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.scale import Scale
+
+
+class Work(Protocol):
+    """What is measured in a row."""
+
+    def seed(self, peer: str, folder: Path) -> None:
+        """Lay data into a peer's empty folder before it starts; raise PeerAbsentError when that can't be done."""
+
+    def prepare(self, server: Server) -> None:
+        """Push and check what the load needs; not timed."""
+
+    def measure(self, server: Server) -> Sample:
+        """Do the load once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who takes part in a row, how often, and whether each sample gets a server that is new and empty."""
+
+    peers: Sequence[str]
+    rounds: int
+    is_fresh: bool = False
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run: where its folders are, how much it does, which peers are there."""
+
+    folder: Path
+    scale: Scale
+    rounds: int
+    versions: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def find_peers(self, wanted: Sequence[str]) -> None:
+        """Ask each peer for its version once; remember why one is absent."""
+        for key in wanted:
+            if key in self.versions or key in self.absent:
+                continue
+            try:
+                self.versions[key] = PEERS[key].version()
+            except PeerAbsentError as error:
+                self.absent[key] = str(error)
+            say(f"  {key}: {self.versions.get(key) or 'absent: ' + self.absent[key]}")
+
+    def alternate(self, work: Work, plan: Plan, result: Result) -> None:
+        """Measure a piece of work and add the samples to the result."""
+        self.find_peers(plan.peers)
+        result.absent.update({key: self.absent[key] for key in plan.peers if key in self.absent})
+        present = [key for key in plan.peers if key in self.versions]
+        with ExitStack() as stack:
+            servers: dict[str, Server] = {}
+            if not plan.is_fresh:
+                servers = self._start_all(stack, work, present, result)
+                present = list(servers)
+            for turn in range(plan.rounds):
+                for key in present if turn % 2 == 0 else reversed(present):
+                    sample = self._sample(work, key, servers.get(key))
+                    result.samples.setdefault(key, []).append(sample)
+                    say(f"  {turn + 1}/{plan.rounds} {key}: {describe(sample)}")
+
+    def _start_all(self, stack: ExitStack, work: Work, peers: Sequence[str], result: Result) -> dict[str, Server]:
+        servers = {}
+        for key in peers:
+            try:
+                servers[key] = stack.enter_context(self.serve(work, key))
+            except PeerAbsentError as error:
+                result.absent[key] = str(error)
+        return servers
+
+    def _sample(self, work: Work, key: str, server: Server | None) -> Sample:
+        if server is not None:
+            sample = work.measure(server)
+            server.process.raise_if_dead()
+            return sample
+        with self.serve(work, key) as fresh:
+            return work.measure(fresh)
+
+    @contextmanager
+    def serve(self, work: Work, key: str) -> Iterator[Server]:
+        """Start a peer on a folder of its own, prepared for the work; end it and remove the folder."""
+        folder = self.folder / f"{key.replace(':', '-')}-{time.monotonic_ns()}"
+        folder.mkdir()
+        try:
+            work.seed(key, folder)
+            server = PEERS[key].start(folder)
+            try:
+                work.prepare(server)
+                # What was written until now must not be written back in the measured time.
+                os.sync()
+                yield server
+            finally:
+                server.process.stop()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table. `how` is one sentence for the docs."""
+
+    key: str
+    title: str
+    how: str
+    targets: tuple[Target, ...]
+
+    def result(self) -> Result:
+        """Return an empty result for it."""
+        return Result(self.key, self.title, self.how, self.targets)
+
+
+class RowRun(Protocol):
+    """Measures a row."""
+
+    def __call__(self, bench: Bench, result: Result) -> None:
+        """Fill the result."""
+
+
+def describe(sample: Mapping[str, float]) -> str:
+    """Put a sample on one line."""
+    return ", ".join(f"{key} {value:.4g}" for key, value in sample.items())
+
+
+def say(line: str) -> None:
+    """Print a line of progress."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""How much is measured: the full form and the quick one. All counts are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The counts of a run.
+
+    A sample of a bulk push or pull is `push_blobs` or `pull_blobs` blobs of `big_bytes`, shared among the clients (at
+    least one each).
+    """
+
+    name: str
+    rounds: int
+    seconds: float
+    images_per_client: int
+    big_bytes: int
+    push_blobs: int
+    pull_blobs: int
+    repositories: int
+    tags: int
+    blobs: int
+    starts: int
+    parallel_pushes: int
+    parallel_bytes: int
+
+
+FULL = Scale(
+    name="full",
+    rounds=5,
+    seconds=5.0,
+    images_per_client=40,
+    big_bytes=256 * MIB,
+    push_blobs=4,
+    pull_blobs=16,
+    repositories=100_000,
+    tags=1_000_000,
+    blobs=1_000_000,
+    starts=5,
+    parallel_pushes=20,
+    parallel_bytes=1024 * MIB,
+)
+
+QUICK = Scale(
+    name="quick",
+    rounds=3,
+    seconds=1.5,
+    images_per_client=10,
+    big_bytes=256 * MIB,
+    push_blobs=2,
+    pull_blobs=8,
+    repositories=10_000,
+    tags=100_000,
+    blobs=100_000,
+    starts=3,
+    parallel_pushes=20,
+    parallel_bytes=64 * MIB,
+)
