@@ -1,16 +1,17 @@
 """Objects as files below a folder.
 
 Promises: a move is a rename, so a reader sees a whole object or none; what was flushed or moved survives a loss of
-power (data, then every folder that got a new name in it); a writer holds an exclusive ``flock``, so two processes never write
-one file. Blocking calls run in threads of their own; reads that the page cache can answer do not.
+power (data, then every folder that got a new name in it); a writer holds an exclusive ``flock``, so two processes
+never write one file. Blocking calls run in threads of their own; reads that the page cache can answer do not.
 """
 
 import asyncio
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -37,7 +38,7 @@ _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 @contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _translated(key: str) -> Generator[None, None, None]:
     """Turns the operating system's errors into storage's; the file's path stays out of the message."""
     try:
         yield
@@ -86,7 +87,7 @@ class FilesystemStore:
     async def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Walks the folder ``prefix``."""
         walk = self._walk(self._path(prefix))
-        while batch := await self._run(prefix, lambda: [found for found, _ in zip(walk, range(LISTING_BATCH))]):  # noqa: B905 - the walk goes on in the next batch
+        while batch := await self._run(prefix, lambda: list(itertools.islice(walk, LISTING_BATCH))):
             for found in batch:
                 yield found
 

@@ -1,0 +1,36 @@
+"""Databases: statements prepared once, reads that cost microseconds, and writes that share a flush."""
+
+from roadstead.database.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    SchemaUnknownError,
+)
+from roadstead.database.insert import insert_or_skip, insert_or_update
+from roadstead.database.migrate import migrate
+from roadstead.database.protocol import Database, Reader, Row, Transaction
+from roadstead.database.schema import metadata
+from roadstead.database.sqlite import SqliteDatabase
+from roadstead.database.statement import Statement, parameter
+
+__all__ = [
+    "Database",
+    "DatabaseBusyError",
+    "DatabaseDamagedError",
+    "DatabaseError",
+    "DatabaseFullError",
+    "DatabaseUnavailableError",
+    "Reader",
+    "Row",
+    "SchemaUnknownError",
+    "SqliteDatabase",
+    "Statement",
+    "Transaction",
+    "insert_or_skip",
+    "insert_or_update",
+    "metadata",
+    "migrate",
+    "parameter",
+]

@@ -1,0 +1,50 @@
+"""What can go wrong with records."""
+
+from roadstead.errors import RoadsteadError
+
+
+class DatabaseError(RoadsteadError):
+    """The database could not do what it was asked to; nothing of the transaction happened."""
+
+
+class DatabaseFullError(DatabaseError):
+    """There is no space for the transaction."""
+
+    def __init__(self) -> None:
+        super().__init__("storage is full: the catalogue cannot grow")
+
+
+class DatabaseBusyError(DatabaseError):
+    """Somebody else kept the catalogue locked for longer than a writer waits."""
+
+    def __init__(self, waited_seconds: float) -> None:
+        super().__init__(f"the catalogue is locked by another program for more than {waited_seconds:.0f} s")
+        self.waited_seconds = waited_seconds
+
+
+class DatabaseDamagedError(DatabaseError):
+    """The database's file is damaged; ``detail`` is what the database said."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the catalogue is damaged")
+        self.detail = detail
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be opened, read or written; ``detail`` is what it said."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the catalogue is unavailable")
+        self.detail = detail
+
+
+class SchemaUnknownError(DatabaseError):
+    """The database was written by another version of roadstead, whose schema this one does not know."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(
+            f"the catalogue has schema {found or 'none'}, this version knows up to {expected}: start it with the"
+            " version that wrote it, or a newer one"
+        )
+        self.found = found
+        self.expected = expected

@@ -1,0 +1,10 @@
+"""Alembic's entry: runs the migrations on the connection that ``roadstead.database.migrate`` hands over."""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transactional_ddl=True, render_as_batch=True)
+connection.exec_driver_sql("BEGIN IMMEDIATE")
+with context.begin_transaction():
+    context.run_migrations()
+connection.exec_driver_sql("COMMIT")

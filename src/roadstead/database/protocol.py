@@ -1,0 +1,53 @@
+"""What the domain packages ask of a database, in a form that SQLite and PostgreSQL can both keep.
+
+Work is written as coroutines that await nothing but the reader or transaction they are given. On SQLite such an await
+never suspends, so a statement costs microseconds and many pushes can be run one after the other in one commit; on
+PostgreSQL the same coroutine waits for the network.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from roadstead.database.statement import Statement
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Reads what has been committed."""
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row, None if there is none."""
+        ...
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows: only for statements with a limit."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """Reads and writes of which all happen or none."""
+
+    async def execute(self, statement: Statement, **parameters: object) -> int:
+        """Changes rows and returns how many."""
+        ...
+
+
+class Database(Reader, Protocol):
+    """A catalogue."""
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+        """Runs ``work`` in a transaction and returns what it returned once the transaction is committed.
+
+        Whatever ``work`` raises undoes its changes and is raised here. With ``durable`` the changes survive a loss of
+        power when this returns; without, they survive the death of this process.
+
+        Raises:
+            DatabaseFullError, DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError: nothing happened.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was begun and closes."""
+        ...

@@ -1,0 +1,272 @@
+"""The catalogue in an SQLite file.
+
+Reads run in the event loop on a connection of their own (WAL: they never wait for a writer). Writes are gathered: while
+one transaction is being flushed in a thread, the next ones queue up, and all of them then run as savepoints of a single
+transaction, so that concurrent pushes share one flush. Statements run in the loop, since they take microseconds and a
+thread would have to fight for the interpreter lock between any two of them; only what waits for the disk or for another
+process's lock runs in a thread. Checkpoints do too, on a third connection, so that no commit pays for one.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from roadstead.database.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+)
+from roadstead.database.protocol import Row, Transaction
+from roadstead.database.statement import Statement
+
+BUSY_SECONDS: Final = 30
+"""How long a writer waits for another process (the command line, another worker) before it gives up."""
+
+GROUP_LIMIT: Final = 128
+"""Transactions that share a commit: bounds how long the loop is busy between two commits to a few milliseconds."""
+
+CHECKPOINT_PAGES: Final = 2000
+"""Pages in the write-ahead log (8 MB) after which it is folded into the database."""
+
+CACHE_KIB: Final = 8192
+"""Page cache of each connection: upper levels of every index of a catalogue with millions of rows."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: Callable[[Transaction], Awaitable[Any]]
+    durable: bool
+    outcome: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class SqliteDatabase:
+    """A ``Database`` in a file; made by ``open`` and used from one event loop."""
+
+    def __init__(self, path: Path, reading: sqlite3.Connection, writing: sqlite3.Connection) -> None:
+        self.path = path
+        self._reading = reading
+        self._writing = writing
+        self._transaction = SqliteTransaction(writing)
+        self._queue: deque[_Pending] = deque()
+        self._committer: asyncio.Task[None] | None = None
+        self._checkpointing: asyncio.Future[None] | None = None
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="catalogue")
+        self._is_full_sync = True
+
+    @classmethod
+    def open(cls, path: Path) -> "SqliteDatabase":
+        """Opens the database, whose schema must be there already (see ``roadstead.database.migrate``).
+
+        Raises:
+            DatabaseDamagedError: the file is no database.
+            DatabaseUnavailableError: it cannot be opened.
+        """
+        with translated():
+            return cls(path, connect(path), connect(path))
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row of what is committed."""
+        with translated():
+            return cast("Row | None", self._reading.execute(*statement.for_sqlite(parameters)).fetchone())
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows of what is committed."""
+        with translated():
+            return self._reading.execute(*statement.for_sqlite(parameters)).fetchall()
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+        """Runs ``work`` in the next group and returns when that is committed."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Pending(work, durable, outcome))
+        if self._committer is None or self._committer.done():
+            self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
+        return await asyncio.shield(outcome)
+
+    async def close(self) -> None:
+        """Commits what is queued, folds the log into the database and closes."""
+        if self._committer is not None:
+            await self._committer
+        if self._checkpointing is not None:
+            await self._checkpointing
+        self._reading.close()
+        self._writing.close()
+        self._executor.shutdown()
+
+    async def _commit_groups(self) -> None:
+        while self._queue:
+            group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
+            try:
+                await self._commit_group(group)
+            except Exception as error:  # noqa: BLE001 - it is raised again where each work came from
+                for pending in group:
+                    pending.error = error
+            for pending in group:
+                _settle(pending)
+
+    async def _commit_group(self, group: list[_Pending]) -> None:
+        durable = any(pending.durable for pending in group)
+        await self._begin(full_sync=durable)
+        try:
+            for pending in group:
+                self._run(pending)
+            await self._commit(in_thread=durable)
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._writing.execute("ROLLBACK")
+            raise
+        self._checkpoint_when_due()
+
+    async def _begin(self, *, full_sync: bool) -> None:
+        if full_sync != self._is_full_sync:
+            self._writing.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
+            self._is_full_sync = full_sync
+        with translated():
+            try:
+                self._writing.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                await asyncio.get_running_loop().run_in_executor(self._executor, _begin_patiently, self._writing)
+
+    def _run(self, pending: _Pending) -> None:
+        """Runs one transaction as a savepoint, so that its failure leaves its neighbours alone."""
+        self._writing.execute("SAVEPOINT work")
+        try:
+            with translated():
+                pending.result = run_now(pending.work(self._transaction))
+        except Exception as error:
+            if not self._writing.in_transaction:
+                raise  # SQLite has undone the whole group, as it does when the disk is full
+            self._writing.execute("ROLLBACK TO work")
+            pending.error = error
+        self._writing.execute("RELEASE work")
+
+    async def _commit(self, *, in_thread: bool) -> None:
+        with translated():
+            if in_thread:
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._writing.execute, "COMMIT")
+            else:
+                self._writing.execute("COMMIT")
+
+    def _checkpoint_when_due(self) -> None:
+        if self._checkpointing is not None and not self._checkpointing.done():
+            return
+        log = self.path.with_name(self.path.name + "-wal")
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > CHECKPOINT_PAGES * 4096:
+                loop = asyncio.get_running_loop()
+                self._checkpointing = loop.run_in_executor(self._executor, _checkpoint, self.path)
+
+
+class SqliteTransaction:
+    """A ``Transaction`` on the writing connection, between the ``SAVEPOINT`` and the ``RELEASE`` of its work."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row, as this transaction sees it."""
+        return cast("Row | None", self._connection.execute(*statement.for_sqlite(parameters)).fetchone())
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows, as this transaction sees them."""
+        return self._connection.execute(*statement.for_sqlite(parameters)).fetchall()
+
+    async def execute(self, statement: Statement, **parameters: object) -> int:
+        """Changes rows and returns how many."""
+        return self._connection.execute(*statement.for_sqlite(parameters)).rowcount
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode with this project's settings; for other threads too, one at a time."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rwc",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=0,
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA mmap_size = 0")  # a truncated file must be an error, not a SIGBUS
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def run_now(work: Awaitable[T]) -> T:
+    """The result of a coroutine that awaits nothing but a transaction on SQLite, which never suspends.
+
+    Raises:
+        RuntimeError: it awaited something else; work in a transaction must not wait.
+    """
+    coroutine = cast("Coroutine[Any, Any, T]", work)
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        return cast("T", finished.value)
+    coroutine.close()
+    raise RuntimeError("work in a transaction awaited something other than its transaction")
+
+
+def _begin_patiently(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
+
+
+def _checkpoint(path: Path) -> None:
+    """Folds the log into the database as far as readers allow; the log's file is reused from its start."""
+    with contextlib.closing(connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _settle(pending: _Pending) -> None:
+    if pending.outcome.done():
+        return
+    if pending.error is None:
+        pending.outcome.set_result(pending.result)
+    else:
+        pending.outcome.set_exception(pending.error)
+
+
+class translated(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a statement
+    """Turns SQLite's errors into this package's; a class, since a generator would cost a microsecond a read."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises the translation of an error of sqlite3; lets others pass."""
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _translate(error) from error
+
+
+def _translate(error: sqlite3.DatabaseError) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return DatabaseFullError()
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return DatabaseBusyError(BUSY_SECONDS)
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return DatabaseDamagedError(str(error))
+    if code in {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE}:
+        return error  # a fault of the program, not of the database: let it be seen as such
+    return DatabaseUnavailableError(str(error))

@@ -1,0 +1,47 @@
+"""Where bytes are, below the storage root. Blobs stand where registry:2 puts them; nothing of ours stands in its tree.
+
+::
+
+    docker/registry/v2/
+        blobs/<algorithm>/<first 2 hex>/<hex>/data      a blob: only the bytes
+    uploads/<session id>                                the bytes of an upload session so far
+    quarantine/<algorithm>/<hex>                        a blob whose bytes were found damaged, kept as evidence
+"""
+
+from typing import Final
+
+from roadstead.oci import Digest
+from roadstead.oci.errors import DigestInvalidError
+
+BLOBS: Final = "docker/registry/v2/blobs"
+UPLOADS: Final = "uploads"
+QUARANTINE: Final = "quarantine"
+
+
+def blob_key(digest: Digest) -> str:
+    """The key of a blob."""
+    encoded = digest.encoded
+    return f"{BLOBS}/{digest.algorithm}/{encoded[:2]}/{encoded}/data"
+
+
+def blob_digest(key: str) -> Digest | None:
+    """The digest whose key this is, None if it is no blob's."""
+    parts = key.removeprefix(f"{BLOBS}/").split("/")
+    if len(parts) != 4 or parts[3] != "data" or not key.startswith(f"{BLOBS}/"):  # noqa: PLR2004 - see the layout
+        return None
+    digest = f"{parts[0]}:{parts[2]}"
+    try:
+        parsed = Digest.parse(digest)
+    except DigestInvalidError:
+        return None
+    return parsed if blob_key(parsed) == key else None
+
+
+def upload_key(session_id: str) -> str:
+    """The key of an upload session's bytes."""
+    return f"{UPLOADS}/{session_id}"
+
+
+def quarantine_key(digest: Digest) -> str:
+    """The key to which a damaged blob is moved."""
+    return f"{QUARANTINE}/{digest.algorithm}/{digest.encoded}"

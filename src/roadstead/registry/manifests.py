@@ -1,0 +1,210 @@
+"""Manifests: pushed, pulled, deleted.
+
+Promises: a manifest is accepted only if all that it names is readable in its repository, checked in the transaction
+that adds it; its bytes come back exactly as they were pushed.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.database import Database, Transaction
+from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
+from roadstead.oci.errors import ManifestInvalidError
+from roadstead.registry import store
+from roadstead.registry.errors import (
+    ManifestBlobUnknownError,
+    ManifestDigestMismatchError,
+    ManifestUnknownError,
+    RepositoryUnknownError,
+)
+from roadstead.registry.model import PushedManifest, StoredManifest
+from roadstead.registry.repositories import ensure_repository, get_repository_id
+
+CACHE_BYTES: Final = 8 << 20
+"""Bodies kept in memory: some thousand manifests of usual size, a small part of the 100 MB a server may use."""
+
+CACHED_BODY_BYTES: Final = 256 << 10
+"""Larger bodies are not kept: a few of them would push out all others."""
+
+PARSE_IN_THREAD_BYTES: Final = 64 << 10
+"""Larger documents are parsed in a thread, so that other requests need not wait for them."""
+
+
+class Manifests:
+    """The manifests of a registry's repositories."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._bodies = _BodyCache()
+
+    async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
+        """What a tag or digest stands for in a repository.
+
+        Source: distribution specification, section "Pulling manifests".
+
+        Raises:
+            RepositoryUnknownError, ManifestUnknownError: there is none.
+        """
+        if isinstance(reference, Tag):
+            row = await self._database.fetch_one(store.FIND_MANIFEST_BY_TAG, repository=repository, tag=reference)
+        else:
+            row = await self._database.fetch_one(store.FIND_MANIFEST_BY_DIGEST, repository=repository, digest=reference)
+        if row is None:
+            await get_repository_id(self._database, repository)
+            raise ManifestUnknownError(repository, reference)
+        return StoredManifest(Digest(row[0]), row[1], row[2])
+
+    async def get_body(self, digest: Digest) -> bytes:
+        """The bytes of a manifest that ``get`` has given: the caller's right to it was decided there.
+
+        Raises:
+            ManifestUnknownError: it was deleted meanwhile.
+        """
+        body = self._bodies.find(digest)
+        if body is None:
+            row = await self._database.fetch_one(store.GET_MANIFEST_BODY, digest=digest)
+            if row is None:
+                raise ManifestUnknownError("", digest)
+            body = bytes(row[0])
+            self._bodies.add(digest, body)
+        return body
+
+    async def push(
+        self,
+        repository: RepositoryName,
+        body: bytes,
+        content_type: str,
+        *,
+        digest: Digest | None,
+        tags: Sequence[Tag],
+    ) -> PushedManifest:
+        """Adds a manifest to a repository, and points ``tags`` at it.
+
+        ``digest`` is what the client says it is, if it does. Source: distribution specification, section "Pushing
+        Manifests".
+
+        Raises:
+            ManifestInvalidError: the document cannot be accepted.
+            ManifestDigestMismatchError: it does not have that digest.
+            ManifestBlobUnknownError: it names blobs that the repository does not have.
+        """
+        if len(body) > PARSE_IN_THREAD_BYTES:
+            manifest = await asyncio.to_thread(parse_manifest, body, content_type)
+        else:
+            manifest = parse_manifest(body, content_type)
+        actual = Digest.of(body, digest.algorithm if digest else "sha256")
+        if digest is not None and digest != actual:
+            raise ManifestDigestMismatchError(digest, actual)
+
+        async def work(transaction: Transaction) -> bool:
+            now_ms = self._clock.now_ms()
+            repository_id = await ensure_repository(transaction, repository, self._clock)
+            await _require_blobs(transaction, repository_id, manifest.required_blobs)
+            manifest_id, was_known = await _ensure_manifest(transaction, manifest, actual, body, now_ms)
+            await transaction.execute(
+                store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=now_ms
+            )
+            for tag in tags:
+                await transaction.execute(
+                    store.SET_TAG, repository_id=repository_id, name=tag, manifest_id=manifest_id, updated_ms=now_ms
+                )
+            return was_known
+
+        was_known = await self._database.write(work)
+        subject = manifest.subject.digest if manifest.subject else None
+        return PushedManifest(actual, tuple(tags), subject, was_known)
+
+    async def delete(self, repository: RepositoryName, digest: Digest) -> None:
+        """Removes a manifest from a repository, and the tags that point at it.
+
+        Source: distribution specification, section "Deleting Manifests".
+
+        Raises:
+            RepositoryUnknownError, ManifestUnknownError: there is none.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            repository_id = await get_repository_id(transaction, repository)
+            row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
+            if row is None:
+                raise ManifestUnknownError(repository, digest)
+            keys = {"repository_id": repository_id, "manifest_id": row[0]}
+            await transaction.execute(store.DELETE_TAGS_OF_MANIFEST, **keys)
+            await transaction.execute(store.UNLINK_MANIFEST, **keys)
+
+        await self._database.write(work)
+
+    async def exists(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a repository has a manifest."""
+        try:
+            await self.get(repository, digest)
+        except (RepositoryUnknownError, ManifestUnknownError):
+            return False
+        return True
+
+
+async def _require_blobs(transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]) -> None:
+    missing: list[Digest] = []
+    for blob in blobs:
+        row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
+        if row is None:
+            missing.append(blob.digest)
+        elif row[1] != blob.size_bytes:
+            raise ManifestInvalidError(
+                f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {row[1]}"
+            )
+    if missing:
+        raise ManifestBlobUnknownError(list(dict.fromkeys(missing)))
+
+
+async def _ensure_manifest(
+    transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes, now_ms: int
+) -> tuple[int, bool]:
+    """The key of the manifest's row, and whether it was there."""
+    row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
+    if row is not None:
+        return row[0], True
+    await transaction.execute(
+        store.ADD_MANIFEST,
+        digest=digest,
+        media_type=manifest.media_type,
+        artifact_type=manifest.artifact_type,
+        subject_digest=manifest.subject.digest if manifest.subject else None,
+        size_bytes=len(body),
+        created_ms=now_ms,
+        body=body,
+    )
+    row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
+    manifest_id = int(row[0]) if row else 0
+    for blob in manifest.required_blobs:
+        await transaction.execute(store.ADD_MANIFEST_BLOB, manifest_id=manifest_id, blob_digest=blob.digest)
+    for child in manifest.children:
+        await transaction.execute(store.ADD_MANIFEST_CHILD, manifest_id=manifest_id, child_digest=child.digest)
+    return manifest_id, False
+
+
+class _BodyCache:
+    """The bodies used last, by digest, which cannot change."""
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[Digest, bytes] = OrderedDict()
+        self._size = 0
+
+    def find(self, digest: Digest) -> bytes | None:
+        body = self._bodies.get(digest)
+        if body is not None:
+            self._bodies.move_to_end(digest)
+        return body
+
+    def add(self, digest: Digest, body: bytes) -> None:
+        if len(body) > CACHED_BODY_BYTES or digest in self._bodies:
+            return
+        self._bodies[digest] = body
+        self._size += len(body)
+        while self._size > CACHE_BYTES:
+            _, dropped = self._bodies.popitem(last=False)
+            self._size -= len(dropped)

@@ -1,0 +1,106 @@
+"""What the registry's services give back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roadstead.oci import Digest, RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob that a repository may read."""
+
+    digest: Digest
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest of a repository, as it was pushed."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushedManifest:
+    """What a push of a manifest did."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    subject: Digest | None
+    was_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """An upload as its record has it."""
+
+    id: str
+    repository: RepositoryName
+    algorithm: str
+    offset: int
+    digest_state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing; ``last`` is what the next part begins after, empty when there is none."""
+
+    items: tuple[str, ...]
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest that names another as its subject, with what its descriptor in a listing needs."""
+
+    media_type: str
+    digest: Digest
+    size_bytes: int
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerPage:
+    """A part of a list of referrers; ``last`` as in ``Page``."""
+
+    items: tuple[Referrer, ...]
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagSummary:
+    """A tag with what a person wants to see of it."""
+
+    name: str
+    digest: Digest
+    media_type: str
+    artifact_type: str
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySummary:
+    """A repository with what a person wants to see of it."""
+
+    name: str
+    tags: int
+    manifests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Totals of a registry; sizes in bytes."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    manifest_bytes: int
+    blobs: int
+    blob_bytes: int
+    quarantined: int
+    uploads: int
+    upload_bytes: int

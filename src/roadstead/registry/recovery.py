@@ -1,0 +1,67 @@
+"""What a start does about a crash before it. Runs while no other process uses the data folder.
+
+Cost follows the number of unfinished uploads, never the number of blobs.
+"""
+
+from dataclasses import dataclass
+
+from roadstead.database import Database, Transaction
+from roadstead.oci import Digest
+from roadstead.registry import layout, store
+from roadstead.storage import ObjectStore
+
+BATCH = 500
+"""Sessions looked at in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was tidied up: objects removed, sessions ended."""
+
+    orphaned_blobs: int
+    orphaned_uploads: int
+    ended_sessions: int
+
+
+async def recover(database: Database, storage: ObjectStore) -> Recovered:
+    """Removes what uploads that a crash interrupted have left behind; their acknowledged bytes stay."""
+    orphaned_blobs, ended = await _recover_commits(database, storage)
+    return Recovered(orphaned_blobs, await _remove_orphaned_uploads(database, storage), ended)
+
+
+async def _recover_commits(database: Database, storage: ObjectStore) -> tuple[int, int]:
+    """Sessions that were being committed: moved but not recorded, or marked and not moved."""
+    removed = ended = 0
+    after = ""
+    while rows := await database.fetch_all(store.LIST_COMMITTING_UPLOADS, after=after, limit=BATCH):
+        for session_id, digest_text in rows:
+            after = session_id
+            if await storage.find(layout.upload_key(session_id)) is not None:
+                continue  # not moved: the client may go on
+            digest = Digest(digest_text)
+            if await database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
+                removed += await storage.delete(layout.blob_key(digest))
+            await _end(database, session_id)
+            ended += 1
+    return removed, ended
+
+
+async def _end(database: Database, session_id: str) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(store.DELETE_UPLOAD, session_id=session_id)
+
+    await database.write(work)
+
+
+async def _remove_orphaned_uploads(database: Database, storage: ObjectStore) -> int:
+    """Bytes of sessions whose record is gone."""
+    known: set[str] = set()
+    after = ""
+    while rows := await database.fetch_all(store.LIST_UPLOADS, after=after, limit=BATCH):
+        known.update(layout.upload_key(row[0]) for row in rows)
+        after = rows[-1][0]
+    removed = 0
+    async for found in storage.iter_objects(layout.UPLOADS):
+        if found.key not in known:
+            removed += await storage.delete(found.key)
+    return removed

@@ -1,0 +1,102 @@
+"""Digests whose computation can be put down in one request and taken up in another, also by another process.
+
+Python's hashlib has no way to save its state, so the C library under it is used through ctypes: the structures
+``SHA256_CTX`` and ``SHA512_CTX`` of OpenSSL's <openssl/sha.h> are plain memory of a fixed size and have been since
+0.9.8. Where that library cannot be found, or fails the self-test, hashlib is used and there is no state to save;
+whoever needs the digest later reads the bytes again.
+"""
+
+import ctypes
+import functools
+import hashlib
+from typing import Final
+
+from roadstead.oci import Digest
+
+_LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.1.1")
+
+_STATE_BYTES: Final = {"sha256": 112, "sha512": 216}
+"""sizeof(SHA256_CTX), sizeof(SHA512_CTX)."""
+
+_STATE_VERSION: Final = b"openssl-ctx-1:"
+"""Goes before a saved state, so that another representation can never be mistaken for it."""
+
+
+class RunningDigest:
+    """The digest of the bytes seen so far."""
+
+    def __init__(self, algorithm: str, state: bytes | None = None) -> None:
+        """A new one, or the continuation of ``state``, which must come from ``save`` (see ``can_resume``)."""
+        self.algorithm = algorithm
+        library = _library()
+        self._hashlib = None if library else hashlib.new(algorithm)
+        if library:
+            self._context = ctypes.create_string_buffer(_STATE_BYTES[algorithm])
+            self._update = library[f"{algorithm.upper()}_Update"]
+            self._final = library[f"{algorithm.upper()}_Final"]
+            library[f"{algorithm.upper()}_Init"](self._context)
+        if state is not None:
+            self._context.raw = state.removeprefix(_STATE_VERSION)
+
+    def update(self, content: bytes | bytearray) -> None:
+        """Adds ``content``; other threads run meanwhile."""
+        if self._hashlib is not None:
+            self._hashlib.update(content)
+            return
+        if isinstance(content, bytearray):
+            pointer = (ctypes.c_char * len(content)).from_buffer(content)
+            self._update(self._context, pointer, ctypes.c_size_t(len(content)))
+        else:
+            self._update(self._context, content, ctypes.c_size_t(len(content)))
+
+    def digest(self) -> Digest:
+        """The digest of all that was added so far; more may be added afterwards."""
+        if self._hashlib is not None:
+            return Digest(f"{self.algorithm}:{self._hashlib.hexdigest()}")
+        copy = ctypes.create_string_buffer(self._context.raw, len(self._context))
+        result = ctypes.create_string_buffer(64)
+        self._final(result, copy)
+        size = hashlib.new(self.algorithm).digest_size
+        return Digest(f"{self.algorithm}:{result.raw[:size].hex()}")
+
+    def save(self) -> bytes | None:
+        """What ``__init__`` needs to go on from here; None where the state cannot be saved."""
+        return None if self._hashlib is not None else _STATE_VERSION + self._context.raw
+
+
+def can_resume(algorithm: str, state: bytes | None) -> bool:
+    """Whether ``state`` can be taken up in this process."""
+    return (
+        state is not None
+        and state.startswith(_STATE_VERSION)
+        and len(state) == len(_STATE_VERSION) + _STATE_BYTES[algorithm]
+        and _library() is not None
+    )
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """OpenSSL's library, if it is there and its digests, also resumed ones, equal hashlib's."""
+    for name in _LIBRARIES:
+        try:
+            library = ctypes.CDLL(name)
+            if all(_passes_self_test(library, algorithm) for algorithm in _STATE_BYTES):
+                return library
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+def _passes_self_test(library: ctypes.CDLL, algorithm: str) -> bool:
+    name, content = algorithm.upper(), b"roadstead" * 50
+    first = ctypes.create_string_buffer(_STATE_BYTES[algorithm] + 64)
+    library[f"{name}_Init"](first)
+    library[f"{name}_Update"](first, content, ctypes.c_size_t(len(content)))
+    if any(first.raw[_STATE_BYTES[algorithm] :]):
+        return False  # the structure is larger than it has ever been
+    second = ctypes.create_string_buffer(first.raw[: _STATE_BYTES[algorithm]], _STATE_BYTES[algorithm])
+    library[f"{name}_Update"](second, content, ctypes.c_size_t(len(content)))
+    result = ctypes.create_string_buffer(64)
+    library[f"{name}_Final"](result, second)
+    expected = hashlib.new(algorithm, content * 2).digest()
+    return result.raw[: len(expected)] == expected

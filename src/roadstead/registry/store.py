@@ -1,0 +1,295 @@
+"""The registry's statements, each compiled once. Parameters are named after what they are.
+
+A statement that reads what a repository holds always goes through the repository's links: content that is in the
+catalogue but not linked to the repository asked for does not exist for the caller (CVE-2024-39897 is what happens
+else).
+"""
+
+from typing import Final
+
+from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, update
+
+from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
+from roadstead.registry.tables import (
+    blobs,
+    manifest_blobs,
+    manifest_children,
+    manifests,
+    repositories,
+    repository_blobs,
+    repository_manifests,
+    tags,
+    upload_sessions,
+)
+
+_repository = parameter("repository")
+_repository_id = parameter("repository_id")
+_digest = parameter("digest")
+_after = parameter("after")
+_limit = parameter("limit")
+
+_of_repository = and_(repositories.c.name == _repository, repositories.c.id == repository_manifests.c.repository_id)
+
+# --- repositories
+
+FIND_REPOSITORY: Final = Statement(select(repositories.c.id).where(repositories.c.name == _repository))
+ADD_REPOSITORY: Final = Statement(insert_or_skip(repositories, "name", "created_ms"))
+LIST_REPOSITORIES: Final = Statement(
+    select(repositories.c.name)
+    .where(repositories.c.name > _after, exists().where(repository_manifests.c.repository_id == repositories.c.id))
+    .order_by(repositories.c.name)
+    .limit(_limit)
+)
+SUMMARISE_REPOSITORY: Final = Statement(
+    select(
+        select(func.count()).where(tags.c.repository_id == _repository_id).scalar_subquery(),
+        select(func.count()).where(repository_manifests.c.repository_id == _repository_id).scalar_subquery(),
+    )
+)
+
+# --- tags
+
+LIST_TAGS: Final = Statement(
+    select(tags.c.name)
+    .where(tags.c.repository_id == _repository_id, tags.c.name > _after)
+    .order_by(tags.c.name)
+    .limit(_limit)
+)
+SUMMARISE_TAGS: Final = Statement(
+    select(tags.c.name, manifests.c.digest, manifests.c.media_type, manifests.c.artifact_type, tags.c.updated_ms)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(tags.c.repository_id == _repository_id, tags.c.name > _after)
+    .order_by(tags.c.name)
+    .limit(_limit)
+)
+LIST_TAGS_OF_MANIFEST: Final = Statement(
+    select(tags.c.name)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(tags.c.repository_id == _repository_id, manifests.c.digest == _digest)
+    .order_by(tags.c.name)
+    .limit(_limit)
+)
+SET_TAG: Final = Statement(
+    insert_or_update(tags, "repository_id", "name", "manifest_id", "updated_ms", key=("repository_id", "name"))
+)
+DELETE_TAG: Final = Statement(
+    delete(tags).where(tags.c.repository_id == _repository_id, tags.c.name == parameter("tag"))
+)
+DELETE_TAGS_OF_MANIFEST: Final = Statement(
+    delete(tags).where(tags.c.repository_id == _repository_id, tags.c.manifest_id == parameter("manifest_id"))
+)
+
+# --- manifests
+
+FIND_MANIFEST_BY_TAG: Final = Statement(
+    select(manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes)
+    .join(tags, tags.c.manifest_id == manifests.c.id)
+    .join(repositories, repositories.c.id == tags.c.repository_id)
+    .where(repositories.c.name == _repository, tags.c.name == parameter("tag"))
+)
+FIND_MANIFEST_BY_DIGEST: Final = Statement(
+    select(manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes).where(
+        manifests.c.digest == _digest, _of_repository, repository_manifests.c.manifest_id == manifests.c.id
+    )
+)
+GET_MANIFEST_BODY: Final = Statement(select(manifests.c.body).where(manifests.c.digest == _digest))
+FIND_MANIFEST_ID: Final = Statement(select(manifests.c.id).where(manifests.c.digest == _digest))
+FIND_LINKED_MANIFEST_ID: Final = Statement(
+    select(manifests.c.id)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .where(manifests.c.digest == _digest, repository_manifests.c.repository_id == _repository_id)
+)
+ADD_MANIFEST: Final = Statement(
+    insert(manifests).values(
+        {
+            name: parameter(name)
+            for name in (
+                "digest",
+                "media_type",
+                "artifact_type",
+                "subject_digest",
+                "size_bytes",
+                "created_ms",
+                "body",
+            )
+        }
+    )
+)
+ADD_MANIFEST_BLOB: Final = Statement(insert_or_skip(manifest_blobs, "manifest_id", "blob_digest"))
+ADD_MANIFEST_CHILD: Final = Statement(insert_or_skip(manifest_children, "manifest_id", "child_digest"))
+LINK_MANIFEST: Final = Statement(
+    insert_or_update(
+        repository_manifests, "repository_id", "manifest_id", "pushed_ms", key=("repository_id", "manifest_id")
+    )
+)
+UNLINK_MANIFEST: Final = Statement(
+    delete(repository_manifests).where(
+        repository_manifests.c.repository_id == _repository_id,
+        repository_manifests.c.manifest_id == parameter("manifest_id"),
+    )
+)
+LIST_REFERRERS: Final = Statement(
+    select(
+        manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes, manifests.c.artifact_type, manifests.c.body
+    )
+    .where(
+        manifests.c.subject_digest == _digest,
+        manifests.c.digest > _after,
+        _of_repository,
+        repository_manifests.c.manifest_id == manifests.c.id,
+    )
+    .order_by(manifests.c.digest)
+    .limit(_limit)
+)
+LIST_REFERRERS_OF_TYPE: Final = Statement(
+    select(
+        manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes, manifests.c.artifact_type, manifests.c.body
+    )
+    .where(
+        manifests.c.subject_digest == _digest,
+        manifests.c.artifact_type == parameter("artifact_type"),
+        manifests.c.digest > _after,
+        _of_repository,
+        repository_manifests.c.manifest_id == manifests.c.id,
+    )
+    .order_by(manifests.c.digest)
+    .limit(_limit)
+)
+
+# --- blobs
+
+FIND_BLOB: Final = Statement(
+    select(blobs.c.size_bytes, blobs.c.quarantined_ms)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .where(repositories.c.name == _repository, blobs.c.digest == _digest)
+)
+FIND_BLOB_ANYWHERE: Final = Statement(
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(
+        blobs.c.digest == _digest, exists().where(repository_blobs.c.blob_id == blobs.c.id)
+    )
+)
+FIND_BLOB_RECORD: Final = Statement(
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(blobs.c.digest == _digest)
+)
+FIND_LINKED_BLOB: Final = Statement(
+    select(blobs.c.id, blobs.c.size_bytes)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .where(
+        blobs.c.digest == _digest,
+        blobs.c.quarantined_ms.is_(None),
+        repository_blobs.c.repository_id == _repository_id,
+    )
+)
+SAVE_BLOB: Final = Statement(
+    insert_or_update(blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", key=("digest",))
+)
+QUARANTINE_BLOB: Final = Statement(
+    update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))
+)
+LINK_BLOB: Final = Statement(insert_or_skip(repository_blobs, "repository_id", "blob_id", "linked_ms"))
+UNLINK_BLOB: Final = Statement(
+    delete(repository_blobs).where(
+        repository_blobs.c.repository_id == _repository_id, repository_blobs.c.blob_id == parameter("blob_id")
+    )
+)
+FIND_MANIFEST_OF_BLOB: Final = Statement(
+    select(manifests.c.digest)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .where(manifest_blobs.c.blob_digest == _digest, repository_manifests.c.repository_id == _repository_id)
+    .limit(literal(1))
+)
+
+# --- upload sessions
+
+ADD_UPLOAD: Final = Statement(
+    insert(upload_sessions).values(
+        id=parameter("id"),
+        repository=_repository,
+        algorithm=parameter("algorithm"),
+        offset_bytes=parameter("offset_bytes"),
+        created_ms=parameter("now_ms"),
+        updated_ms=parameter("now_ms"),
+    )
+)
+FIND_UPLOAD: Final = Statement(
+    select(upload_sessions.c.algorithm, upload_sessions.c.offset_bytes, upload_sessions.c.digest_state).where(
+        upload_sessions.c.id == parameter("id"), upload_sessions.c.repository == _repository
+    )
+)
+SAVE_UPLOAD: Final = Statement(
+    update(upload_sessions)
+    .where(upload_sessions.c.id == parameter("session_id"))
+    .values(
+        offset_bytes=parameter("offset"),
+        digest_state=parameter("state"),
+        committing_digest=null(),
+        updated_ms=parameter("now_ms"),
+    )
+)
+MARK_UPLOAD: Final = Statement(
+    update(upload_sessions)
+    .where(upload_sessions.c.id == parameter("session_id"))
+    .values(committing_digest=_digest, updated_ms=parameter("now_ms"))
+)
+DELETE_UPLOAD: Final = Statement(delete(upload_sessions).where(upload_sessions.c.id == parameter("session_id")))
+LIST_UPLOADS: Final = Statement(
+    select(upload_sessions.c.id, upload_sessions.c.offset_bytes, upload_sessions.c.committing_digest)
+    .where(upload_sessions.c.id > _after)
+    .order_by(upload_sessions.c.id)
+    .limit(_limit)
+)
+LIST_STALE_UPLOADS: Final = Statement(
+    select(upload_sessions.c.id)
+    .where(upload_sessions.c.updated_ms < parameter("before_ms"))
+    .order_by(upload_sessions.c.updated_ms)
+    .limit(_limit)
+)
+LIST_COMMITTING_UPLOADS: Final = Statement(
+    select(upload_sessions.c.id, upload_sessions.c.committing_digest)
+    .where(upload_sessions.c.committing_digest.is_not(None), upload_sessions.c.id > _after)
+    .order_by(upload_sessions.c.id)
+    .limit(_limit)
+)
+
+# --- totals and verification
+
+COUNT_REPOSITORIES: Final = Statement(
+    select(func.count()).where(exists().where(repository_manifests.c.repository_id == repositories.c.id))
+)
+COUNT_TAGS: Final = Statement(select(func.count()).select_from(tags))
+COUNT_MANIFESTS: Final = Statement(select(func.count(), func.coalesce(func.sum(manifests.c.size_bytes), 0)))
+COUNT_BLOBS: Final = Statement(
+    select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0), func.count(blobs.c.quarantined_ms))
+)
+COUNT_UPLOADS: Final = Statement(select(func.count(), func.coalesce(func.sum(upload_sessions.c.offset_bytes), 0)))
+LIST_BLOB_RECORDS: Final = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size_bytes, blobs.c.quarantined_ms)
+    .where(blobs.c.id > _after)
+    .order_by(blobs.c.id)
+    .limit(_limit)
+)
+LIST_MANIFEST_RECORDS: Final = Statement(
+    select(manifests.c.id, manifests.c.digest, manifests.c.body)
+    .where(manifests.c.id > _after)
+    .order_by(manifests.c.id)
+    .limit(_limit)
+)
+LIST_MISSING_BLOBS: Final = Statement(
+    select(repositories.c.name, manifests.c.digest, manifest_blobs.c.blob_digest)
+    .join(repository_manifests, repository_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(
+        ~exists()
+        .where(
+            blobs.c.digest == manifest_blobs.c.blob_digest,
+            repository_blobs.c.blob_id == blobs.c.id,
+            repository_blobs.c.repository_id == repositories.c.id,
+            blobs.c.quarantined_ms.is_(None),
+        )
+        .correlate(repositories, manifest_blobs)
+    )
+    .limit(_limit)
+)

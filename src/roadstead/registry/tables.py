@@ -1,0 +1,125 @@
+"""The catalogue's tables. A migration changes the database; a test compares the two.
+
+Times are milliseconds since 1970 UTC. Digests are their text. Texts compare by code point ("ASCIIbetical"), which is
+the order that the distribution specification asks of listings.
+
+::
+
+    repositories --< repository_blobs     >-- blobs       a blob may be read in the repositories that it is linked to
+         |
+         +------< repository_manifests    >-- manifests --< manifest_blobs, manifest_children   (what it names)
+         |                  ^
+         +------< tags -----+                             a tag points at a manifest of its own repository
+    upload_sessions                                       not tied to a repository's row: there may be none yet
+"""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, LargeBinary, Table, Text
+
+from roadstead.database import metadata
+
+repositories: Final = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+blobs: Final = Table(
+    "blobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("quarantined_ms", BigInteger, nullable=True),
+)
+Index("ix_blobs_quarantined_ms", blobs.c.quarantined_ms, sqlite_where=blobs.c.quarantined_ms.is_not(None))
+
+repository_blobs: Final = Table(
+    "repository_blobs",
+    metadata,
+    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
+    Column("blob_id", Integer, ForeignKey("blobs.id"), primary_key=True),
+    Column("linked_ms", BigInteger, nullable=False),
+    Index("ix_repository_blobs_blob_id", "blob_id"),
+    sqlite_with_rowid=False,
+)
+
+manifests: Final = Table(
+    "manifests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("media_type", Text, nullable=False),
+    Column("artifact_type", Text, nullable=False),
+    Column("subject_digest", Text, nullable=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # last, so that the columns before it stand in the row's first page
+)
+Index(
+    "ix_manifests_subject_digest",
+    manifests.c.subject_digest,
+    manifests.c.digest,
+    sqlite_where=manifests.c.subject_digest.is_not(None),
+)
+
+manifest_blobs: Final = Table(
+    "manifest_blobs",
+    metadata,
+    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("blob_digest", Text, primary_key=True),
+    Index("ix_manifest_blobs_blob_digest", "blob_digest"),
+    sqlite_with_rowid=False,
+)
+
+manifest_children: Final = Table(
+    "manifest_children",
+    metadata,
+    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("child_digest", Text, primary_key=True),
+    Index("ix_manifest_children_child_digest", "child_digest"),
+    sqlite_with_rowid=False,
+)
+
+repository_manifests: Final = Table(
+    "repository_manifests",
+    metadata,
+    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
+    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("pushed_ms", BigInteger, nullable=False),
+    Index("ix_repository_manifests_manifest_id", "manifest_id"),
+    sqlite_with_rowid=False,
+)
+
+tags: Final = Table(
+    "tags",
+    metadata,
+    Column("repository_id", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("manifest_id", Integer, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["repository_id", "manifest_id"], ["repository_manifests.repository_id", "repository_manifests.manifest_id"]
+    ),
+    Index("ix_tags_repository_id_manifest_id", "repository_id", "manifest_id"),
+    sqlite_with_rowid=False,
+)
+
+upload_sessions: Final = Table(
+    "upload_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("digest_state", LargeBinary, nullable=True),
+    Column("committing_digest", Text, nullable=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Index("ix_upload_sessions_updated_ms", "updated_ms"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,74 @@
+"""Tags: listed and deleted (a push sets them: ``manifests``)."""
+
+from roadstead.database import Database, Transaction
+from roadstead.oci import Digest, RepositoryName, Tag
+from roadstead.registry import store
+from roadstead.registry.errors import ManifestUnknownError
+from roadstead.registry.model import Page, TagSummary
+from roadstead.registry.repositories import get_repository_id, page
+
+
+class Tags:
+    """The tags of a registry's repositories."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_names(self, repository: RepositoryName, *, after: str = "", limit: int) -> Page:
+        """Tags in order of their bytes, beginning after ``after``.
+
+        Source: distribution specification, section "Listing Tags".
+
+        Raises:
+            RepositoryUnknownError: there is none of this name.
+        """
+        repository_id = await get_repository_id(self._database, repository)
+        rows = await self._database.fetch_all(
+            store.LIST_TAGS, repository_id=repository_id, after=after, limit=limit + 1
+        )
+        return page([row[0] for row in rows], limit)
+
+    async def list_summaries(
+        self, repository: RepositoryName, *, after: str = "", limit: int
+    ) -> tuple[TagSummary, ...]:
+        """Tags with what they point at, in the same order.
+
+        Raises:
+            RepositoryUnknownError: there is none of this name.
+        """
+        repository_id = await get_repository_id(self._database, repository)
+        rows = await self._database.fetch_all(
+            store.SUMMARISE_TAGS, repository_id=repository_id, after=after, limit=limit
+        )
+        return tuple(
+            TagSummary(name, Digest(digest), media_type, artifact_type, updated_ms)
+            for name, digest, media_type, artifact_type, updated_ms in rows
+        )
+
+    async def list_of_manifest(self, repository: RepositoryName, digest: Digest, *, limit: int) -> tuple[str, ...]:
+        """The tags that point at a manifest.
+
+        Raises:
+            RepositoryUnknownError: there is no repository of this name.
+        """
+        repository_id = await get_repository_id(self._database, repository)
+        rows = await self._database.fetch_all(
+            store.LIST_TAGS_OF_MANIFEST, repository_id=repository_id, digest=digest, limit=limit
+        )
+        return tuple(row[0] for row in rows)
+
+    async def delete(self, repository: RepositoryName, tag: Tag) -> None:
+        """Removes a tag; the manifest that it pointed at stays.
+
+        Source: distribution specification, section "Deleting tags".
+
+        Raises:
+            RepositoryUnknownError, ManifestUnknownError: there is none.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            repository_id = await get_repository_id(transaction, repository)
+            if not await transaction.execute(store.DELETE_TAG, repository_id=repository_id, tag=tag):
+                raise ManifestUnknownError(repository, tag)
+
+        await self._database.write(work)

@@ -1,0 +1,347 @@
+"""Upload sessions: how bytes become a blob.
+
+The life of an upload, and what is true after a crash at any point of it:
+
+1. ``start``: a record, no bytes.
+2. ``append``: bytes go to the session's object and through a running digest, in one background job while the next ones
+   arrive. At the end, also when the client went away in the middle: the bytes are flushed, then the record says how
+   many they are and how the digest stands. A crash before that leaves the old offset; bytes past it are dropped when
+   writing goes on. Only what the record says was ever acknowledged.
+3. ``finish``: the digest is compared; the record is marked with it; the object moves to the blob's key; then, in one
+   durable transaction, the blob is recorded and linked to the repository and the session ends. Nobody reads a blob that
+   is not recorded. A crash between move and record leaves bytes that no record names: ``recovery`` finds them by the
+   mark.
+4. ``cancel``: the record goes, then the bytes. A crash between leaves bytes without a record, which ``recovery``
+   removes.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.database import Database, Transaction
+from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import layout, store
+from roadstead.registry.blobs import link_blob
+from roadstead.registry.errors import (
+    UploadBusyError,
+    UploadDigestMismatchError,
+    UploadOffsetError,
+    UploadUnknownError,
+)
+from roadstead.registry.model import UploadSession
+from roadstead.registry.running_digest import RunningDigest, can_resume
+from roadstead.storage import (
+    ObjectBusyError,
+    ObjectStore,
+    ObjectUnknownError,
+    ObjectWriter,
+    StorageFullError,
+    StorageUnavailableError,
+)
+
+GATHER_BYTES: Final = 1 << 20
+"""Bytes written and hashed in one background job: enough to make the hop to a thread cheap."""
+
+GATHER_LEAST_BYTES: Final = 64 << 10
+"""With very many uploads at once each gathers less, but never less than this."""
+
+GATHER_BUDGET_BYTES: Final = 12 << 20
+"""Bytes being gathered by all uploads together; as many again may be on their way to the disk."""
+
+READ_BYTES: Final = 1 << 20
+"""Bytes read at once where a digest must be computed again."""
+
+PURGE_BATCH: Final = 200
+"""Sessions that one round of purging takes on."""
+
+
+class Uploads:
+    """The upload sessions of a registry."""
+
+    def __init__(self, database: Database, storage: ObjectStore, clock: Clock, *, minimum_free_bytes: int = 0) -> None:
+        """``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions."""
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+        self._minimum_free_bytes = minimum_free_bytes
+        self._receiving = 0
+
+    async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
+        """Begins an upload whose digest will be of ``algorithm``.
+
+        Raises:
+            StorageFullError: there is too little space to begin anything.
+        """
+        await self._require_space()
+        session = UploadSession(str(uuid.uuid4()), repository, algorithm, 0, None)
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(
+                store.ADD_UPLOAD,
+                id=session.id,
+                repository=repository,
+                algorithm=algorithm,
+                offset_bytes=0,
+                now_ms=now_ms,
+            )
+
+        await self._database.write(work, durable=False)
+        return session
+
+    async def get(self, repository: RepositoryName, session_id: str) -> UploadSession:
+        """A session of this repository; another repository's is unknown here.
+
+        Raises:
+            UploadUnknownError: there is none.
+        """
+        row = await self._database.fetch_one(store.FIND_UPLOAD, id=session_id, repository=repository)
+        if row is None:
+            raise UploadUnknownError(session_id)
+        return UploadSession(session_id, repository, row[0], row[1], row[2])
+
+    async def append(
+        self, repository: RepositoryName, session_id: str, body: AsyncIterator[bytes], *, begin: int | None = None
+    ) -> UploadSession:
+        """Adds ``body`` to a session; ``begin`` is the offset at which the client says it belongs.
+
+        Whatever ends ``body`` early is raised again after what came before it was recorded.
+
+        Raises:
+            UploadUnknownError: there is no such session.
+            UploadBusyError: another request is writing to it.
+            UploadOffsetError: it stands elsewhere than at ``begin``.
+            StorageFullError, StorageUnavailableError: the bytes could not be kept.
+        """
+        session, writer = await self._open(repository, session_id, begin)
+        try:
+            return await self._append(session, writer, body)
+        finally:
+            writer.close()
+
+    async def finish(
+        self,
+        repository: RepositoryName,
+        session_id: str,
+        body: AsyncIterator[bytes],
+        digest: Digest,
+        *,
+        begin: int | None = None,
+    ) -> None:
+        """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
+
+        Raises:
+            UploadDigestMismatchError: they have another digest; the session is gone.
+            and what ``append`` raises.
+        """
+        session, writer = await self._open(repository, session_id, begin)
+        try:
+            session = await self._append(session, writer, body)
+            actual = await self._digest(session, digest.algorithm)
+            if actual != digest:
+                await self._forget(session_id)
+                raise UploadDigestMismatchError(digest, actual)
+            await self._commit(session, digest)
+        finally:
+            writer.close()
+
+    async def cancel(self, repository: RepositoryName, session_id: str) -> None:
+        """Ends a session and removes its bytes.
+
+        Raises:
+            UploadUnknownError: there is none.
+        """
+        await self.get(repository, session_id)
+        await self._forget(session_id)
+
+    async def purge(self, *, older_than_ms: int) -> int:
+        """Ends sessions that nobody has touched for that long; returns how many."""
+        before_ms = self._clock.now_ms() - older_than_ms
+        rows = await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH)
+        for (session_id,) in rows:
+            await self._forget(session_id)
+        return len(rows)
+
+    async def _require_space(self) -> None:
+        if self._minimum_free_bytes:
+            free = await self._storage.free_bytes()
+            if free is not None and free < self._minimum_free_bytes:
+                raise StorageFullError
+
+    async def _open(
+        self, repository: RepositoryName, session_id: str, begin: int | None
+    ) -> tuple[UploadSession, ObjectWriter]:
+        """The session as it stands once nobody else can write to it, and its writer."""
+        session = await self.get(repository, session_id)
+        if begin is not None and begin != session.offset:
+            raise UploadOffsetError(session_id, session.offset)
+        try:
+            writer = await self._storage.open_writer(layout.upload_key(session_id), session.offset)
+        except ObjectBusyError:
+            raise UploadBusyError(session_id) from None
+        except ObjectUnknownError:
+            await self._forget(session_id)  # its bytes are gone: the client must begin again
+            raise UploadUnknownError(session_id) from None
+        try:
+            await self._require_offset(session)
+        except BaseException:
+            writer.close()
+            raise
+        return session, writer
+
+    async def _require_offset(self, session: UploadSession) -> None:
+        """Refuses if another request has added to the session between our look at it and our lock."""
+        latest = await self.get(session.repository, session.id)
+        if latest.offset != session.offset:
+            raise UploadBusyError(session.id)
+
+    async def _append(self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes]) -> UploadSession:
+        digest = _running_digest(session)
+        self._receiving += 1
+        try:
+            await self._receive(writer, digest, body)
+        except StorageFullError:
+            raise  # what was written past the record's offset is dropped when the session goes on
+        except StorageUnavailableError:
+            await self._forget(session.id)  # after a failed write nothing is known about the bytes
+            raise
+        except BaseException:
+            await self._record(session, writer, digest)
+            raise
+        finally:
+            self._receiving -= 1
+        return await self._record(session, writer, digest)
+
+    async def _receive(self, writer: ObjectWriter, digest: RunningDigest | None, body: AsyncIterator[bytes]) -> None:
+        """Writes ``body`` with one job in flight while the next one's bytes are gathered."""
+        observe = digest.update if digest else _ignore
+        gathered: list[bytes] = []
+        size = 0
+        job: asyncio.Task[None] | None = None
+        try:
+            async for piece in body:
+                gathered.append(piece)
+                size += len(piece)
+                if size >= self._gather_bytes():
+                    if job is not None:
+                        await job
+                        await self._require_space()
+                    job = asyncio.create_task(writer.append(gathered, observe))
+                    gathered, size = [], 0
+        finally:
+            if job is not None:
+                await job
+            if gathered:
+                await writer.append(gathered, observe)
+
+    def _gather_bytes(self) -> int:
+        return max(GATHER_LEAST_BYTES, min(GATHER_BYTES, GATHER_BUDGET_BYTES // max(1, self._receiving)))
+
+    async def _record(
+        self, session: UploadSession, writer: ObjectWriter, digest: RunningDigest | None
+    ) -> UploadSession:
+        """Flushes, then records the new offset: in this order, or the record could promise what is not there."""
+        if writer.offset == session.offset:
+            return session
+        try:
+            await writer.flush()
+        except StorageUnavailableError:
+            await self._forget(session.id)
+            raise
+        state = digest.save() if digest else None
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            changed = await transaction.execute(
+                store.SAVE_UPLOAD, session_id=session.id, offset=writer.offset, state=state, now_ms=now_ms
+            )
+            if not changed:
+                raise UploadUnknownError(session.id)  # cancelled meanwhile
+
+        await self._database.write(work, durable=False)
+        return UploadSession(session.id, session.repository, session.algorithm, writer.offset, state)
+
+    async def _digest(self, session: UploadSession, algorithm: str) -> Digest:
+        """The digest of a session's bytes: from its record if that can be, else from the bytes."""
+        if algorithm == session.algorithm:
+            digest = _running_digest(session)
+            if digest is not None:
+                return digest.digest()
+        digest = RunningDigest(algorithm)
+        reader = await self._storage.open_reader(layout.upload_key(session.id))
+        try:
+            offset = 0
+            while offset < session.offset:
+                piece = bytes(await reader.read(offset, min(READ_BYTES, session.offset - offset)))
+                await asyncio.to_thread(digest.update, piece)
+                offset += len(piece)
+        finally:
+            reader.close()
+        return digest.digest()
+
+    async def _commit(self, session: UploadSession, digest: Digest) -> None:
+        row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+        is_known = row is not None and row[2] is None and await self._is_intact(digest, row[1])
+        if not is_known:
+            await self._mark(session.id, digest)
+            await self._move(session.id, digest)
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            if not await transaction.execute(store.DELETE_UPLOAD, session_id=session.id):
+                raise UploadUnknownError(session.id)  # cancelled meanwhile
+            await transaction.execute(
+                store.SAVE_BLOB,
+                digest=digest,
+                size_bytes=session.offset,
+                created_ms=now_ms,
+                quarantined_ms=None,
+            )
+            record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+            if record is not None:
+                await link_blob(transaction, session.repository, record[0], self._clock)
+
+        await self._database.write(work)
+        if is_known:
+            await self._storage.delete(layout.upload_key(session.id))
+
+    async def _move(self, session_id: str, digest: Digest) -> None:
+        try:
+            await self._storage.move(layout.upload_key(session_id), layout.blob_key(digest))
+        except ObjectUnknownError:
+            raise UploadUnknownError(session_id) from None  # cancelled meanwhile
+
+    async def _is_intact(self, digest: Digest, size_bytes: int) -> bool:
+        found = await self._storage.find(layout.blob_key(digest))
+        return found is not None and found.size_bytes == size_bytes
+
+    async def _mark(self, session_id: str, digest: Digest) -> None:
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.MARK_UPLOAD, session_id=session_id, digest=digest, now_ms=now_ms)
+
+        await self._database.write(work, durable=False)
+
+    async def _forget(self, session_id: str) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.DELETE_UPLOAD, session_id=session_id)
+
+        await self._database.write(work, durable=False)
+        await self._storage.delete(layout.upload_key(session_id))
+
+
+def _running_digest(session: UploadSession) -> RunningDigest | None:
+    """The digest of what the session has so far; None where it cannot be known without reading."""
+    if session.offset == 0:
+        return RunningDigest(session.algorithm)
+    if can_resume(session.algorithm, session.digest_state):
+        return RunningDigest(session.algorithm, session.digest_state)
+    return None
+
+
+def _ignore(_content: bytes | bytearray) -> None:
+    """Observes nothing."""
