@@ -8,12 +8,12 @@ What kernel threads do for a server (writing back pages) is in no process and so
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -26,9 +26,6 @@ STOP_SECONDS = 20.0
 
 POLL_SECONDS = 0.002
 """How often a starting server is asked; also the resolution of the start row."""
-
-SAMPLE_SECONDS = 0.05
-"""How often memory is looked at under load."""
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
@@ -112,6 +109,19 @@ class ServerProcess:
         """Return the CPU seconds that the tree has used so far."""
         return sum(_cpu_seconds(pid) for pid in _tree(self.pid))
 
+    def resident_mb(self) -> float:
+        """Return the resident memory of the tree in megabytes."""
+        return sum(_status_kib(pid, "VmRSS") for pid in _tree(self.pid)) * 1024 / 1e6
+
+    def reset_peak(self) -> None:
+        """Make the kernel forget the highest resident memory of each process of the tree."""
+        for pid in _tree(self.pid):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak_mb(self) -> float:
+        """Return the highest resident memory since `reset_peak`, summed over the tree."""
+        return sum(_status_kib(pid, "VmHWM") for pid in _tree(self.pid)) * 1024 / 1e6
+
     def memory_mb(self) -> float:
         """Return the proportional set size of the tree in megabytes (10^6 bytes)."""
         return sum(_pss_kib(pid) for pid in _tree(self.pid)) * 1024 / 1e6
@@ -159,27 +169,22 @@ def _pss_kib(pid: int) -> int:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
-class Peak:
-    """The highest memory seen while a `watch_memory` block runs."""
-
-    def __init__(self) -> None:
-        self.highest_mb = 0.0
-
-
-@contextmanager
-def watch_memory(server: ServerProcess) -> Iterator[Peak]:
-    """Look at the server's memory every SAMPLE_SECONDS until the block ends."""
-    peak, stop = Peak(), threading.Event()
-
-    def look() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
-            peak.highest_mb = max(peak.highest_mb, server.memory_mb())
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
+def _status_kib(pid: int, name: str) -> int:
     try:
-        yield peak
-    finally:
-        stop.set()
-        watcher.join()
-        peak.highest_mb = max(peak.highest_mb, server.memory_mb())
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:")), 0)
+
+
+def machine_cpu_seconds() -> float:
+    """Return the CPU seconds that all cores have spent on anything, also for other machines (steal)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = fields[3], fields[4]
+    return (sum(fields) - idle - waiting) / CLOCK_TICKS
+
+
+def own_cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its ended children."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)

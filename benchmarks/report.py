@@ -29,7 +29,7 @@ PAGES: Mapping[str, Path] = {
     "zh": DOCS / "zh" / "explanation" / "benchmarks.md",
 }
 DASH = "\N{EN DASH}"
-HIDDEN = {"client", "count"}
+HIDDEN = {"client", "others"}
 """Metrics that are kept in the JSON alone."""
 
 BEGIN = "<!-- table: begin -->"

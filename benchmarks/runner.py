@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.model import Result, Sample, Target
 from benchmarks.peers import PEERS, PeerAbsentError, Server
+from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,11 +95,9 @@ class Bench:
 
     def _sample(self, work: Work, key: str, server: Server | None) -> Sample:
         if server is not None:
-            sample = work.measure(server)
-            server.process.raise_if_dead()
-            return sample
+            return _measure(work, server)
         with self.serve(work, key) as fresh:
-            return work.measure(fresh)
+            return _measure(work, fresh)
 
     @contextmanager
     def serve(self, work: Work, key: str) -> Iterator[Server]:
@@ -117,6 +116,20 @@ class Bench:
                 server.process.stop()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(work: Work, server: Server) -> Sample:
+    """Measure, and add how many cores something else on the machine used meanwhile."""
+    process = server.process
+    began, machine = time.perf_counter(), machine_cpu_seconds()
+    ours = process.cpu_seconds() + own_cpu_seconds()
+    sample = dict(work.measure(server))
+    server.process.raise_if_dead()
+    if server.process is process:
+        ours = process.cpu_seconds() + own_cpu_seconds() - ours
+        others = machine_cpu_seconds() - machine - ours
+        sample["others"] = max(0.0, others / (time.perf_counter() - began))
+    return sample
 
 
 @dataclass(frozen=True, slots=True)

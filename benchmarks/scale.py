@@ -28,6 +28,7 @@ class Scale:
     starts: int
     parallel_pushes: int
     parallel_bytes: int
+    parallel_rounds: int
 
 
 FULL = Scale(
@@ -44,6 +45,7 @@ FULL = Scale(
     starts=5,
     parallel_pushes=20,
     parallel_bytes=1024 * MIB,
+    parallel_rounds=1,
 )
 
 QUICK = Scale(
@@ -60,4 +62,5 @@ QUICK = Scale(
     starts=3,
     parallel_pushes=20,
     parallel_bytes=64 * MIB,
+    parallel_rounds=1,
 )

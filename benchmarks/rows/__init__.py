@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.rows.listings import LISTING_ROWS
 from benchmarks.rows.manifests import MANIFEST_ROWS
+from benchmarks.rows.memory import MEMORY_ROWS
 from benchmarks.rows.pulls import PULL_ROWS
 from benchmarks.rows.pushes import PUSH_ROWS
 from benchmarks.rows.small import SMALL_ROWS
+from benchmarks.rows.starts import START_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,5 +18,14 @@ if TYPE_CHECKING:
     from benchmarks.runner import Row, RowRun
 
 ROWS: Mapping[str, tuple[Row, RowRun]] = {
-    row.key: (row, run) for row, run in (*MANIFEST_ROWS, *SMALL_ROWS, *PUSH_ROWS, *PULL_ROWS)
+    row.key: (row, run)
+    for row, run in (
+        *MANIFEST_ROWS,
+        *SMALL_ROWS,
+        *PUSH_ROWS,
+        *PULL_ROWS,
+        *LISTING_ROWS,
+        *MEMORY_ROWS,
+        *START_ROWS,
+    )
 }

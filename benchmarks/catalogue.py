@@ -1,0 +1,168 @@
+"""Loads a large catalogue without the wire: rows inserted through roadstead's own tables and migrations.
+
+Only records are made; the bytes that they speak of are not there, which listings and starts never notice. The
+reference gets the same names as folders, since a folder tree is its catalogue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.content import MANIFEST_TYPE
+from benchmarks.peers import PeerAbsentError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy import Table
+
+BIG = "big/image"
+"""The repository that holds a tenth of all tags."""
+
+NOW_MS = 1_700_000_000_000
+BATCH = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """How much a catalogue holds. The repositories beside BIG share nine tenths of the tags evenly."""
+
+    repositories: int
+    tags: int
+    blobs: int = 0
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all repositories, BIG first, then in order."""
+        yield BIG
+        for number in range(self.repositories - 1):
+            yield f"project-{number // 100:05d}/image-{number % 100:02d}"
+
+    @property
+    def big_tags(self) -> int:
+        """The number of tags of BIG."""
+        return self.tags // 10
+
+    @property
+    def other_tags(self) -> int:
+        """The number of tags of each other repository."""
+        return (self.tags - self.big_tags) // max(1, self.repositories - 1)
+
+
+def tag_name(number: int) -> str:
+    """Return the name of a tag; names sort as numbers do."""
+    return f"v{number:07d}"
+
+
+def load_roadstead(data: Path, content: Content) -> None:
+    """Make roadstead's data folder with the content; raise PeerAbsentError when its packages are not there."""
+    try:
+        from roadstead.database import migrate  # noqa: PLC0415 - a peer like the others: it may be absent
+        from roadstead.database.sqlite import connect  # noqa: PLC0415
+        from roadstead.registry import tables  # noqa: PLC0415
+    except ImportError as error:
+        raise PeerAbsentError(f"its packages can't be imported: {error}") from error
+    data.mkdir(parents=True)
+    path = data / "roadstead.db"
+    migrate(path)
+    with contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table, rows in (
+            (tables.repositories, _repositories(content)),
+            (tables.manifests, _manifests(content)),
+            (tables.repository_manifests, _repository_manifests(content)),
+            (tables.tags, _tags(content)),
+            (tables.blobs, _blobs(content)),
+            (tables.repository_blobs, _repository_blobs(content)),
+        ):
+            _insert(connection, table, rows)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+Values = dict[str, object]
+
+
+def _insert(connection: sqlite3.Connection, table: Table, rows: Iterable[Values]) -> None:
+    """Insert rows in transactions of BATCH; columns that a row leaves out are NULL."""
+    names = [column.name for column in table.columns]
+    marks = ", ".join("?" * len(names))
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"
+    batch: list[tuple[object, ...]] = []
+    for row in rows:
+        batch.append(tuple(row.get(name) for name in names))
+        if len(batch) == BATCH:
+            _insert_batch(connection, statement, batch)
+            batch.clear()
+    _insert_batch(connection, statement, batch)
+
+
+def _insert_batch(connection: sqlite3.Connection, statement: str, batch: list[tuple[object, ...]]) -> None:
+    connection.execute("BEGIN")
+    connection.executemany(statement, batch)
+    connection.execute("COMMIT")
+
+
+def _digest(kind: str, number: int) -> str:
+    return "sha256:" + hashlib.sha256(f"{kind} {number}".encode()).hexdigest()
+
+
+def _repositories(content: Content) -> Iterator[Values]:
+    for number, name in enumerate(content.names(), 1):
+        yield {"id": number, "name": name, "created_ms": NOW_MS}
+
+
+def _manifests(content: Content) -> Iterator[Values]:
+    """Yield one manifest a repository."""
+    body = b"{}" + b" " * 500
+    for number in range(1, content.repositories + 1):
+        yield {
+            "id": number,
+            "digest": _digest("manifest", number),
+            "media_type": MANIFEST_TYPE,
+            "artifact_type": "",
+            "size_bytes": len(body),
+            "created_ms": NOW_MS,
+            "body": body,
+        }
+
+
+def _repository_manifests(content: Content) -> Iterator[Values]:
+    for number in range(1, content.repositories + 1):
+        yield {"repository_id": number, "manifest_id": number, "pushed_ms": NOW_MS}
+
+
+def _tags(content: Content) -> Iterator[Values]:
+    for repository in range(1, content.repositories + 1):
+        for number in range(content.big_tags if repository == 1 else content.other_tags):
+            yield {
+                "repository_id": repository,
+                "name": tag_name(number),
+                "manifest_id": repository,
+                "updated_ms": NOW_MS,
+            }
+
+
+def _blobs(content: Content) -> Iterator[Values]:
+    for number in range(1, content.blobs + 1):
+        yield {"id": number, "digest": _digest("blob", number), "size_bytes": 1_000_000, "created_ms": NOW_MS}
+
+
+def _repository_blobs(content: Content) -> Iterator[Values]:
+    for number in range(1, content.blobs + 1):
+        repository = number * content.repositories // (content.blobs + 1) + 1
+        yield {"repository_id": repository, "blob_id": number, "linked_ms": NOW_MS}
+
+
+def load_distribution(data: Path, content: Content) -> None:
+    """Make the folders by which docker-registry and registry:3 know repositories and the tags of BIG."""
+    root = data / "docker" / "registry" / "v2" / "repositories"
+    for name in content.names():
+        (root / name / "_layers").mkdir(parents=True)
+        (root / name / "_manifests").mkdir()
+    for number in range(content.big_tags):
+        (root / BIG / "_manifests" / "tags" / tag_name(number)).mkdir(parents=True)
