@@ -44,13 +44,13 @@ class Content:
 
     @property
     def big_tags(self) -> int:
-        """The number of tags of BIG."""
-        return self.tags // 10
+        """The number of tags of BIG: a tenth, and what can't be shared evenly."""
+        return self.tags - self.other_tags * (self.repositories - 1)
 
     @property
     def other_tags(self) -> int:
         """The number of tags of each other repository."""
-        return (self.tags - self.big_tags) // max(1, self.repositories - 1)
+        return (self.tags - self.tags // 10) // max(1, self.repositories - 1)
 
 
 def tag_name(number: int) -> str:

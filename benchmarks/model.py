@@ -112,6 +112,7 @@ class Result:
     title: str
     how: str
     targets: tuple[Target, ...]
+    detail: str = ""
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failure: str = ""

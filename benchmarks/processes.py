@@ -15,11 +15,10 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
 STOP_SECONDS = 20.0
 """How long a server may take to end before it is killed."""
@@ -45,7 +44,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """One peer's process. Use as a context manager: leaving it ends the process and its children."""
+    """One peer's process, in a session of its own, so that `stop` ends its children too."""
 
     def __init__(self, argv: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str]) -> None:
         self.port = port
@@ -61,14 +60,6 @@ class ServerProcess:
                 cwd=log.parent,
                 start_new_session=True,
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def pid(self) -> int:

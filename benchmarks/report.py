@@ -67,11 +67,11 @@ class Run:
         )
 
     def exit_code(self) -> int:
-        """Return 0 when every target was met, 1 when one was missed, 2 when a row failed."""
+        """Return 0 when every target was met, 1 when one was missed or not measured, 2 when a row failed."""
         if any(result.failure for result in self.results):
             return 2
         verdicts = [verdict(result, target) for result in self.results for target in result.targets]
-        return 1 if False in verdicts else 0
+        return 0 if all(verdicts) else 1
 
 
 def _wrk_version() -> str:
@@ -94,15 +94,26 @@ def table(run: Run, language: str = "en") -> str:
     lines = [_made(run, words), "", _line(words.header), _line(["---"] * len(words.header))]
     for result in run.results:
         lines += [_line(cells) for cells in _rows(result, words)]
-    lines += [""] + [f"- {words.failed}: {r.title}: {r.failure}" for r in run.results if r.failure]
+    lines += ["", *_noise(run, words)]
+    lines += [f"- {words.failed}: {_title(r, words)}: {r.failure}" for r in run.results if r.failure]
     lines += [f"- {words.absent}: {key}: {reason}" for key, reason in run.absent.items()]
     lines += _absent_in_rows(run, words)
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _noise(run: Run, words: Words) -> list[str]:
+    """Say how quiet the machine was, since the ratios of a busy one are worth less."""
+    samples = [sample for result in run.results for found in result.samples.values() for sample in found]
+    values = [sample["others"] for sample in samples if "others" in sample]
+    if not values:
+        return []
+    spread = Spread.of(values)
+    return [words.noise.format(median=spread.median, highest=spread.highest), ""]
+
+
 def _absent_in_rows(run: Run, words: Words) -> list[str]:
     return [
-        f"- {words.absent}: {key} ({result.title}): {reason}"
+        f"- {words.absent}: {key} ({_title(result, words)}): {reason}"
         for result in run.results
         for key, reason in result.absent.items()
         if key not in run.absent
@@ -126,8 +137,8 @@ def _rows(result: Result, words: Words) -> list[list[str]]:
     metrics = [metric for metric in result.metrics() if metric.key not in HIDDEN]
     rows = [
         [
-            result.title,
-            f"{metric.title} ({metric.unit})",
+            _title(result, words),
+            f"{words.metrics.get(metric.key, metric.title)} ({metric.unit})",
             _ratio(result.find_ratio(SUBJECT, metric.key)),
             _targets(result, metric, words),
             _pair(result, metric),
@@ -136,7 +147,12 @@ def _rows(result: Result, words: Words) -> list[list[str]]:
         ]
         for metric in metrics
     ]
-    return rows or [[result.title, "", "", words.unknown, "", *("" for _ in OTHERS), ""]]
+    return rows or [[_title(result, words), "", "", words.unknown, "", *("" for _ in OTHERS), ""]]
+
+
+def _title(result: Result, words: Words) -> str:
+    title = words.titles.get(result.key, result.title)
+    return f"{title} ({result.detail})" if result.detail else title
 
 
 def _ceiling(result: Result, metric: Metric) -> str:
@@ -196,6 +212,7 @@ def _row_document(result: Result) -> dict[str, object]:
     return {
         "key": result.key,
         "title": result.title,
+        "detail": result.detail,
         "how": result.how,
         "seconds": round(result.seconds, 1),
         "failure": result.failure,

@@ -25,7 +25,6 @@ class Scale:
     repositories: int
     tags: int
     blobs: int
-    starts: int
     parallel_pushes: int
     parallel_bytes: int
     parallel_rounds: int
@@ -42,7 +41,6 @@ FULL = Scale(
     repositories=100_000,
     tags=1_000_000,
     blobs=1_000_000,
-    starts=5,
     parallel_pushes=20,
     parallel_bytes=1024 * MIB,
     parallel_rounds=1,
@@ -59,7 +57,6 @@ QUICK = Scale(
     repositories=10_000,
     tags=100_000,
     blobs=100_000,
-    starts=3,
     parallel_pushes=20,
     parallel_bytes=64 * MIB,
     parallel_rounds=1,

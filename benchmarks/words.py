@@ -12,7 +12,7 @@ CEILINGS = ("nginx", "sink")
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the table says, in one language."""
+    """What the table says, in one language. Rows and metrics that are not named keep their own titles."""
 
     header: tuple[str, ...]
     met: str
@@ -21,8 +21,10 @@ class Words:
     failed: str
     absent: str
     made: str
+    noise: str
+    titles: Mapping[str, str]
+    metrics: Mapping[str, str]
     target_ratio: str
-    client: str
 
 
 WORDS: Mapping[str, Words] = {
@@ -42,8 +44,10 @@ WORDS: Mapping[str, Words] = {
         failed="failed",
         absent="Absent",
         made="Made with `{command}` on {date}, {cpus} CPUs, {memory} GB of memory, Linux {kernel}, {python}; {peers}.",
+        noise="During the samples, what is no part of the run used {median:.2f} cores (median; most {highest:.2f}).",
         target_ratio="{target}: {verdict}",
-        client="Load generator",
+        titles={},
+        metrics={},
     ),
     "zh": Words(
         header=(
@@ -61,7 +65,41 @@ WORDS: Mapping[str, Words] = {
         failed="失败",
         absent="缺席",
         made="由 `{command}` 于 {date} 得出，{cpus} 个 CPU，{memory} GB 内存，Linux {kernel}，{python}；{peers}。",
+        noise="取样期间，与本次运行无关的进程占用 {median:.2f} 个核（中位数；最高 {highest:.2f}）。",
         target_ratio="{target}：{verdict}",
-        client="负载发生器",
+        titles={
+            "manifest-get": "按标签 GET 清单，32 个连接",
+            "manifest-head": "按标签 HEAD 清单，32 个连接",
+            "small-push": "完整的小推送，8 个连接",
+            "push-1": "推送 256 MiB，1 个客户端",
+            "push-4": "推送 256 MiB，4 个客户端",
+            "push-whole-1": "单个 PUT 推送 256 MiB，1 个客户端",
+            "pull-1": "拉取 256 MiB，1 个客户端",
+            "pull-4": "拉取 256 MiB，4 个客户端",
+            "listing": "目录与标签分页：仓库数 / 标签数",
+            "memory": "静止时与并行推送时的内存",
+            "start": "从启动到首次应答，按已登记的 blob 数",
+        },
+        metrics={
+            "requests": "每秒请求数",
+            "p99": "延迟第 99 百分位",
+            "cpu_requests": "每千次请求的 CPU 秒数",
+            "images": "每秒镜像数",
+            "cpu_images": "每千个镜像的 CPU 秒数",
+            "bytes": "每秒兆字节",
+            "cpu_bytes": "每吉字节的 CPU 秒数",
+            "catalogue_p99": "目录一页，第 99 百分位",
+            "catalogue_p99_large": "目录一页（1,000 项），第 99 百分位",
+            "tags_p99": "标签一页，第 99 百分位",
+            "tags_p99_large": "标签一页（1,000 项），第 99 百分位",
+            "catalogue_growth": "目录一页，全量与十分之一之中位数比",
+            "tags_growth": "标签一页，全量与十分之一之中位数比",
+            "catalogue_position": "目录一页，首、中、尾最慢与最快之比",
+            "tags_position": "标签一页，首、中、尾最慢与最快之比",
+            "rest": "静止时的内存",
+            "above_rest": "负载下高出静止时的内存（最高）",
+            "memory": "负载后的内存",
+            "start": "从进程启动到首次应答",
+        },
     ),
 }

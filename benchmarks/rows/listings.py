@@ -145,7 +145,7 @@ PEERS = (SUBJECT, "docker-registry", "registry:3")
 
 def _run(bench: Bench, result: Result) -> None:
     scale = bench.scale
-    result.title += f" at {scale.repositories:,} repositories, {scale.tags:,} tags"
+    result.detail = f"{scale.repositories:,} / {scale.tags:,}"
     smaller = Result(result.key, result.title, result.how, ())
     tenth = Content(scale.repositories // 10, scale.tags // 10)
     bench.alternate(Listings(tenth), Plan((SUBJECT,), 1), smaller)
@@ -158,7 +158,7 @@ LISTING_ROWS: tuple[tuple[Row, RowRun], ...] = (
     (
         Row(
             "listing",
-            "pages of catalogue and tags",
+            "catalogue and tags, by page: repositories / tags",
             f"n={PAGE}, whole walks by Link; one repository holds a tenth of the tags; of docker-registry three pages",
             TARGETS,
         ),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.clients import run_clients
 from benchmarks.content import Image, Source
-from benchmarks.model import Bound, Kind, Result, Sample, Target
+from benchmarks.model import TIMES, Bound, Kind, Result, Sample, Target
 from benchmarks.peers import Server
 from benchmarks.rows.pushes import PushClient
 from benchmarks.runner import Bench, Plan, Row, RowRun
@@ -68,7 +68,7 @@ PEERS = ("roadstead", "docker-registry", "registry:3")
 
 def _run(bench: Bench, result: Result) -> None:
     clients, size_bytes = bench.scale.parallel_pushes, bench.scale.parallel_bytes
-    result.title += f", {clients} parallel pushes of {size_bytes // 2**20} MiB"
+    result.detail = f"{clients} {TIMES} {size_bytes // 2**20} MiB"
     needed = clients * size_bytes * SPARE
     if shutil.disk_usage(bench.folder).free < needed:
         raise RuntimeError(f"needs {needed / 1e9:.0f} GB of free disk space")
@@ -80,5 +80,13 @@ def _run(bench: Bench, result: Result) -> None:
 
 
 MEMORY_ROWS: tuple[tuple[Row, RowRun], ...] = (
-    (Row("memory", "memory at rest and with", "resident memory; the highest by the kernel's record", TARGETS), _run),
+    (
+        Row(
+            "memory",
+            "memory at rest and with parallel pushes",
+            "resident memory; the highest by the kernel's record",
+            TARGETS,
+        ),
+        _run,
+    ),
 )

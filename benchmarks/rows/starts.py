@@ -56,11 +56,19 @@ PEERS = (SUBJECT, "docker-registry", "registry:3")
 
 def _run(bench: Bench, result: Result) -> None:
     blobs = bench.scale.blobs
-    result.title += f" at {blobs:,} blobs"
+    result.detail = f"{blobs:,}"
     work = Starts(Content(min(REPOSITORIES, blobs), min(REPOSITORIES, blobs) * 10, blobs))
-    bench.alternate(work, Plan(PEERS, bench.scale.starts), result)
+    bench.alternate(work, Plan(PEERS, bench.rounds), result)
 
 
 START_ROWS: tuple[tuple[Row, RowRun], ...] = (
-    (Row("start", "start to first answer", "the other servers hold no records and start empty", TARGETS), _run),
+    (
+        Row(
+            "start",
+            "start to first answer, by blobs on record",
+            "the other servers hold no records and start empty",
+            TARGETS,
+        ),
+        _run,
+    ),
 )
