@@ -36,9 +36,10 @@ PARSE_IN_THREAD_BYTES: Final = 64 << 10
 class Manifests:
     """The manifests of a registry's repositories."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, accepts_missing_blobs: bool = False) -> None:
         self._database = database
         self._clock = clock
+        self._accepts_missing_blobs = accepts_missing_blobs
         self._bodies = _BodyCache()
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
@@ -100,11 +101,13 @@ class Manifests:
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
 
-        async def work(transaction: Transaction) -> bool:
+        async def work(transaction: Transaction) -> int:
             now_ms = self._clock.now_ms()
             repository_id = await ensure_repository(transaction, repository, self._clock)
-            await _require_blobs(transaction, repository_id, manifest.required_blobs)
-            manifest_id, was_known = await _ensure_manifest(transaction, manifest, actual, body, now_ms)
+            missing = await _find_missing_blobs(transaction, repository_id, manifest.required_blobs)
+            if missing and not self._accepts_missing_blobs:
+                raise ManifestBlobUnknownError(missing)
+            manifest_id = await _ensure_manifest(transaction, manifest, actual, body, now_ms)
             await transaction.execute(
                 store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=now_ms
             )
@@ -112,11 +115,11 @@ class Manifests:
                 await transaction.execute(
                     store.SET_TAG, repository_id=repository_id, name=tag, manifest_id=manifest_id, updated_ms=now_ms
                 )
-            return was_known
+            return len(missing) + await _count_missing_children(transaction, repository_id, manifest.children)
 
-        was_known = await self._database.write(work)
+        missing = await self._database.write(work)
         subject = manifest.subject.digest if manifest.subject else None
-        return PushedManifest(actual, tuple(tags), subject, was_known)
+        return PushedManifest(actual, tuple(tags), subject, missing)
 
     async def delete(self, repository: RepositoryName, digest: Digest) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
@@ -147,7 +150,9 @@ class Manifests:
         return True
 
 
-async def _require_blobs(transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]) -> None:
+async def _find_missing_blobs(
+    transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]
+) -> list[Digest]:
     missing: list[Digest] = []
     for blob in blobs:
         row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
@@ -157,17 +162,26 @@ async def _require_blobs(transaction: Transaction, repository_id: int, blobs: Se
             raise ManifestInvalidError(
                 f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {row[1]}"
             )
-    if missing:
-        raise ManifestBlobUnknownError(list(dict.fromkeys(missing)))
+    return list(dict.fromkeys(missing))
+
+
+async def _count_missing_children(transaction: Transaction, repository_id: int, children: Sequence[Descriptor]) -> int:
+    missing = 0
+    for child in children:
+        row = await transaction.fetch_one(
+            store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=child.digest
+        )
+        missing += row is None
+    return missing
 
 
 async def _ensure_manifest(
     transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes, now_ms: int
-) -> tuple[int, bool]:
-    """The key of the manifest's row, and whether it was there."""
+) -> int:
+    """The key of the manifest's row, made with what it names if need be."""
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     if row is not None:
-        return row[0], True
+        return int(row[0])
     await transaction.execute(
         store.ADD_MANIFEST,
         digest=digest,
@@ -184,7 +198,7 @@ async def _ensure_manifest(
         await transaction.execute(store.ADD_MANIFEST_BLOB, manifest_id=manifest_id, blob_digest=blob.digest)
     for child in manifest.children:
         await transaction.execute(store.ADD_MANIFEST_CHILD, manifest_id=manifest_id, child_digest=child.digest)
-    return manifest_id, False
+    return manifest_id
 
 
 class _BodyCache:

@@ -25,12 +25,12 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class PushedManifest:
-    """What a push of a manifest did."""
+    """What a push of a manifest did; ``missing`` counts what it names and the repository does not have."""
 
     digest: Digest
     tags: tuple[str, ...]
     subject: Digest | None
-    was_known: bool
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,15 @@ class Registry:
         *,
         on_quarantine: Notice,
         minimum_free_bytes: int = 0,
+        accepts_missing_blobs: bool = False,
     ) -> "Registry":
-        """A registry on these back ends."""
+        """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters."""
         return cls(
             database=database,
             storage=storage,
             repositories=Repositories(database),
             tags=Tags(database),
-            manifests=Manifests(database, clock),
+            manifests=Manifests(database, clock, accepts_missing_blobs=accepts_missing_blobs),
             referrers=Referrers(database),
             blobs=Blobs(database, storage, clock, on_quarantine),
             uploads=Uploads(database, storage, clock, minimum_free_bytes=minimum_free_bytes),

@@ -1,5 +1,6 @@
 """Where bytes are: one small interface, and the back ends that keep it."""
 
+from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataFolderError
 from roadstead.storage.errors import (
     ObjectBusyError,
     ObjectUnknownError,
@@ -11,6 +12,9 @@ from roadstead.storage.filesystem import FilesystemStore
 from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
 
 __all__ = [
+    "DataFolder",
+    "DataFolderBusyError",
+    "DataFolderError",
     "FilesystemStore",
     "ObjectBusyError",
     "ObjectReader",

@@ -1,0 +1,136 @@
+"""The composition root: settings in, applications out. The only place that constructs back ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from roadstead.clock import SystemClock
+from roadstead.config import Settings
+from roadstead.database import DatabaseError, SqliteDatabase, migrate
+from roadstead.database.migrate import HEAD, current_revision
+from roadstead.errors import RoadsteadError
+from roadstead.oci import Digest
+from roadstead.registry import Registry
+from roadstead.registry.recovery import recover
+from roadstead.storage import DataFolder, FilesystemStore
+from roadstead.telemetry import Metrics
+
+HOUSEKEEPING_SECONDS: Final = 600
+"""How often stale uploads are looked for; a look costs one indexed query."""
+
+_log = structlog.get_logger("roadstead.app")
+
+
+class CatalogueAbsentError(RoadsteadError):
+    """A command was pointed at a folder that no registry lives in."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there is no registry in {path}: name its folder with --data, or start one with `roadstead serve`"
+        )
+        self.path = path
+
+
+class CatalogueOutdatedError(RoadsteadError):
+    """A command met a catalogue of an older version."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(f"the catalogue in {path} has schema {found or 'none'}, not {HEAD}: start the server once")
+        self.path = path
+
+
+def data_folder(settings: Settings) -> DataFolder:
+    """The data folder that the settings name."""
+    return DataFolder(Path(settings.data.folder))
+
+
+def build_registry(settings: Settings, metrics: Metrics) -> Registry:
+    """A registry on the back ends that the settings name; the catalogue must have its schema.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: the catalogue cannot be opened.
+    """
+    folder = data_folder(settings)
+
+    def on_quarantine(digest: Digest, reason: str) -> None:
+        metrics.count_quarantined()
+        _log.error("blob put into quarantine", digest=str(digest), reason=reason)
+
+    return Registry.on(
+        SqliteDatabase.open(folder.catalogue),
+        FilesystemStore(folder.objects),
+        SystemClock(),
+        on_quarantine=on_quarantine,
+        minimum_free_bytes=settings.storage.minimum_free_bytes,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """A registry's services for a command, safe beside a running server.
+
+    Raises:
+        CatalogueAbsentError: there is no registry in the data folder.
+        CatalogueOutdatedError: it was not yet migrated to this version.
+        DatabaseDamagedError, DatabaseUnavailableError: its catalogue cannot be read.
+    """
+    folder = data_folder(settings)
+    if not folder.catalogue.exists():
+        raise CatalogueAbsentError(folder.path)
+    revision = current_revision(folder.catalogue)
+    if revision != HEAD:
+        raise CatalogueOutdatedError(folder.path, revision)
+    registry = build_registry(settings, Metrics())
+    try:
+        yield registry
+    finally:
+        await close_registry(registry)
+
+
+async def close_registry(registry: Registry) -> None:
+    """Finishes what was begun and closes the back ends."""
+    await registry.database.close()
+    await registry.storage.close()
+
+
+def prepare(settings: Settings) -> DataFolder:
+    """Makes ready what a server needs before it opens anything, and locks the data folder.
+
+    Raises:
+        DataFolderError: the folder cannot be used, or another server uses it.
+        DatabaseError: the catalogue cannot be brought to this version's schema.
+    """
+    folder = data_folder(settings)
+    folder.prepare()
+    folder.lock()
+    if migrate(folder.catalogue):
+        _log.info("catalogue migrated", schema=HEAD)
+    return folder
+
+
+async def tidy_up(registry: Registry) -> None:
+    """What a crash has left behind; only while this process alone uses the data folder."""
+    found = await recover(registry.database, registry.storage)
+    if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
+        _log.warning(
+            "tidied up after an unclean end",
+            blobs=found.orphaned_blobs,
+            uploads=found.orphaned_uploads,
+            sessions=found.ended_sessions,
+        )
+
+
+async def keep_house(registry: Registry, settings: Settings) -> None:
+    """Ends stale uploads, until cancelled."""
+    age_ms = settings.limits.upload_age_seconds * 1000
+    while True:
+        try:
+            while await registry.uploads.purge(older_than_ms=age_ms):
+                await asyncio.sleep(0)
+        except (DatabaseError, RoadsteadError) as error:
+            _log.error("could not purge stale uploads", reason=str(error))
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -1,0 +1,107 @@
+"""The folder in which one installation keeps everything.
+
+::
+
+    DIR/roadstead.lock   held by the one server (or the parent of its workers) that uses the folder
+    DIR/roadstead.db     the catalogue
+    DIR/registry/        bytes (see ``roadstead.registry.layout``)
+    DIR/secrets/         keys and passwords, readable by nobody else
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from roadstead.errors import RoadsteadError
+
+
+class DataFolderError(RoadsteadError):
+    """The data folder cannot be used; the message says why and what to do. For the terminal: it names the path."""
+
+
+class DataFolderBusyError(DataFolderError):
+    """Another server uses the folder."""
+
+
+class DataFolder:
+    """Paths below a data folder, and the lock on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+
+    @property
+    def catalogue(self) -> Path:
+        """The catalogue's file."""
+        return self.path / "roadstead.db"
+
+    @property
+    def objects(self) -> Path:
+        """The root of the object store."""
+        return self.path / "registry"
+
+    def prepare(self) -> None:
+        """Makes the folder and sees that it can be written to.
+
+        Raises:
+            DataFolderError: it cannot.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.objects.mkdir(exist_ok=True)
+            secrets = self.path / "secrets"
+            secrets.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.path, self.objects):
+                _require_writable(folder)
+        except OSError as error:
+            raise DataFolderError(_explain(self.path, error)) from error
+
+    def lock(self) -> None:
+        """Keeps every other server out until this process, and all it forks, have ended.
+
+        Raises:
+            DataFolderBusyError: another server has it.
+            DataFolderError: the lock file cannot be written.
+        """
+        try:
+            descriptor = os.open(self.path / "roadstead.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DataFolderError(_explain(self.path, error)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise DataFolderBusyError(
+                f"another server (process {holder or 'unknown'}) is using {self.path}: stop it first, choose another"
+                " folder with --data, or let one server run several processes with --workers"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Gives the folder up."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _require_writable(folder: Path) -> None:
+    probe = folder / f".write-test-{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        probe.touch()
+        probe.unlink()
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        user = os.geteuid()
+        return f"user {user} may not write to {path}: run `chown -R {user} {path}`, or choose another with --data"
+    if error.errno == errno.EROFS:
+        return f"{path} is on a read-only file system: choose another folder with --data"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"there is no space left for {path}: free some, or choose another folder with --data"
+    return f"{path} cannot be used: {os.strerror(error.errno or 0)}"

@@ -1,0 +1,79 @@
+"""The content plane as an ASGI application: path to endpoint to answer, a few calls deep."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from roadstead.config import LimitSettings
+from roadstead.errors import RoadsteadError
+from roadstead.oci import ErrorCode
+from roadstead.registry import Registry
+from roadstead.web.context import RequestContext
+from roadstead.web.distribution.blobs import BlobEndpoint
+from roadstead.web.distribution.catalog import CatalogEndpoint
+from roadstead.web.distribution.manifests import ManifestEndpoint
+from roadstead.web.distribution.referrers import ReferrersEndpoint
+from roadstead.web.distribution.routes import Route, find_route
+from roadstead.web.distribution.tags import TagsEndpoint
+from roadstead.web.distribution.uploads import UploadChunkEndpoint, UploadEndpoint
+from roadstead.web.errors import MethodUnsupportedError, error_response, problem_of
+from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
+
+Endpoint = Callable[[Request, Route], Awaitable[Response]]
+
+INTERNAL: Final = 500
+"""From this status on it is our fault, and the log says more than the client hears."""
+
+_log = structlog.get_logger("roadstead.distribution")
+
+
+class Distribution:
+    """Answers everything below ``/v2/``."""
+
+    def __init__(self, registry: Registry, limits: LimitSettings) -> None:
+        page = limits.page_maximum
+        self._endpoints: dict[str, dict[str, Endpoint]] = {
+            "base": {"GET": _base, "HEAD": _base},
+            "catalog": CatalogEndpoint(registry, page).methods(),
+            "tags": TagsEndpoint(registry, page).methods(),
+            "manifest": ManifestEndpoint(registry, limits.manifest_bytes).methods(),
+            "blob": BlobEndpoint(registry).methods(),
+            "blob_upload": UploadEndpoint(registry).methods(),
+            "blob_upload_chunk": UploadChunkEndpoint(registry).methods(),
+            "referrers": ReferrersEndpoint(registry, page).methods(),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Errors that the code foresaw become answers; others pass to the middleware."""
+        try:
+            response = await self._answer(Request(scope, receive), scope)
+        except RoadsteadError as error:
+            _report(error)
+            response = error_response(error)
+        await response.send(send)
+
+    async def _answer(self, request: Request, scope: Scope) -> Response:
+        route = find_route(scope["raw_path"])
+        context: RequestContext = scope["roadstead"]
+        context.handler = route.handler
+        context.repository = route.repository
+        endpoints = self._endpoints[route.handler]
+        endpoint = endpoints.get(request.method)
+        if endpoint is None:
+            raise MethodUnsupportedError(request.method, tuple(endpoints))
+        return await endpoint(request, route)
+
+
+def _report(error: RoadsteadError) -> None:
+    problem = problem_of(error)
+    if problem.status >= INTERNAL or problem.code is ErrorCode.UNKNOWN:
+        details = {key: str(value) for key, value in vars(error).items()}
+        _log.error("request failed", reason=str(error), cause=repr(error.__cause__), **details)
+    elif isinstance(error, ClientDisconnectedError):
+        _log.info("client went away before the end of its request")
+
+
+async def _base(_request: Request, _route: Route) -> Response:
+    """Says that the API is spoken here (distribution specification, section "Determining Support")."""
+    return json_response(200, {})

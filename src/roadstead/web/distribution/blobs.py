@@ -1,0 +1,177 @@
+"""``/v2/<name>/blobs/<digest>``.
+
+Source: distribution specification, sections "Pulling blobs", "Checking if content exists in the registry" and "Deleting
+Blobs"; RFC 9110, section 14, for ranges.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from roadstead.oci import Digest
+from roadstead.registry import Registry
+from roadstead.storage import ObjectReader
+from roadstead.web.distribution.endpoint import Methods, digest_header, etag
+from roadstead.web.distribution.routes import Route
+from roadstead.web.http import ClientDisconnectedError, Headers, Request, Response, Send
+from roadstead.web.ranges import ByteRange, allows_range, matches_etag, parse_range
+
+READ_BYTES: Final = 1 << 20
+"""Bytes read and handed to the connection at once."""
+
+WATCHED_BYTES: Final = 4 << 20
+"""Longer answers notice that the client has gone, instead of reading on for nobody."""
+
+_OCTETS: Final = (b"content-type", b"application/octet-stream")
+
+
+class BlobEndpoint:
+    """Pulls and deletes blobs."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._blobs = registry.blobs
+
+    def methods(self) -> Methods:
+        """What this path answers."""
+        return {"GET": self.get, "HEAD": self.head, "DELETE": self.delete}
+
+    async def get(self, request: Request, route: Route) -> Response:
+        """The blob, or the parts of it that are asked for."""
+        digest = Digest.parse(route.reference)
+        reader = await self._blobs.open(route.repository, digest)
+        try:
+            return _answer(request, digest, reader)
+        except BaseException:
+            reader.close()
+            raise
+
+    async def head(self, request: Request, route: Route) -> Response:
+        """The same without the body. The bytes are looked at too: who hears "yes" will not push them again."""
+        digest = Digest.parse(route.reference)
+        reader = await self._blobs.open(route.repository, digest)
+        reader.close()
+        if _is_known_to(request, digest):
+            return Response(304, _headers(digest))
+        headers = [_OCTETS, *_headers(digest)]
+        return Response(200, headers, size_bytes=reader.size_bytes)
+
+    async def delete(self, _request: Request, route: Route) -> Response:
+        """Takes the blob out of the repository."""
+        await self._blobs.delete(route.repository, Digest.parse(route.reference))
+        return Response(202)
+
+
+def _answer(request: Request, digest: Digest, reader: ObjectReader) -> Response:
+    headers = _headers(digest)
+    if _is_known_to(request, digest):
+        reader.close()
+        return Response(304, headers)
+    size_bytes = reader.size_bytes
+    wanted = request.header(b"range")
+    ranges = ()
+    if wanted and allows_range(request.header(b"if-range"), etag(digest)):
+        ranges = parse_range(wanted, size_bytes)
+    if not ranges:
+        return BlobResponse(request, 200, [_OCTETS, *headers], reader, [Part(b"", ByteRange(0, size_bytes - 1))])
+    if len(ranges) == 1:
+        headers = [_OCTETS, *headers, (b"content-range", ranges[0].content_range(size_bytes).encode("ascii"))]
+        return BlobResponse(request, 206, headers, reader, [Part(b"", ranges[0])])
+    return _multipart(request, headers, reader, ranges)
+
+
+def _multipart(request: Request, headers: Headers, reader: ObjectReader, ranges: Sequence[ByteRange]) -> Response:
+    """Several ranges as ``multipart/byteranges`` (RFC 9110, section 14.6)."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        Part(
+            (
+                f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n"
+                f"Content-Range: {part.content_range(reader.size_bytes)}\r\n\r\n"
+            ).encode("ascii"),
+            part,
+        )
+        for part in ranges
+    ]
+    parts.append(Part(f"\r\n--{boundary}--\r\n".encode("ascii"), None))
+    content_type = f"multipart/byteranges; boundary={boundary}".encode("ascii")
+    return BlobResponse(request, 206, [(b"content-type", content_type), *headers], reader, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some bytes of ours, then a range of the blob."""
+
+    head: bytes
+    range: ByteRange | None
+
+    @property
+    def length(self) -> int:
+        """Bytes in it."""
+        return len(self.head) + (self.range.length if self.range else 0)
+
+
+class BlobResponse(Response):
+    """An answer that reads its body from storage while it is sent."""
+
+    def __init__(
+        self, request: Request, status: int, headers: Headers, reader: ObjectReader, parts: Sequence[Part]
+    ) -> None:
+        length = sum(part.length for part in parts)
+        super().__init__(status, headers, size_bytes=length)
+        self._request = request
+        self._reader = reader
+        self._parts = parts
+        self._length = length
+
+    async def send(self, send: Send) -> None:
+        """Sends head and body; an error of storage after the head ends the connection."""
+        watch = asyncio.create_task(_wait_for_end(self._request)) if self._length > WATCHED_BYTES else None
+        try:
+            headers = [*self.headers, (b"content-length", b"%d" % self._length)]
+            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            for part in self._parts:
+                await self._send_part(send, part, watch)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._reader.close()
+            if watch is not None:
+                watch.cancel()
+
+    async def _send_part(self, send: Send, part: Part, watch: "asyncio.Task[None] | None") -> None:
+        if part.head:
+            await send({"type": "http.response.body", "body": part.head, "more_body": True})
+        if part.range is None:
+            return
+        offset, end = part.range.first, part.range.last + 1
+        while offset < end and not (watch is not None and watch.done()):
+            piece = await self._reader.read(offset, min(READ_BYTES, end - offset))
+            if not piece:
+                raise EOFError("a blob became shorter while it was sent")
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            offset += len(piece)
+
+
+async def _wait_for_end(request: Request) -> None:
+    """Returns when the client has gone."""
+    try:
+        async for _ in request.iter_body():
+            pass
+        await request.wait_for_disconnect()
+    except ClientDisconnectedError:
+        return
+
+
+def _headers(digest: Digest) -> Headers:
+    return [
+        digest_header(digest),
+        (b"etag", etag(digest).encode("ascii")),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", b"max-age=31536000"),
+    ]
+
+
+def _is_known_to(request: Request, digest: Digest) -> bool:
+    if_none_match = request.header(b"if-none-match")
+    return bool(if_none_match) and matches_etag(if_none_match, etag(digest))

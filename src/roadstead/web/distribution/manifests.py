@@ -1,0 +1,107 @@
+"""``/v2/<name>/manifests/<reference>``.
+
+Source: distribution specification, sections "Pulling manifests", "Pushing Manifests", "Deleting tags" and "Deleting
+Manifests".
+"""
+
+from typing import Final
+
+from roadstead.oci import Digest, Tag, parse_reference
+from roadstead.registry import Registry
+from roadstead.registry.model import PushedManifest, StoredManifest
+from roadstead.web.distribution.endpoint import Methods, digest_header, etag
+from roadstead.web.distribution.routes import Route
+from roadstead.web.http import Headers, QueryInvalidError, Request, Response, warning
+from roadstead.web.ranges import matches_etag
+
+MAXIMUM_TAGS: Final = 100
+"""Tags set by one push; the specification asks for at least 10."""
+
+
+class ManifestEndpoint:
+    """Pulls, pushes and deletes manifests and tags."""
+
+    def __init__(self, registry: Registry, limit_bytes: int) -> None:
+        self._manifests = registry.manifests
+        self._tags = registry.tags
+        self._limit_bytes = limit_bytes
+
+    def methods(self) -> Methods:
+        """What this path answers."""
+        return {"GET": self.get, "HEAD": self.head, "PUT": self.put, "DELETE": self.delete}
+
+    async def get(self, request: Request, route: Route) -> Response:
+        """The manifest, byte for byte as it was pushed, whatever ``Accept`` says: its digest is its identity."""
+        stored = await self._manifests.get(route.repository, parse_reference(route.reference))
+        headers = _headers(stored)
+        if _is_known_to(request, stored.digest):
+            return Response(304, headers)
+        return Response(200, headers, await self._manifests.get_body(stored.digest))
+
+    async def head(self, request: Request, route: Route) -> Response:
+        """The same without the body."""
+        stored = await self._manifests.get(route.repository, parse_reference(route.reference))
+        if _is_known_to(request, stored.digest):
+            return Response(304, _headers(stored))
+        return Response(200, _headers(stored), size_bytes=stored.size_bytes)
+
+    async def put(self, request: Request, route: Route) -> Response:
+        """Accepts a manifest and sets tags."""
+        reference = parse_reference(route.reference)
+        tags = _tags(request, reference)
+        body = await request.read_body(self._limit_bytes)
+        pushed = await self._manifests.push(
+            route.repository,
+            body,
+            request.header(b"content-type"),
+            digest=reference if isinstance(reference, Digest) else None,
+            tags=tags,
+        )
+        location = f"/v2/{route.repository}/manifests/{pushed.digest}"
+        headers: Headers = [(b"location", location.encode("ascii")), digest_header(pushed.digest)]
+        return Response(201, headers + _consequences(pushed, named=isinstance(reference, Digest)))
+
+    async def delete(self, _request: Request, route: Route) -> Response:
+        """Deletes a tag, or a manifest with its tags."""
+        reference = parse_reference(route.reference)
+        if isinstance(reference, Tag):
+            await self._tags.delete(route.repository, reference)
+        else:
+            await self._manifests.delete(route.repository, reference)
+        return Response(202)
+
+
+def _headers(stored: StoredManifest) -> Headers:
+    return [
+        (b"content-type", stored.media_type.encode("ascii")),
+        digest_header(stored.digest),
+        (b"etag", etag(stored.digest).encode("ascii")),
+    ]
+
+
+def _is_known_to(request: Request, digest: Digest) -> bool:
+    if_none_match = request.header(b"if-none-match")
+    return bool(if_none_match) and matches_etag(if_none_match, etag(digest))
+
+
+def _tags(request: Request, reference: Tag | Digest) -> list[Tag]:
+    """The tags that a push sets: the one in the path, or those in the query beside a digest."""
+    more = [Tag.parse(text) for text in request.query_values("tag")]
+    if isinstance(reference, Tag):
+        if more:
+            raise QueryInvalidError("tag= needs a digest in the path")
+        return [reference]
+    if len(more) > MAXIMUM_TAGS:
+        raise QueryInvalidError(f"more than {MAXIMUM_TAGS} tags in one push")
+    return list(dict.fromkeys(more))
+
+
+def _consequences(pushed: PushedManifest, *, named: bool) -> Headers:
+    headers: Headers = []
+    if pushed.subject is not None:
+        headers.append((b"oci-subject", pushed.subject.encode("ascii")))
+    if named:
+        headers += [(b"oci-tag", tag.encode("ascii")) for tag in pushed.tags]
+    if pushed.missing:
+        headers.append(warning(f"{pushed.missing} of what this manifest names are not in this repository"))
+    return headers

@@ -1,0 +1,49 @@
+"""``GET /v2/<name>/referrers/<digest>``. Source: distribution specification, section "Listing Referrers"."""
+
+import json
+
+from roadstead.oci import Descriptor, Digest
+from roadstead.oci.media_type import OCI_INDEX
+from roadstead.registry import Registry
+from roadstead.web.distribution.endpoint import Methods, listing_headers
+from roadstead.web.distribution.routes import Route
+from roadstead.web.http import Request, Response
+from roadstead.web.pagination import read_page_request
+
+
+class ReferrersEndpoint:
+    """Lists the manifests that name another as their subject, as an index."""
+
+    def __init__(self, registry: Registry, page_maximum: int) -> None:
+        self._referrers = registry.referrers
+        self._page_maximum = page_maximum
+
+    def methods(self) -> Methods:
+        """What this path answers."""
+        return {"GET": self.get, "HEAD": self.get}
+
+    async def get(self, request: Request, route: Route) -> Response:
+        """A page of descriptors; a subject that is not there has none."""
+        subject = Digest.parse(route.reference)
+        wanted = read_page_request(request, self._page_maximum)
+        artifact_type = request.query("artifactType") or ""
+        page = await self._referrers.list(
+            route.repository, subject, artifact_type=artifact_type, after=wanted.after, limit=wanted.size
+        )
+        descriptors = [
+            Descriptor(
+                media_type=item.media_type,
+                digest=item.digest,
+                size_bytes=item.size_bytes,
+                artifact_type=item.artifact_type,
+                annotations=item.annotations,
+            ).as_json()
+            for item in page.items
+        ]
+        more = {"artifactType": artifact_type} if artifact_type else {}
+        headers = listing_headers(f"/v2/{route.repository}/referrers/{subject}", wanted, page.last, **more)
+        if artifact_type:
+            headers.append((b"oci-filters-applied", b"artifactType"))
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
+        body = json.dumps(index, ensure_ascii=False).encode()
+        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], body)

@@ -1,0 +1,172 @@
+"""The one table from errors to what a client is told, in the specification's error body.
+
+Source: distribution specification, section "Error Codes"; the codes that it lacks are registry:2's.
+"""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from roadstead.database import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseFullError
+from roadstead.errors import RoadsteadError
+from roadstead.oci import ErrorCode
+from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError, NameInvalidError, TagInvalidError
+from roadstead.registry.errors import (
+    BlobReferencedError,
+    BlobUnknownError,
+    ManifestBlobUnknownError,
+    ManifestDigestMismatchError,
+    ManifestUnknownError,
+    RepositoryUnknownError,
+    UploadBusyError,
+    UploadDigestMismatchError,
+    UploadOffsetError,
+    UploadSizeMismatchError,
+    UploadUnknownError,
+)
+from roadstead.storage import (
+    ObjectBusyError,
+    ObjectUnknownError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from roadstead.web.http import (
+    JSON,
+    BodyTooLargeError,
+    ClientDisconnectedError,
+    Headers,
+    QueryInvalidError,
+    Response,
+)
+from roadstead.web.pagination import PageSizeInvalidError
+from roadstead.web.ranges import RangeUnsatisfiableError
+
+
+class EndpointUnknownError(RoadsteadError):
+    """No endpoint has this path."""
+
+    def __init__(self) -> None:
+        super().__init__("no such endpoint; the API begins at /v2/")
+
+
+class MethodUnsupportedError(RoadsteadError):
+    """The endpoint does not know this method; ``allowed`` are those that it knows."""
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method[:32]} is not supported here; supported are {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class ContentRangeInvalidError(RoadsteadError):
+    """A chunk's ``Content-Range`` is malformed."""
+
+    def __init__(self) -> None:
+        super().__init__("Content-Range must be <start>-<end>, both included")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How a class of errors is told: a code and a status."""
+
+    code: ErrorCode
+    status: int
+
+
+_FULL: Final = Problem(ErrorCode.UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+_UNAVAILABLE: Final = Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE)
+
+PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
+    NameInvalidError: Problem(ErrorCode.NAME_INVALID, HTTPStatus.BAD_REQUEST),
+    TagInvalidError: Problem(ErrorCode.TAG_INVALID, HTTPStatus.BAD_REQUEST),
+    DigestInvalidError: Problem(ErrorCode.DIGEST_INVALID, HTTPStatus.BAD_REQUEST),
+    ManifestInvalidError: Problem(ErrorCode.MANIFEST_INVALID, HTTPStatus.BAD_REQUEST),
+    ManifestDigestMismatchError: Problem(ErrorCode.DIGEST_INVALID, HTTPStatus.BAD_REQUEST),
+    ManifestBlobUnknownError: Problem(ErrorCode.MANIFEST_BLOB_UNKNOWN, HTTPStatus.BAD_REQUEST),
+    ManifestUnknownError: Problem(ErrorCode.MANIFEST_UNKNOWN, HTTPStatus.NOT_FOUND),
+    RepositoryUnknownError: Problem(ErrorCode.NAME_UNKNOWN, HTTPStatus.NOT_FOUND),
+    BlobUnknownError: Problem(ErrorCode.BLOB_UNKNOWN, HTTPStatus.NOT_FOUND),
+    BlobReferencedError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
+    UploadUnknownError: Problem(ErrorCode.BLOB_UPLOAD_UNKNOWN, HTTPStatus.NOT_FOUND),
+    UploadOffsetError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+    UploadBusyError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.CONFLICT),
+    UploadDigestMismatchError: Problem(ErrorCode.DIGEST_INVALID, HTTPStatus.BAD_REQUEST),
+    ContentRangeInvalidError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.BAD_REQUEST),
+    UploadSizeMismatchError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.BAD_REQUEST),
+    RangeUnsatisfiableError: Problem(ErrorCode.RANGE_INVALID, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+    PageSizeInvalidError: Problem(ErrorCode.PAGINATION_NUMBER_INVALID, HTTPStatus.BAD_REQUEST),
+    QueryInvalidError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.BAD_REQUEST),
+    BodyTooLargeError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    EndpointUnknownError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.NOT_FOUND),
+    MethodUnsupportedError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
+    ClientDisconnectedError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.BAD_REQUEST),
+    StorageFullError: _FULL,
+    DatabaseFullError: _FULL,
+    StorageUnavailableError: _UNAVAILABLE,
+    ObjectBusyError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.CONFLICT),
+    ObjectUnknownError: _UNAVAILABLE,
+    StorageError: _UNAVAILABLE,
+    DatabaseBusyError: _UNAVAILABLE,
+    DatabaseDamagedError: _UNAVAILABLE,
+    DatabaseError: _UNAVAILABLE,
+}
+"""Looked up along an error's classes, so that a subclass is told as its parent unless it has a row of its own."""
+
+DETAILS: Final[dict[type[RoadsteadError], tuple[str, ...]]] = {
+    NameInvalidError: ("name",),
+    RepositoryUnknownError: ("repository",),
+    ManifestUnknownError: ("repository", "reference"),
+    ManifestInvalidError: ("pointer",),
+    ManifestDigestMismatchError: ("expected", "actual"),
+    UploadDigestMismatchError: ("expected", "actual"),
+    UploadSizeMismatchError: ("expected", "actual"),
+    DigestInvalidError: ("digest",),
+    BlobUnknownError: ("digest",),
+    BlobReferencedError: ("digest", "manifest"),
+}
+"""The fields of an error that help a client; others stay in the log."""
+
+_INTERNAL: Final = Problem(ErrorCode.UNKNOWN, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def problem_of(error: RoadsteadError) -> Problem:
+    """The row of an error's class or its nearest parent."""
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return _INTERNAL
+
+
+def error_response(error: RoadsteadError) -> Response:
+    """What a client is told."""
+    problem = problem_of(error)
+    return Response(problem.status, [JSON, *_headers(error)], error_body(problem.code, error))
+
+
+def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
+    """The specification's error body; one entry for each missing blob where there are several."""
+    details = _details(error)
+    entries = [{"code": code, "message": str(error), "detail": detail} for detail in details]
+    return json.dumps({"errors": entries}).encode()
+
+
+def _details(error: RoadsteadError) -> list[object]:
+    """What ``detail`` says of an error; several entries where it is about several things."""
+    if isinstance(error, ManifestBlobUnknownError):
+        return [{"digest": digest} for digest in error.digests]
+    return [{name: getattr(error, name) for name in DETAILS[kind]} for kind in type(error).__mro__ if kind in DETAILS][
+        :1
+    ] or [None]
+
+
+def _headers(error: RoadsteadError) -> Headers:
+    match error:
+        case MethodUnsupportedError():
+            return [(b"allow", ", ".join(error.allowed).encode("ascii"))]
+        case RangeUnsatisfiableError():
+            return [(b"content-range", b"bytes */%d" % error.size_bytes)]
+        case DatabaseError() | StorageError():
+            return [(b"retry-after", b"5")]
+        case _:
+            return []

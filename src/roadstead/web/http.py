@@ -1,0 +1,162 @@
+"""Requests and responses over plain ASGI: just what the endpoints need, without a framework's cost."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from roadstead.errors import RoadsteadError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+QUERY_FIELDS: Final = 200
+"""Parameters in one URL: a push may carry many tags, nothing else more than a few."""
+
+JSON: Final = (b"content-type", b"application/json")
+
+
+class ClientDisconnectedError(RoadsteadError):
+    """The client went away before its body was complete; nobody is left to be answered."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection before the end of its request")
+
+
+class QueryInvalidError(RoadsteadError):
+    """The URL's query cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"invalid query: {reason}")
+
+
+class BodyTooLargeError(RoadsteadError):
+    """A body is longer than its endpoint accepts."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is longer than the limit of {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class Request:
+    """A request: its scope, and its body as a stream."""
+
+    __slots__ = ("_query", "_receive", "method", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self._receive = receive
+        self._query: dict[str, list[str]] | None = None
+
+    def header(self, name: bytes) -> str:
+        """The value of a header (``name`` in lower case), empty if it was not sent."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return bytes(value).decode("latin-1")
+        return ""
+
+    @property
+    def content_length(self) -> int | None:
+        """The length that the client states; None where the body is chunked."""
+        value = self.header(b"content-length")
+        return int(value) if value.isdecimal() else None
+
+    def query_values(self, name: str) -> list[str]:
+        """All values of a query parameter, in order.
+
+        Raises:
+            QueryInvalidError: the query has too many fields or is no UTF-8.
+        """
+        if self._query is None:
+            self._query = _parse_query(self.scope["query_string"])
+        return self._query.get(name, [])
+
+    def query(self, name: str) -> str | None:
+        """The first value of a query parameter, None if there is none."""
+        values = self.query_values(name)
+        return values[0] if values else None
+
+    async def iter_body(self) -> AsyncIterator[bytes]:
+        """The body in the pieces in which it arrives.
+
+        Raises:
+            ClientDisconnectedError: it ended too early.
+        """
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            piece = message.get("body", b"")
+            if piece:
+                yield piece
+            if not message.get("more_body", False):
+                return
+
+    async def wait_for_disconnect(self) -> None:
+        """Returns when the client has gone; only after the body has been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLargeError: it is longer than ``limit_bytes``; said without reading it where the client states it.
+            ClientDisconnectedError: it ended too early.
+        """
+        stated = self.content_length
+        if stated is not None and stated > limit_bytes:
+            raise BodyTooLargeError(limit_bytes)
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.iter_body():
+            size += len(piece)
+            if size > limit_bytes:
+                raise BodyTooLargeError(limit_bytes)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _parse_query(query_string: bytes) -> dict[str, list[str]]:
+    if not query_string:
+        return {}
+    try:
+        return parse_qs(
+            query_string.decode("ascii"), keep_blank_values=True, max_num_fields=QUERY_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise QueryInvalidError(f"it must be percent-encoded UTF-8 with at most {QUERY_FIELDS} fields") from None
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer whose body is in memory; ``size_bytes`` is its length where an answer to HEAD has not read it."""
+
+    status: int
+    headers: Headers = field(default_factory=list[tuple[bytes, bytes]])
+    body: bytes = b""
+    size_bytes: int | None = None
+
+    async def send(self, send: Send) -> None:
+        """Sends it; the server leaves the body out for HEAD and states its length all the same."""
+        headers = self.headers
+        if self.status not in {204, 304}:
+            size_bytes = len(self.body) if self.size_bytes is None else self.size_bytes
+            headers = [*headers, (b"content-length", b"%d" % size_bytes)]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def json_response(status: int, document: object, headers: Headers | None = None) -> Response:
+    """An answer with a JSON document."""
+    return Response(status, [JSON, *(headers or [])], json.dumps(document, ensure_ascii=False).encode())
+
+
+def warning(text: str) -> tuple[bytes, bytes]:
+    """A ``Warning`` header (distribution specification, section "Warnings"); ``text`` is plain ASCII without quotes."""
+    return b"warning", f'299 - "{text}"'.encode("ascii")
