@@ -35,7 +35,9 @@ def skip(why: str, *, enable_with: str) -> NoReturn:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "needs(*tools): real clients or servers, by their names in tests/system/tools.py")
+    config.addinivalue_line(
+        "markers", "needs(*tools): real clients or servers, by their names in tests/system/tools.py"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -197,7 +197,12 @@ _HELM_WHEEL: Final = WheelProgram(
 )
 
 TOOLS: Final[tuple[Tool, ...]] = (
-    Tool("docker", "daemon and client: push, pull, run", ("docker", "dockerd"), Debian(("docker.io",), ("docker", "docker.socket"))),
+    Tool(
+        "docker",
+        "daemon and client: push, pull, run",
+        ("docker", "dockerd"),
+        Debian(("docker.io",), ("docker", "docker.socket")),
+    ),
     Tool("containerd", "ctr: push, pull, run", ("ctr", "containerd"), Debian(("containerd", "runc"), ("containerd",))),
     Tool("runc", "runs what was pulled", ("runc",), Debian(("runc",))),
     Tool("podman", "push, pull, run", ("podman", "runc"), Debian(("podman", "runc"), ("podman.socket",))),
@@ -205,14 +210,41 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("skopeo", "copy, sync, inspect, delete", ("skopeo",), Debian(("skopeo",))),
     Tool("umoci", "unpacks and repacks an OCI layout", ("umoci",), Debian(("umoci",))),
     Tool("oras-python", "the Python client of artifacts", (), PythonModule("oras")),
-    Tool("crane", "push, pull, copy, list", ("crane",), GoProgram("github.com/google/go-containerregistry", "cmd/crane", "v0.22.1")),
-    Tool("regctl", "copy, artifacts, tags", ("regctl",), GoProgram("github.com/regclient/regclient", "cmd/regctl", "v0.11.7")),
+    Tool(
+        "crane",
+        "push, pull, copy, list",
+        ("crane",),
+        GoProgram("github.com/google/go-containerregistry", "cmd/crane", "v0.22.1"),
+    ),
+    Tool(
+        "regctl",
+        "copy, artifacts, tags",
+        ("regctl",),
+        GoProgram("github.com/regclient/regclient", "cmd/regctl", "v0.11.7"),
+    ),
     Tool("oras", "artifacts, attach and discover", ("oras",), GoProgram("oras.land/oras", "cmd/oras", "v1.3.6")),
     Tool("helm", "charts", ("helm",), _HELM_WHEEL),
-    Tool("cosign", "sign, attest, verify", ("cosign",), GoProgram("github.com/sigstore/cosign/v3", "cmd/cosign", "v3.1.3")),
-    Tool("nerdctl", "containerd with docker's commands", ("nerdctl",), GoProgram("github.com/containerd/nerdctl", "cmd/nerdctl", "v1.7.7")),
-    Tool("busybox-static", "what the test images run", ("busybox-static",), DebianFile("busybox-static", "bin/busybox")),
-    Tool("docker-registry", "the peer that we are measured against", ("docker-registry",), Debian(("docker-registry",), ("docker-registry",))),
+    Tool(
+        "cosign",
+        "sign, attest, verify",
+        ("cosign",),
+        GoProgram("github.com/sigstore/cosign/v3", "cmd/cosign", "v3.1.3"),
+    ),
+    Tool(
+        "nerdctl",
+        "containerd with docker's commands",
+        ("nerdctl",),
+        GoProgram("github.com/containerd/nerdctl", "cmd/nerdctl", "v1.7.7"),
+    ),
+    Tool(
+        "busybox-static", "what the test images run", ("busybox-static",), DebianFile("busybox-static", "bin/busybox")
+    ),
+    Tool(
+        "docker-registry",
+        "the peer that we are measured against",
+        ("docker-registry",),
+        Debian(("docker-registry",), ("docker-registry",)),
+    ),
     Tool("nginx", "a reverse proxy, and a peer", ("nginx",), Debian(("nginx-light",), ("nginx",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),
     Tool("strace", "kills and failures at exact points", ("strace",), Debian(("strace",))),
@@ -242,6 +274,14 @@ def path_of(name: str) -> str:
     found = find(name)
     if found is None:
         raise FileNotFoundError(f"{name} is absent: {BY_NAME[name].command()}")
+    return str(found)
+
+
+def program_of(name: str, program: str) -> str:
+    """Another executable of a tool, such as its daemon; raises when it is absent."""
+    found = _find_program(program, cached=not isinstance(BY_NAME[name].source, Debian))
+    if found is None or program not in BY_NAME[name].programs:
+        raise FileNotFoundError(f"{program} of {name} is absent: {BY_NAME[name].command()}")
     return str(found)
 
 
