@@ -1,0 +1,58 @@
+"""What is wrong with the settings. These are for the person who starts the server: they name files and variables."""
+
+from roadstead.errors import RoadsteadError
+
+
+class SettingsInvalidError(RoadsteadError):
+    """The server cannot start with these settings.
+
+    ``source`` is where the value came from (a file and key path, a variable, a flag), ``reason`` what is wrong,
+    ``remedy`` what to do.
+    """
+
+    def __init__(self, source: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{source}: {reason}" + (f"; {remedy}" if remedy else ""))
+        self.source = source
+        self.reason = reason
+        self.remedy = remedy
+
+
+class SettingsFileInvalidError(SettingsInvalidError):
+    """The settings file cannot be read or is no YAML mapping."""
+
+
+class SettingUnknownError(SettingsInvalidError):
+    """A key that does not exist; ``nearest`` is the known key most like it, if any is."""
+
+    def __init__(self, source: str, nearest: str | None) -> None:
+        remedy = f"did you mean {nearest}?" if nearest else "remove it, or see the reference of settings"
+        super().__init__(source, "unknown setting", remedy)
+        self.nearest = nearest
+
+
+class SettingInvalidError(SettingsInvalidError):
+    """A value does not have the type or lies outside the bounds of its key."""
+
+
+class AuthenticationModeUnavailableError(SettingsInvalidError):
+    """A way to authenticate that this version does not have yet."""
+
+    def __init__(self, source: str, mode: str) -> None:
+        super().__init__(
+            source,
+            f"authentication mode {mode!r} is not available in this version",
+            "use none, and listen on a loopback address or let a proxy in front ask who is there",
+        )
+        self.mode = mode
+
+
+class ListenAddressUnsafeError(SettingsInvalidError):
+    """The registry would be open to the network without anybody having said so."""
+
+    def __init__(self, source: str, address: str) -> None:
+        super().__init__(
+            source,
+            f"{address} can be reached from other machines and nobody would be asked who they are",
+            "listen on 127.0.0.1, or accept this with --auth none (authentication.mode: none in the file)",
+        )
+        self.address = address

@@ -1,0 +1,91 @@
+"""From the sources to settings: merged, converted, checked together."""
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from roadstead.config.address import ListenAddress
+from roadstead.config.description import describe_settings
+from roadstead.config.errors import AuthenticationModeUnavailableError, ListenAddressUnsafeError, SettingInvalidError
+from roadstead.config.reading import GivenValue, read_environment, read_file, read_overrides
+from roadstead.config.secret import SecretText
+from roadstead.config.settings import Settings
+
+
+def load_settings(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings of a YAML file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
+
+    Args:
+        file: a YAML file of sections; None for none.
+        environment: variables; None for the process's own.
+        overrides: values by key path (``"listen.main"``); those that are None were not given.
+
+    Raises:
+        SettingsInvalidError: one of the sources is wrong, or they do not fit together; the message names the source
+            and the remedy.
+    """
+    given: dict[str, GivenValue] = {}
+    variables = os.environ if environment is None else environment
+    for value in chain(_read_file(file), read_environment(variables), read_overrides(overrides or {})):
+        given[value.key] = value
+    settings = _build(given)
+    _check(settings, given)
+    return settings
+
+
+def _read_file(file: Path | None) -> Iterator[GivenValue]:
+    return iter(()) if file is None else read_file(file)
+
+
+def _build(given: Mapping[str, GivenValue]) -> Settings:
+    sections: dict[str, dict[str, Any]] = {}
+    for description in describe_settings():
+        if description.key in given:
+            section, name = description.key.split(".")
+            sections.setdefault(section, {})[name] = _convert(given[description.key], description.value_type)
+    types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    return Settings(**{section: types[section](**values) for section, values in sections.items()})
+
+
+def _convert(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - msgspec takes any type
+    try:
+        return msgspec.convert(given.value, value_type, strict=not given.is_text, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise SettingInvalidError(given.source, str(error), "see the reference of settings") from None
+
+
+def _decode(kind: type, value: object) -> object:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("Expected text")
+    if kind is ListenAddress:
+        return ListenAddress.parse(str(value))
+    if kind is Path:
+        return Path(value).expanduser()
+    if kind is SecretText:
+        return SecretText(value)
+    raise NotImplementedError(kind)
+
+
+def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
+    mode = settings.authentication.mode
+    if mode != "none":
+        raise AuthenticationModeUnavailableError(given["authentication.mode"].source, mode)
+    address = settings.listen.main
+    if not address.is_loopback and "authentication.mode" not in given:
+        raise ListenAddressUnsafeError(given["listen.main"].source, str(address))
+    limits = settings.limits
+    if limits.page_default > limits.page_maximum:
+        source = (given.get("limits.page_default") or given["limits.page_maximum"]).source
+        raise SettingInvalidError(
+            source,
+            f"limits.page_default ({limits.page_default}) is above limits.page_maximum ({limits.page_maximum})",
+            "raise the one or lower the other",
+        )

@@ -1,0 +1,167 @@
+"""Where values come from: a YAML file, the environment, flags. Each yields key paths with value and source."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from roadstead.config.description import ENVIRONMENT_PREFIX, describe_settings
+from roadstead.config.errors import SettingInvalidError, SettingsFileInvalidError, SettingUnknownError
+
+MAXIMUM_FILE_BYTES: Final = 1024 * 1024
+"""A settings file has a few kilobytes; one of this size is another file given by mistake."""
+
+_FILE_SUFFIX: Final = "_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenValue:
+    """A value as it was written, and where."""
+
+    key: str
+    value: object
+    source: str
+    is_text: bool
+    """Whether the source knows only text, so that ``"5"`` is a number."""
+
+
+def read_file(file: Path) -> Iterator[GivenValue]:
+    """The values that a YAML file sets.
+
+    Raises:
+        SettingsFileInvalidError: it cannot be read, is no YAML, or is no mapping of sections.
+        SettingUnknownError: it has a key that does not exist.
+    """
+    document = _load_yaml(file)
+    if document.get("version") is not None and "http" in document:
+        raise SettingsFileInvalidError(
+            str(file), "this is registry:2's configuration", "write the settings as roadstead.yaml instead"
+        )
+    sections = {description.key.split(".")[0] for description in describe_settings()}
+    for section, content in document.items():
+        if section not in sections:
+            raise SettingUnknownError(f"{file}: {section}", _nearest(str(section), sections))
+        if content is None:
+            continue
+        if not isinstance(content, dict):
+            raise SettingInvalidError(f"{file}: {section}", "expected a mapping", "indent its keys below it")
+        yield from _read_section(file, str(section), content)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _read_section(file: Path, section: str, content: Mapping[object, object]) -> Iterator[GivenValue]:
+    known = {description.key for description in describe_settings()}
+    for name, value in content.items():
+        key = f"{section}.{name}"
+        if key not in known:
+            raise SettingUnknownError(f"{file}: {key}", _nearest(key, known))
+        yield GivenValue(key, value, f"{file}: {key}", is_text=False)
+
+
+def read_environment(environment: Mapping[str, str]) -> Iterator[GivenValue]:
+    """The values that ``ROADSTEAD_SECTION__KEY`` variables set; an empty variable counts as not set.
+
+    Raises:
+        SettingUnknownError: a variable of that form names no setting.
+        SettingInvalidError: a secret is given twice, or its file cannot be read.
+    """
+    names = {description.environment_name: description for description in describe_settings()}
+    secret_files = {name + _FILE_SUFFIX: name for name, description in names.items() if description.is_secret}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
+            continue
+        if variable in names:
+            yield GivenValue(names[variable].key, text, variable, is_text=True)
+        elif variable in secret_files:
+            name = secret_files[variable]
+            if environment.get(name):
+                raise SettingInvalidError(variable, f"{name} is set as well", "unset one of the two")
+            yield GivenValue(names[name].key, _read_secret(variable, text), variable, is_text=True)
+        else:
+            _refuse_misspelt(variable, [*names, *secret_files])
+
+
+def read_overrides(overrides: Mapping[str, object]) -> Iterator[GivenValue]:
+    """The values that flags set, by key path; None means that the flag was not given.
+
+    Raises:
+        SettingUnknownError: a key path that does not exist.
+    """
+    known = {description.key: description for description in describe_settings()}
+    for key, value in overrides.items():
+        if key not in known:
+            raise SettingUnknownError(key, _nearest(key, known))
+        if value is not None:
+            yield GivenValue(key, value, known[key].flag or key, is_text=True)
+
+
+def _refuse_misspelt(variable: str, known: Iterable[str]) -> None:
+    """Variables without ``__`` belong to others (tests, scripts), unless only the second underscore is missing."""
+    if "__" in variable:
+        raise SettingUnknownError(variable, _nearest(variable, known))
+    for name in known:
+        if name.replace("__", "_") == variable:
+            raise SettingUnknownError(variable, name)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _read_secret(variable: str, name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SettingInvalidError(
+            variable, f"cannot read {name}: {reason}", "check that it exists and is readable"
+        ) from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML without the silent choice between two values of one key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(file: Path) -> dict[Any, Any]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAXIMUM_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsFileInvalidError(
+            str(file), f"cannot be read: {error.strerror}", "check the path given with --config and its permissions"
+        ) from error
+    if len(content) > MAXIMUM_FILE_BYTES:
+        raise SettingsFileInvalidError(
+            str(file), f"is larger than {MAXIMUM_FILE_BYTES} bytes", "give the settings file"
+        )
+    try:
+        document: object = yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsFileInvalidError(str(file), _yaml_problem(error), "correct the YAML") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsFileInvalidError(
+            str(file), "expected a mapping of sections", "begin with a section such as listen:"
+        )
+    return document  # pyright: ignore[reportUnknownVariableType]
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return "it is no valid YAML"
