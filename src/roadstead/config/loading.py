@@ -1,6 +1,7 @@
 """From the sources to settings: merged, converted, checked together."""
 
 import os
+import typing
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -56,15 +57,20 @@ def _build(given: Mapping[str, GivenValue]) -> Settings:
 
 
 def _convert(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - msgspec takes any type
+    kind = typing.get_args(value_type)[0]
     try:
+        if kind is ListenAddress:
+            return _decode(kind, given.value)  # msgspec would take a dataclass apart by its fields
         return msgspec.convert(given.value, value_type, strict=not given.is_text, dec_hook=_decode)
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         raise SettingInvalidError(given.source, str(error), "see the reference of settings") from None
 
 
 def _decode(kind: type, value: object) -> object:
+    if isinstance(value, kind):
+        return value
     if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("Expected text")
+        raise ValueError(f"expected text, got {type(value).__name__ if value != '' else 'nothing'}")
     if kind is ListenAddress:
         return ListenAddress.parse(str(value))
     if kind is Path:
