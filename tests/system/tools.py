@@ -210,6 +210,13 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("skopeo", "copy, sync, inspect, delete", ("skopeo",), Debian(("skopeo",))),
     Tool("umoci", "unpacks and repacks an OCI layout", ("umoci",), Debian(("umoci",))),
     Tool("oras-python", "the Python client of artifacts", (), PythonModule("oras")),
+    # The first of the Go programs, since it takes longer to compile than all the others.
+    Tool(
+        "cosign",
+        "sign, attest, verify",
+        ("cosign",),
+        GoProgram("github.com/sigstore/cosign/v3", "cmd/cosign", "v3.1.3"),
+    ),
     Tool(
         "crane",
         "push, pull, copy, list",
@@ -224,12 +231,6 @@ TOOLS: Final[tuple[Tool, ...]] = (
     ),
     Tool("oras", "artifacts, attach and discover", ("oras",), GoProgram("oras.land/oras", "cmd/oras", "v1.3.6")),
     Tool("helm", "charts", ("helm",), _HELM_WHEEL),
-    Tool(
-        "cosign",
-        "sign, attest, verify",
-        ("cosign",),
-        GoProgram("github.com/sigstore/cosign/v3", "cmd/cosign", "v3.1.3"),
-    ),
     Tool(
         "nerdctl",
         "containerd with docker's commands",
