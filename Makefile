@@ -1,11 +1,12 @@
 # The one door: `make help` lists what is behind it.
 .DEFAULT_GOAL := help
-.PHONY: help setup develop serve test test-fast lint format bench soak docs lock clean
+.PHONY: help setup develop serve test test-fast lint format bench soak audit lock clean
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LISTEN ?= 127.0.0.1:5000
 DATA ?= ./data
+JOBS ?= auto
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -28,6 +29,37 @@ develop: $(VENV)/.dev ## the same with everything that tests and linters need
 
 serve: $(VENV)/.runtime ## serve the registry at http://127.0.0.1:5000, data in ./data
 	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --data $(DATA)
+
+test: $(VENV)/.dev ## run all tests; installs the real clients they drive where it can
+	@$(VENV)/bin/python tests/system/provision.py
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup --quiet $(ARGS)
+
+test-fast: $(VENV)/.dev ## run what needs no real client: seconds
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup --quiet tests/unit tests/contract tests/api $(ARGS)
+
+lint: $(VENV)/.dev ## check style, types and walls
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/basedpyright --level error
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/deptry src
+
+format: $(VENV)/.dev ## put every file into shape
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+bench: $(VENV)/.dev ## compare with other registries in one run and write the table into the docs
+	@$(VENV)/bin/python tests/system/provision.py
+	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev ## the long forms: hundreds of crashes, thousands of examples
+	@$(VENV)/bin/python tests/system/provision.py
+	@ROADSTEAD_CRASH_CYCLES=500 $(VENV)/bin/python -m pytest --hypothesis-profile nightly --timeout 14400 \
+		tests/system/faults tests/api/test_protocol_model.py $(ARGS)
+
+audit: $(VENV)/.dev ## ask whether a locked dependency has a known vulnerability
+	@$(VENV)/bin/pip-audit --require-hashes --disable-pip -r requirements/runtime.lock
 
 lock: $(VENV)/.dev ## resolve the dependencies again, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \

@@ -4,6 +4,7 @@ Paths are matched as they were sent, before percent-decoding, so that an encoded
 a repository's name; only the last component, a tag or digest, may be encoded (clients write ``sha256%3A…``).
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -13,6 +14,9 @@ from roadstead.oci.reference import RepositoryName
 from roadstead.web.errors import EndpointUnknownError
 
 PREFIX: Final = "/v2/"
+
+REMEMBERED: Final = 2048
+"""Paths whose route is kept: a pull asks for the same few again and again, and matching costs as much as a query."""
 
 _UPLOADS: Final = "/blobs/uploads"
 
@@ -30,6 +34,7 @@ _BASE: Final = Route("base", RepositoryName(""), "")
 _CATALOG: Final = Route("catalog", RepositoryName(""), "")
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
 def find_route(raw_path: bytes) -> Route:
     """What ``raw_path`` names.
 

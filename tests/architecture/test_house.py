@@ -1,0 +1,80 @@
+"""The house rules that no linter knows; each failure names the remedy."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "roadstead"
+
+LONGEST_MODULE = 600
+LONGEST_FUNCTION = 60
+DECLARATIVE = {"registry/store.py"}
+"""Tables of statements may be long."""
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        yield str(path.relative_to(SOURCE)), path.read_text()
+
+
+def test_modules_are_short() -> None:
+    long = [name for name, text in modules() if text.count("\n") > LONGEST_MODULE and name not in DECLARATIVE]
+    assert not long, f"split by noun, not into helpers: {long}"
+
+
+def test_functions_are_short() -> None:
+    long = [
+        f"{name}:{node.lineno} {node.name}"
+        for name, text in modules()
+        if "migrations/versions" not in name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION
+    ]
+    assert not long, f"give the steps names of their own: {long}"
+
+
+def test_every_module_says_what_it_promises() -> None:
+    silent = [name for name, text in modules() if text.strip() and ast.get_docstring(ast.parse(text)) is None]
+    assert not silent, f"begin with a docstring: {silent}"
+
+
+def test_packages_define_nothing() -> None:
+    """``__init__.py`` re-exports; the command line's is its entry point."""
+    defining = [
+        name
+        for name, text in modules()
+        if name.endswith("__init__.py")
+        and name != "cli/__init__.py"
+        and any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in ast.parse(text).body)
+    ]
+    assert not defining, f"move definitions into a module: {defining}"
+
+
+def reads(text: str, module: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) == (module, name)
+        for node in ast.walk(ast.parse(text))
+    )
+
+
+def test_only_settings_read_the_environment() -> None:
+    allowed = ("config/", "cli/")  # the command line asks for NO_COLOR and debugging
+    offenders = [name for name, text in modules() if reads(text, "os", "environ") and not name.startswith(allowed)]
+    assert not offenders, f"take a setting instead: {offenders}"
+
+
+def test_only_the_clock_asks_for_the_time() -> None:
+    offenders = [
+        name
+        for name, text in modules()
+        if name != "clock.py" and (reads(text, "time", "time") or reads(text, "datetime", "now"))
+    ]
+    assert not offenders, f"take a Clock instead: {offenders}"
+
+
+def test_nothing_is_left_for_later() -> None:
+    words = ("TODO", "FIXME", "XXX", "HACK")
+    left = [f"{name}: {word}" for name, text in modules() for word in words if word in text]
+    assert not left, f"do it, or write an issue: {left}"
