@@ -14,6 +14,7 @@ from roadstead.config.loading import load_settings
 from roadstead.config.secret import SecretText
 from roadstead.config.sections import (
     AuthenticationSettings,
+    ContentSettings,
     DatabaseSettings,
     DataSettings,
     LimitSettings,
@@ -27,6 +28,7 @@ from roadstead.config.settings import Settings
 __all__ = [
     "AuthenticationModeUnavailableError",
     "AuthenticationSettings",
+    "ContentSettings",
     "DataSettings",
     "DatabaseSettings",
     "LimitSettings",

@@ -67,6 +67,15 @@ class AuthenticationSettings(Struct, frozen=True, kw_only=True):
     ] = "none"
 
 
+class ContentSettings(Struct, frozen=True, kw_only=True):
+    """What may be pushed."""
+
+    missing_blobs: Annotated[
+        Literal["refuse", "accept"],
+        _meta("What to do with an image manifest that names blobs which its repository does not have."),
+    ] = "refuse"
+
+
 class LimitSettings(Struct, frozen=True, kw_only=True):
     """How much one client may take, and how long."""
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from roadstead.config.sections import (
     AuthenticationSettings,
+    ContentSettings,
     DatabaseSettings,
     DataSettings,
     LimitSettings,
@@ -29,6 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    content: ContentSettings = ContentSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

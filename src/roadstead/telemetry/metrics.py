@@ -1,0 +1,95 @@
+"""The metrics, all in one registry of prometheus-client, with registry:2's names where it has them."""
+
+import platform
+from typing import Final, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from roadstead.telemetry.requests import RequestCounters
+
+STORAGE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""registry:2's buckets (Prometheus's default ones) and three below them: a local disk is faster than 5 ms."""
+
+LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Observer(Protocol):
+    """Takes durations in seconds; from any thread."""
+
+    def observe(self, amount: float) -> None:
+        """Adds one."""
+        ...
+
+
+class Metrics:
+    """Everything that is measured. Methods without a note may be called from any thread."""
+
+    def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which registry:2 does not have
+        self.registry = CollectorRegistry()
+        self.requests = RequestCounters()
+        """HTTP requests; from the event loop only."""
+        self.registry.register(self.requests)
+        self._storage = Histogram(
+            "registry_storage_action_seconds",
+            "The number of seconds that the storage action takes",
+            ("driver", "action"),
+            buckets=STORAGE_BOUNDS,
+            registry=self.registry,
+        )
+        self._observers: dict[tuple[str, str], Observer] = {}
+        self.loop_lag = Histogram(
+            "roadstead_event_loop_lag_seconds",
+            "How late the event loop runs what is due",
+            buckets=LAG_BOUNDS,
+            registry=self.registry,
+        )
+        self.pushed_bytes = self._counter("roadstead_pushed_bytes", "Bytes of blobs and manifests that were accepted")
+        self.pulled_bytes = self._counter("roadstead_pulled_bytes", "Bytes of blobs and manifests that were sent")
+        self.upload_sessions = self._gauge("roadstead_upload_sessions", "Upload sessions that are not finished")
+        self.quarantined_blobs = self._gauge("roadstead_quarantined_blobs", "Blobs that were found damaged")
+        self.connections = self._gauge("roadstead_connections", "Open connections of the main listener")
+        self._refused = Counter(
+            "roadstead_refused_requests",
+            "Requests and connections ended by a limit",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.access_log_dropped = self._gauge(
+            "roadstead_access_log_dropped_lines", "Lines of the access log that could not be written"
+        )
+        self._add_process_metrics(version)
+
+    def storage_action(self, driver: str, action: str) -> Observer:
+        """Where the durations of one storage action go; keep it, or ask each time (a dictionary lookup)."""
+        observer = self._observers.get((driver, action))
+        if observer is None:
+            observer = self._observers[driver, action] = self._storage.labels(driver, action)
+        return observer
+
+    def count_refusal(self, reason: str) -> None:
+        """Adds a request that a limit ended; ``reason`` is one of a few fixed words."""
+        self._refused.labels(reason).inc()
+
+    def _counter(self, name: str, description: str) -> Counter:
+        return Counter(name, description, registry=self.registry)
+
+    def _gauge(self, name: str, description: str) -> Gauge:
+        return Gauge(name, description, registry=self.registry)
+
+    def _add_process_metrics(self, version: str) -> None:
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        build = Info("roadstead_build", "The version that runs", registry=self.registry)
+        build.info({"version": version, "python": platform.python_version()})

@@ -1,0 +1,34 @@
+"""What is known about a request besides its bytes: made by the middleware, filled in on the way, read by the logs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+SCOPE_KEY: Final = "roadstead"
+"""Where the ASGI scope holds the context."""
+
+REFUSED_KEY: Final = "roadstead.refused"
+"""Where the scope holds the status with which the connection itself answered, in the application's place."""
+
+
+@dataclass(slots=True, eq=False)
+class RequestContext:
+    """Who asks for what; fields begin with what is true of a request that nobody has routed yet."""
+
+    request_id: str
+    handler: str = "base"
+    """The endpoint family, one of a few names: a label of metrics."""
+    repository: str = ""
+    actor: str = "-"
+    """Who was recognised; ``-`` for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request or connection that a limit ended before an application could answer."""
+
+    reason: str
+    """One of a few fixed words, such as ``header_timeout``: a label of metrics."""
+    status: int
+    """What the client was told; 0 when it could not be told anything."""
+    client: str
+    request_id: str

@@ -1,0 +1,186 @@
+"""What every request goes through: an id, the access log, metrics, a last resort.
+
+One callable around the application and one object a request, since each further layer costs a coroutine for every
+message.
+"""
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from roadstead.clock import Clock, SystemClock
+from roadstead.oci import ErrorCode
+from roadstead.telemetry import AccessLog, AccessRecord, Metrics, bind_request_id
+from roadstead.web.context import REFUSED_KEY, SCOPE_KEY, RequestContext
+from roadstead.web.http import JSON, Headers, Message, Receive, Scope, Send
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CLIENT_GONE: Final = 499
+"""What the log and the metrics say when the client went away unanswered; nginx's word for it."""
+
+_ALLOWED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+_VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
+
+_log = structlog.get_logger("roadstead.web")
+
+
+class RequestMiddleware:
+    """An ASGI application around another one.
+
+    Puts a ``RequestContext`` into the scope, ``X-Request-Id`` and the fixed headers on the answer, a line into the
+    access log and counts into the metrics; turns an exception into the specification's error body, or ends the
+    connection when the answer had begun. No traceback reaches a client.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        metrics: Metrics | None = None,
+        access_log: AccessLog | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._application = application
+        self._requests = metrics.requests if metrics is not None else None
+        self._access_log = access_log
+        self._now = (clock or SystemClock()).monotonic_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; scopes of another kind pass unchanged."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        context = RequestContext(_request_id(headers.get(b"x-request-id")))
+        scope[SCOPE_KEY] = context
+        bind_request_id(context.request_id)
+        exchange = _Exchange(scope, receive, send, context)
+        started = self._now()
+        if self._requests is not None:
+            self._requests.in_flight.add(context)
+        try:
+            await self._application(scope, exchange.receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            await exchange.fail(error)
+        finally:
+            self._record(exchange, self._now() - started, headers)
+
+    def _record(self, exchange: "_Exchange", duration_seconds: float, headers: dict[bytes, bytes]) -> None:
+        context = exchange.context
+        scope = exchange.scope
+        status = exchange.status or scope.get(REFUSED_KEY, CLIENT_GONE)
+        method: str = scope["method"]
+        if self._requests is not None:
+            self._requests.in_flight.discard(context)
+            self._requests.count(
+                context.handler, method, status, duration_seconds, exchange.received_bytes, exchange.sent_bytes
+            )
+        if self._access_log is not None:
+            client = scope["client"]
+            self._access_log.record(
+                AccessRecord(
+                    context.request_id,
+                    method,
+                    scope["path"],
+                    status,
+                    exchange.sent_bytes,
+                    duration_seconds,
+                    client[0] if client else "-",
+                    headers.get(b"user-agent", b"-").decode("latin-1"),
+                    context.handler,
+                    context.repository,
+                    context.actor,
+                )
+            )
+
+
+class _Exchange:
+    """A request and its answer under way: counts what passes."""
+
+    __slots__ = (
+        "_is_disconnected",
+        "_is_head",
+        "_receive",
+        "_send",
+        "context",
+        "received_bytes",
+        "scope",
+        "sent_bytes",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+        self.scope = scope
+        self.context = context
+        self.status = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self._receive = receive
+        self._send = send
+        self._is_head: bool = scope["method"] == "HEAD"
+        self._is_disconnected = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received_bytes += len(message.get("body", b""))
+        else:
+            self._is_disconnected = True
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """No coroutine of its own: what it returns is the server's."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return self._send({**message, "headers": self._with_fixed_headers(message.get("headers", ()))})
+        if self._is_head:
+            message = {**message, "body": b""}
+        else:
+            self.sent_bytes += len(message.get("body", b""))
+        return self._send(message)
+
+    async def fail(self, error: Exception) -> None:
+        """Answers in the application's place if it is not too late.
+
+        When the answer has begun, returning without its end makes the server close the connection, which is how the
+        client learns that it is incomplete.
+        """
+        if self._is_disconnected and not self.status:
+            _log.info("client went away before the end of its request", reason=repr(error))
+            return
+        _log.error("request failed unexpectedly", method=self.scope["method"], path=self.scope["path"], exc_info=error)
+        if self.status:
+            return
+        body = _internal_error(self.context.request_id)
+        headers: Headers = [JSON, (b"content-length", b"%d" % len(body))]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def _with_fixed_headers(self, headers: Headers) -> Headers:
+        request_id = (b"x-request-id", self.context.request_id.encode("ascii"))
+        if self.scope["path"].startswith("/v2"):
+            return [*headers, _VERSION, _NO_SNIFFING, request_id]
+        return [*headers, _NO_SNIFFING, request_id]
+
+
+def new_request_id() -> str:
+    """An id that nobody has used: 32 hexadecimal digits."""
+    return os.urandom(16).hex()
+
+
+def _request_id(proposed: bytes | None) -> str:
+    """The client's own id where it is harmless, so that its log and ours can be read together."""
+    if proposed is not None and _ALLOWED_ID.fullmatch(proposed):
+        return proposed.decode("ascii")
+    return new_request_id()
+
+
+def _internal_error(request_id: str) -> bytes:
+    message = f"the server failed to answer; its log says more under request id {request_id}"
+    return msgspec.json.encode({"errors": [{"code": ErrorCode.UNKNOWN, "message": message, "detail": None}]})
