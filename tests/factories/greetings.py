@@ -16,11 +16,11 @@ class Greeting:
     text: str
 
 
-def make_greeting(base: Layer, *, docker: bool = False) -> Greeting:
+def make_greeting(base: Layer) -> Greeting:
     """An image of two layers: the base, which has a busybox, and one with a text of its own."""
     text = f"roadstead says {secrets.token_hex(8)}"
     own = layer({"etc/greeting": f"{text}\n".encode()})
-    return Greeting(image([base, own], command=["/bin/busybox", "cat", "/etc/greeting"], docker=docker), text)
+    return Greeting(image([base, own], command=["/bin/busybox", "cat", "/etc/greeting"]), text)
 
 
 def make_platforms(*, docker: bool = False) -> Index:

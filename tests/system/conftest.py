@@ -134,12 +134,6 @@ def greeting(busybox_layer: Layer) -> Greeting:
 
 
 @pytest.fixture
-def docker_greeting(busybox_layer: Layer) -> Greeting:
-    """The same in Docker's media types."""
-    return make_greeting(busybox_layer, docker=True)
-
-
-@pytest.fixture
 def platforms() -> Index:
     """A new index of two platforms; neither is meant to be run."""
     return make_platforms()

@@ -120,7 +120,11 @@ class DockerMachine(Daemon):
             "--ip6tables=false",
         ]
         super().__init__(command, folder=folder, is_ready=lambda: _accepts(self._socket))
-        host = {"DOCKER_HOST": f"unix://{self._socket}", "DOCKER_CONFIG": str(folder / "client")}
+        host = {
+            "DOCKER_HOST": f"unix://{self._socket}",
+            "DOCKER_CONFIG": str(folder / "client"),
+            "DOCKER_BUILDKIT": "0",  # the other builder is a plugin, which Debian does not package
+        }
         self.client = Machine(path_of("docker"), folder, (), host)
 
     def inspect(self, reference: str) -> dict[str, Any]:

@@ -7,7 +7,9 @@ tells a fault of the server from a fault of a test.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -28,11 +30,18 @@ _PROGRAM: Final = Path(sys.executable).parent / "roadstead"
 _BAD_SIGNS: Final = ("Traceback (most recent call last)", "Exception in ASGI application", "Task exception was never")
 
 
+# Below the ports that the kernel gives to outgoing connections, which would otherwise take one between its choice
+# and the server's start.
+_PORTS: Final = range(12_000, 32_000)
+
+
 def free_port() -> int:
     """A port of the loopback address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RegistryServer(Daemon):

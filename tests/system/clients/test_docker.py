@@ -157,6 +157,30 @@ def test_a_manifest_list_is_pushed_and_resolved(
     assert other_dockerd.inspect(f"{name}:all")["Id"] == greeting.image.image_id
 
 
+def test_a_build_that_starts_from_a_pushed_image(
+    server: RegistryServer,
+    witness: Witness,
+    repository: str,
+    dockerd: DockerMachine,
+    other_dockerd: DockerMachine,
+    greeting: Greeting,
+    tmp_path: Path,
+) -> None:
+    base, name = f"{server.host}/{repository}:base", f"{server.host}/{repository}:built"
+    _load(dockerd, tmp_path, greeting, base)
+    dockerd.client("push", base)
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {base}\nCOPY Dockerfile /etc/recipe\n")
+
+    other_dockerd.client("build", "--pull", "--tag", name, context)
+    pushed = other_dockerd.client("push", name).stdout
+
+    first, second = witness.everything(repository, "base"), witness.everything(repository, "built")
+    assert second.digest == _pushed_digest(pushed)
+    assert second.document["layers"][:-1] == first.document["layers"]
+
+
 def test_an_unknown_tag_is_said_to_be_unknown(server: RegistryServer, repository: str, dockerd: DockerMachine) -> None:
     answer = dockerd.client("pull", f"{server.host}/{repository}:none", exit_code=1)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import secrets
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.factories.greetings import make_platforms
-from tests.factories.images import DOCKER_LIST, digest_of, write_oci_layout
+from tests.factories.images import DOCKER_LIST, digest_of, image, layer, write_oci_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.system.machines import Machine
     from tests.system.oracle import Witness
     from tests.system.servers import RegistryServer
+
+LARGE_BYTES: Final = 32 << 20
 
 pytestmark = pytest.mark.needs("skopeo")
 
@@ -94,9 +97,9 @@ def test_a_docker_manifest_list_keeps_its_types(
     source.mkdir()
     (source / "version").write_text("Directory Transport Version: 1.1\n")
     (source / "manifest.json").write_bytes(listed.manifest)
-    for image in listed.images:
-        (source / f"{image.digest.removeprefix('sha256:')}.manifest.json").write_bytes(image.manifest)
-        for digest, data in image.blobs().items():
+    for each in listed.images:
+        (source / f"{each.digest.removeprefix('sha256:')}.manifest.json").write_bytes(each.manifest)
+        for digest, data in each.blobs().items():
             (source / digest.removeprefix("sha256:")).write_bytes(data)
 
     machine("skopeo")("copy", "--all", "--preserve-digests", f"dir:{source}", f"docker://{server.host}/{repository}:v1")
@@ -175,3 +178,16 @@ def test_conversion_on_the_way_in(
     assert stored.digest == digest_of(here("inspect", "--raw", there).stdout.encode())
     old, new = (json.loads(body)["layers"] for body in (greeting.image.manifest, stored.body))
     assert [each["digest"] for each in new] == [each["digest"] for each in old]
+
+
+def test_a_layer_of_many_megabytes(
+    server: RegistryServer, witness: Witness, repository: str, machine: Callable[[str], Machine], tmp_path: Path
+) -> None:
+    there = f"docker://{server.host}/{repository}:v1"
+    large = image([layer({"data": secrets.token_bytes(LARGE_BYTES)})])
+
+    machine("skopeo")("copy", f"oci:{write_oci_layout(tmp_path / 'out', v1=large)}:v1", there)
+    machine("skopeo")("copy", there, f"oci:{tmp_path / 'back'}:v1")
+
+    assert witness.everything(repository, "v1").digest == large.digest
+    assert _files(tmp_path / "back") == _files(tmp_path / "out")
