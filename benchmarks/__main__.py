@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.report import Run, table, write_docs, write_json
 from benchmarks.rows import ROWS
-from benchmarks.runner import Bench, say
+from benchmarks.runner import Bench, remove, say
 from benchmarks.scale import FULL, QUICK
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         results = measure(bench, options.only or list(ROWS))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
     run = Run.now(bench, results, command=command(options))
     store(run, options)
     print(table(run))

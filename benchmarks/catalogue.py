@@ -163,6 +163,5 @@ def load_distribution(data: Path, content: Content) -> None:
     root = data / "docker" / "registry" / "v2" / "repositories"
     for name in content.names():
         (root / name / "_layers").mkdir(parents=True)
-        (root / name / "_manifests").mkdir()
     for number in range(content.big_tags):
         (root / BIG / "_manifests" / "tags" / tag_name(number)).mkdir(parents=True)

@@ -7,7 +7,7 @@ round goes through all of them, each round in the reverse order of the one befor
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -115,7 +115,7 @@ class Bench:
             finally:
                 server.process.stop()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
 
 def _measure(work: Work, server: Server) -> Sample:
@@ -151,6 +151,11 @@ class RowRun(Protocol):
 
     def __call__(self, bench: Bench, result: Result) -> None:
         """Fill the result."""
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it; `rm` takes a third of shutil's time for a million entries."""
+    subprocess.run(["rm", "-rf", "--", str(folder)], check=False)
 
 
 def describe(sample: Mapping[str, float]) -> str:
