@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from roadstead import __version__
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
 from roadstead.database import DatabaseError, SqliteDatabase, migrate
@@ -16,8 +18,12 @@ from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.recovery import recover
-from roadstead.storage import DataFolder, FilesystemStore
-from roadstead.telemetry import Metrics
+from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
+from roadstead.telemetry import AccessLog, Metrics
+from roadstead.web.distribution import Distribution
+from roadstead.web.http import Receive, Scope, Send
+from roadstead.web.middleware import Application, RequestMiddleware
+from roadstead.web.operations import answer_health
 
 HOUSEKEEPING_SECONDS: Final = 600
 """How often stale uploads are looked for; a look costs one indexed query."""
@@ -54,19 +60,34 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     Raises:
         DatabaseDamagedError, DatabaseUnavailableError: the catalogue cannot be opened.
     """
-    folder = data_folder(settings)
+    folder, clock = data_folder(settings), SystemClock()
 
     def on_quarantine(digest: Digest, reason: str) -> None:
-        metrics.count_quarantined()
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
+    files = FilesystemStore(folder.objects)
     return Registry.on(
         SqliteDatabase.open(folder.catalogue),
-        FilesystemStore(folder.objects),
-        SystemClock(),
+        MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
+        clock,
         on_quarantine=on_quarantine,
         minimum_free_bytes=settings.storage.minimum_free_bytes,
+        accepts_missing_blobs=settings.content.missing_blobs == "accept",
     )
+
+
+def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_log: AccessLog | None) -> Application:
+    """The main listener's application: the content plane and ``/healthz``."""
+    distribution = Distribution(registry, settings.limits)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/healthz":
+            await answer_health(scope, receive, send)
+        else:
+            await distribution(scope, receive, send)
+
+    counted = metrics if settings.metrics.enabled else None
+    return RequestMiddleware(application, metrics=counted, access_log=access_log)
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +105,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     revision = current_revision(folder.catalogue)
     if revision != HEAD:
         raise CatalogueOutdatedError(folder.path, revision)
-    registry = build_registry(settings, Metrics())
+    registry = build_registry(settings, Metrics(__version__))
     try:
         yield registry
     finally:

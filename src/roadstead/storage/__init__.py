@@ -9,6 +9,7 @@ from roadstead.storage.errors import (
     StorageUnavailableError,
 )
 from roadstead.storage.filesystem import FilesystemStore
+from roadstead.storage.measured import MeasuredStore
 from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DataFolderBusyError",
     "DataFolderError",
     "FilesystemStore",
+    "MeasuredStore",
     "ObjectBusyError",
     "ObjectReader",
     "ObjectStore",

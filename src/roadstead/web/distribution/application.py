@@ -57,7 +57,7 @@ class Distribution:
         route = find_route(scope["raw_path"])
         context: RequestContext = scope["roadstead"]
         context.handler = route.handler
-        context.repository = route.repository
+        context.repository = str(route.repository)  # logs take no subclass of str
         endpoints = self._endpoints[route.handler]
         endpoint = endpoints.get(request.method)
         if endpoint is None:
