@@ -1,0 +1,57 @@
+"""How a command that failed ends: one sentence on stderr, and an exit code."""
+
+import json
+import os
+import sys
+import traceback
+
+import click
+
+from roadstead.cli.exit_code import ExitCode
+from roadstead.errors import RoadsteadError
+
+
+def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
+    """Tells of ``error`` and returns the exit code that goes with it."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        _silence_output()
+        return ExitCode.PIPE_CLOSED
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.INTERRUPTED
+    if is_debugging and not isinstance(error, click.ClickException):
+        traceback.print_exception(error)
+    sentence, code = _explain(error)
+    click.echo(json.dumps({"error": sentence}) if as_json else click.style("error: ", fg="red") + sentence, err=True)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, click.ClickException):
+        return _usage(error), error.exit_code
+    if isinstance(error, RoadsteadError):
+        from roadstead.cli.exits import explain  # noqa: PLC0415 - imports every package that has errors
+
+        return explain(error)
+    kind = type(error).__name__
+    return (
+        f"something unexpected happened ({kind}: {error}). Please report it with what the same command prints under"
+        " ROADSTEAD_DEBUG=1",
+        ExitCode.UNEXPECTED,
+    )
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; see `{context.command_path} --help`" if context else message
+
+
+def _silence_output() -> None:
+    """Gives the interpreter somewhere to flush what nobody reads any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

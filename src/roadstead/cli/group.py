@@ -1,0 +1,95 @@
+"""The group of all commands, and what happens to every error that one of them raises.
+
+Promises: a command's module is imported only when the command is asked for (``roadstead --help`` needs no database and
+no web server); no traceback reaches a person, unless ROADSTEAD_DEBUG=1 asks for it; every way to end has its exit code.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+import click
+
+from roadstead.cli.exit_code import MEANINGS, ExitCode
+
+COMMANDS: Final = {
+    "serve": "Serve the registry.",
+    "ls": "List repositories, or the tags of one.",
+    "inspect": "Show what a tag or digest stands for.",
+    "rm": "Delete a tag, a manifest, or all of a repository.",
+    "stats": "Show what the registry holds and the space it takes.",
+    "check": "Look for damage in the stored data.",
+    "completion": "Print a script that completes commands in your shell.",
+}
+"""Each command with the line that the group's help has of it; a test compares it with the command's own."""
+
+DEBUG_VARIABLE: Final = "ROADSTEAD_DEBUG"
+
+_EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items())
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"roadstead.cli.{cmd_name}"), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"roadstead.cli.{cmd_name} must define a command {cmd_name}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """Writes the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]  # noqa: ANN401 - passed on
+        """Runs a command and ends the process with its exit code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(arguments, prog_name or "roadstead", **extra)
+            sys.stdout.flush()
+        except BaseException as error:  # noqa: BLE001 - this is the last one to see it
+            from roadstead.cli.failure import end  # noqa: PLC0415 - only when something went wrong
+
+            code = end(error, as_json="--json" in arguments, is_debugging=bool(os.environ.get(DEBUG_VARIABLE)))
+        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
+    if is_asked:
+        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this option needs
+
+        click.echo(f"roadstead {version('roadstead')}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def program() -> None:
+    """A private container registry that is complete on its own.
+
+    \b
+    Begin with:
+      roadstead serve                     serve ./data at http://127.0.0.1:5000
+      docker push localhost:5000/app      in another terminal
+      roadstead ls                        what was pushed
+
+    Commands that look at data are safe beside a running server. `roadstead COMMAND --help` shows examples.
+    """  # noqa: D301 - click's mark for text that keeps its lines
+
+
+def main() -> NoReturn:
+    """The program ``roadstead``."""
+    program.main()
