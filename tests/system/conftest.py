@@ -214,10 +214,15 @@ def before_running(why_not_run: str) -> Callable[[], None]:
 
 @pytest.fixture
 def machine(scratch: Path, server: RegistryServer) -> Iterator[Callable[[str], Machine]]:
-    """Makes machines with podman, buildah or skopeo, each with nothing on it; they are gone after the test."""
+    """Makes machines with podman, buildah or skopeo, each with nothing on it; they are gone after the test.
+
+    The first two need root: without it they depend on maps of user ids that only an administrator makes.
+    """
     homes: list[Path] = []
 
     def make(name: str) -> Machine:
+        if name != "skopeo":
+            _need_root(name)
         homes.append(scratch / f"m{secrets.token_hex(3)}")
         return containers_machine(name, homes[-1], server)
 
