@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
@@ -12,21 +12,25 @@ import structlog
 from roadstead import __version__
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
-from roadstead.database import DatabaseError, SqliteDatabase, migrate
+from roadstead.database import SqliteDatabase, migrate
 from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.recovery import recover
+from roadstead.registry.statistics import measure_unfinished
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.distribution import Distribution
 from roadstead.web.http import Receive, Scope, Send
 from roadstead.web.middleware import Application, RequestMiddleware
-from roadstead.web.operations import answer_health
+from roadstead.web.operations import OperationsApplication, registry_checks, serve_health
 
 HOUSEKEEPING_SECONDS: Final = 600
 """How often stale uploads are looked for; a look costs one indexed query."""
+
+WATCH_SECONDS: Final = 5
+"""How often gauges are read from the catalogue; both reads follow small indexes."""
 
 _log = structlog.get_logger("roadstead.app")
 
@@ -82,7 +86,7 @@ def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz":
-            await answer_health(scope, receive, send)
+            await serve_health(scope, receive, send)
         else:
             await distribution(scope, receive, send)
 
@@ -90,8 +94,14 @@ def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_
     return RequestMiddleware(application, metrics=counted, access_log=access_log)
 
 
+def build_operations(registry: Registry, settings: Settings, metrics: Metrics) -> Application:
+    """The operations listener's application: metrics and health."""
+    checks = registry_checks(registry, minimum_free_bytes=settings.storage.minimum_free_bytes)
+    return OperationsApplication(metrics if settings.metrics.enabled else None, checks)
+
+
 @contextlib.asynccontextmanager
-async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
     """A registry's services for a command, safe beside a running server.
 
     Raises:
@@ -145,13 +155,22 @@ async def tidy_up(registry: Registry) -> None:
         )
 
 
+async def watch(registry: Registry, metrics: Metrics) -> None:
+    """Keeps the gauges that come from the catalogue up to date, until cancelled."""
+    while True:
+        with contextlib.suppress(RoadsteadError):  # the request that meets the same error reports it
+            unfinished = await measure_unfinished(registry.database)
+            metrics.upload_sessions.set(unfinished.uploads)
+            metrics.quarantined_blobs.set(unfinished.quarantined)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
 async def keep_house(registry: Registry, settings: Settings) -> None:
     """Ends stale uploads, until cancelled."""
     age_ms = settings.limits.upload_age_seconds * 1000
     while True:
         try:
-            while await registry.uploads.purge(older_than_ms=age_ms):
-                await asyncio.sleep(0)
-        except (DatabaseError, RoadsteadError) as error:
+            await registry.uploads.purge(older_than_ms=age_ms)
+        except RoadsteadError as error:
             _log.error("could not purge stale uploads", reason=str(error))
         await asyncio.sleep(HOUSEKEEPING_SECONDS)

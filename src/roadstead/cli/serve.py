@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Final
 
@@ -82,8 +82,9 @@ def serve(listen: str | None, ops_listen: str | None, data: str | None, config: 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which know of one server only."""
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 async def _serve(
@@ -106,6 +107,7 @@ async def _serve(
         _handle_signals(stopping, servers, read)
         background = [
             asyncio.create_task(app.keep_house(registry, settings)),
+            asyncio.create_task(app.watch(registry, metrics)),
             asyncio.create_task(measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds)),
         ]
         await _run(servers, [main, operations], stopping, lambda: _greet(settings, main))
@@ -146,7 +148,7 @@ async def _run(
         asyncio.create_task(server.serve(sockets=[listening]))
         for server, listening in zip(servers, sockets, strict=True)
     ]
-    while not all(server.started for server in servers):
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(STARTED_POLL_SECONDS)
     on_start()
     await stopping.wait()
@@ -186,7 +188,7 @@ def _handle_signals(stopping: asyncio.Event, servers: list[_Server], read: Calla
 
 
 @contextlib.contextmanager
-def _listener(address: ListenAddress, flag: str) -> Iterator[socket.socket]:
+def _listener(address: ListenAddress, flag: str) -> Generator[socket.socket, None, None]:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -195,7 +197,7 @@ def _listener(address: ListenAddress, flag: str) -> Iterator[socket.socket]:
         except OSError as error:
             in_use = "another program uses it" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
             raise ListenError(address, flag, in_use) from error
-        listening.setblocking(False)
+        listening.setblocking(False)  # noqa: FBT003 - its only parameter
         yield listening
 
 

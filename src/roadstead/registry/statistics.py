@@ -1,8 +1,25 @@
 """Totals of a registry."""
 
+from dataclasses import dataclass
+
 from roadstead.database import Database, Statement
 from roadstead.registry import store
 from roadstead.registry.model import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What waits for somebody: uploads that are not closed, blobs that were found damaged."""
+
+    uploads: int
+    quarantined: int
+
+
+async def measure_unfinished(database: Database) -> Unfinished:
+    """Cheap enough to be asked every few seconds."""
+    uploads = await database.fetch_one(store.COUNT_UPLOADS) or (0, 0)
+    quarantined = await database.fetch_one(store.COUNT_QUARANTINED) or (0,)
+    return Unfinished(uploads[0], quarantined[0])
 
 
 async def measure(database: Database) -> Statistics:

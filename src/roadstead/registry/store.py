@@ -263,6 +263,7 @@ COUNT_MANIFESTS: Final = Statement(select(func.count(), func.coalesce(func.sum(m
 COUNT_BLOBS: Final = Statement(
     select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0), func.count(blobs.c.quarantined_ms))
 )
+COUNT_QUARANTINED: Final = Statement(select(func.count()).where(blobs.c.quarantined_ms.is_not(None)))
 COUNT_UPLOADS: Final = Statement(select(func.count(), func.coalesce(func.sum(upload_sessions.c.offset_bytes), 0)))
 LIST_BLOB_RECORDS: Final = Statement(
     select(blobs.c.id, blobs.c.digest, blobs.c.size_bytes, blobs.c.quarantined_ms)

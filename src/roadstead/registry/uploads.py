@@ -160,10 +160,12 @@ class Uploads:
     async def purge(self, *, older_than_ms: int) -> int:
         """Ends sessions that nobody has touched for that long; returns how many."""
         before_ms = self._clock.now_ms() - older_than_ms
-        rows = await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH)
-        for (session_id,) in rows:
-            await self._forget(session_id)
-        return len(rows)
+        ended = 0
+        while rows := await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH):
+            for (session_id,) in rows:
+                await self._forget(session_id)
+            ended += len(rows)
+        return ended
 
     async def _require_space(self) -> None:
         if self._minimum_free_bytes:

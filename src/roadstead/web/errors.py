@@ -4,6 +4,7 @@ Source: distribution specification, section "Error Codes"; the codes that it lac
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -151,13 +152,14 @@ def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
     return json.dumps({"errors": entries}).encode()
 
 
-def _details(error: RoadsteadError) -> list[object]:
+def _details(error: RoadsteadError) -> Sequence[object]:
     """What ``detail`` says of an error; several entries where it is about several things."""
     if isinstance(error, ManifestBlobUnknownError):
         return [{"digest": digest} for digest in error.digests]
-    return [{name: getattr(error, name) for name in DETAILS[kind]} for kind in type(error).__mro__ if kind in DETAILS][
-        :1
-    ] or [None]
+    for kind in type(error).__mro__:
+        if kind in DETAILS:
+            return [{name: getattr(error, name) for name in DETAILS[kind]}]
+    return [None]
 
 
 def _headers(error: RoadsteadError) -> Headers:

@@ -70,7 +70,7 @@ def _answer(request: Request, digest: Digest, reader: ObjectReader) -> Response:
         return Response(304, headers)
     size_bytes = reader.size_bytes
     wanted = request.header(b"range")
-    ranges = ()
+    ranges: tuple[ByteRange, ...] = ()
     if wanted and allows_range(request.header(b"if-range"), etag(digest)):
         ranges = parse_range(wanted, size_bytes)
     if not ranges:

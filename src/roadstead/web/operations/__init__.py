@@ -1,0 +1,7 @@
+"""The operations listener: health and metrics."""
+
+from roadstead.web.operations.application import OperationsApplication
+from roadstead.web.operations.checks import registry_checks
+from roadstead.web.operations.health import Check, CheckResult, CheckState, serve_health
+
+__all__ = ["Check", "CheckResult", "CheckState", "OperationsApplication", "registry_checks", "serve_health"]

@@ -1,0 +1,59 @@
+"""The operations listener as an ASGI application."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client.exposition import choose_encoder
+
+from roadstead.oci import ErrorCode
+from roadstead.telemetry import Metrics
+from roadstead.web.http import Headers, Receive, Request, Response, Scope, Send, json_response
+from roadstead.web.operations.health import NO_STORE, Check, readiness, serve_health
+
+ENDPOINTS: Final = {
+    "/healthz": "whether the process answers",
+    "/metrics": "Prometheus or OpenMetrics text",
+    "/readyz": "whether the server can do its work, check by check; 503 when it cannot",
+}
+
+
+class OperationsApplication:
+    """Answers ``/metrics``, ``/healthz`` and ``/readyz``; to anything else 404 with the list of these."""
+
+    def __init__(self, metrics: Metrics | None, checks: Mapping[str, Check]) -> None:
+        """With None for ``metrics`` there is no ``/metrics``."""
+        self._metrics = metrics
+        self._checks = checks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        request = Request(scope, receive)
+        path: str = scope["path"]
+        is_there = path in ENDPOINTS and (path != "/metrics" or self._metrics is not None)
+        if not is_there:
+            await _not_found().send(send)
+        elif request.method not in {"GET", "HEAD"}:
+            await _not_allowed().send(send)
+        elif path == "/healthz":
+            await serve_health(scope, receive, send)
+        elif path == "/readyz":
+            await (await readiness(self._checks)).send(send)
+        elif self._metrics is not None:
+            await _metrics_response(self._metrics, request).send(send)
+
+
+def _metrics_response(metrics: Metrics, request: Request) -> Response:
+    encode, content_type = choose_encoder(request.header(b"accept"))
+    headers: Headers = [(b"content-type", content_type.encode("ascii")), NO_STORE]
+    return Response(HTTPStatus.OK, headers, encode(metrics.registry))
+
+
+def _not_found() -> Response:
+    error = {"code": ErrorCode.UNSUPPORTED, "message": "no such endpoint", "detail": {"endpoints": ENDPOINTS}}
+    return json_response(HTTPStatus.NOT_FOUND, {"errors": [error]})
+
+
+def _not_allowed() -> Response:
+    error = {"code": ErrorCode.UNSUPPORTED, "message": "only GET and HEAD are supported here", "detail": None}
+    return json_response(HTTPStatus.METHOD_NOT_ALLOWED, {"errors": [error]}, [(b"allow", b"GET, HEAD")])

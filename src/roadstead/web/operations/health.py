@@ -1,0 +1,72 @@
+"""Whether the server lives, and whether it can do its work."""
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+
+from roadstead.web.http import Receive, Response, Scope, Send, json_response
+
+CHECK_TIMEOUT_SECONDS: Final = 5.0
+"""Less than the ten seconds for which probes usually wait."""
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+
+_log = structlog.get_logger("roadstead.health")
+
+
+class CheckState(enum.StrEnum):
+    """How one part of the server is."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    """It works, but somebody should look: the server stays ready."""
+    FAILED = "failed"
+    """It does not: the server should get no requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found; ``detail`` is a sentence for a person, without paths or secrets."""
+
+    state: CheckState
+    detail: str = ""
+
+
+Check = Callable[[], Awaitable[CheckResult]]
+
+
+async def serve_health(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """``/healthz``: 200 as long as the process answers at all. For both listeners."""
+    await json_response(HTTPStatus.OK, {"status": "ok"}, [NO_STORE]).send(send)
+
+
+async def readiness(checks: Mapping[str, Check], timeout_seconds: float = CHECK_TIMEOUT_SECONDS) -> Response:
+    """``/readyz``: each check by name, and 503 when one failed, raised, or took too long."""
+    results = await asyncio.gather(*(_run(name, check, timeout_seconds) for name, check in checks.items()))
+    states = {result.state for result in results}
+    worst = next((state for state in (CheckState.FAILED, CheckState.DEGRADED) if state in states), CheckState.OK)
+    document = {
+        "status": worst,
+        "checks": {
+            name: {"status": result.state, "detail": result.detail}
+            for name, result in zip(checks, results, strict=True)
+        },
+    }
+    status = HTTPStatus.SERVICE_UNAVAILABLE if worst is CheckState.FAILED else HTTPStatus.OK
+    return json_response(status, document, [NO_STORE])
+
+
+async def _run(name: str, check: Check, timeout_seconds: float) -> CheckResult:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await check()
+    except TimeoutError:
+        return CheckResult(CheckState.FAILED, f"no result within {timeout_seconds:g} seconds")
+    except Exception:  # a check that cannot be made is a check that failed
+        _log.exception("check failed unexpectedly", check=name)
+        return CheckResult(CheckState.FAILED, "the check itself failed; the server's log says why")
