@@ -47,8 +47,8 @@ def measure(bench: Bench, rows: list[str]) -> list[Result]:
         try:
             run(bench, result)
         except Exception as error:  # noqa: BLE001 - the other rows are still worth having
-            result.failure = f"{type(error).__name__}: {error}"
-            say(f"  failed: {result.failure}")
+            say(f"  failed: {type(error).__name__}: {error}")
+            result.failures["*"] = f"{type(error).__name__}: {error}"
         result.seconds = time.perf_counter() - began
         say(f"  {result.seconds:.0f} s")
         results.append(result)

@@ -64,11 +64,6 @@ class Source:
         state.update(suffix)
         return Blob(suffix, "sha256:" + state.hexdigest(), self.size_bytes)
 
-    def remove(self) -> None:
-        """Remove the files."""
-        self.plain.unlink(missing_ok=True)
-        self.framed.unlink(missing_ok=True)
-
 
 def framed_suffix(blob: Blob) -> bytes:
     """Return the last two chunks of a framed body."""

@@ -115,7 +115,7 @@ class Result:
     detail: str = ""
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
-    failure: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def metrics(self) -> list[Metric]:

@@ -68,7 +68,7 @@ class Run:
 
     def exit_code(self) -> int:
         """Return 0 when every target was met, 1 when one was missed or not measured, 2 when a row failed."""
-        if any(result.failure for result in self.results):
+        if any(result.failures for result in self.results):
             return 2
         verdicts = [verdict(result, target) for result in self.results for target in result.targets]
         return 0 if all(verdicts) else 1
@@ -95,7 +95,11 @@ def table(run: Run, language: str = "en") -> str:
     for result in run.results:
         lines += [_line(cells) for cells in _rows(result, words)]
     lines += ["", *_noise(run, words)]
-    lines += [f"- {words.failed}: {_title(r, words)}: {r.failure}" for r in run.results if r.failure]
+    lines += [
+        f"- {words.failed}: {_title(result, words)}: {peer}: {reason}"
+        for result in run.results
+        for peer, reason in result.failures.items()
+    ]
     lines += [f"- {words.absent}: {key}: {reason}" for key, reason in run.absent.items()]
     lines += _absent_in_rows(run, words)
     return "\n".join(lines).rstrip() + "\n"
@@ -215,7 +219,7 @@ def _row_document(result: Result) -> dict[str, object]:
         "detail": result.detail,
         "how": result.how,
         "seconds": round(result.seconds, 1),
-        "failure": result.failure,
+        "failures": result.failures,
         "absent": result.absent,
         "samples": result.samples,
         "ratios": {

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from benchmarks.content import Source
 from benchmarks.model import Result, Sample, Target
 from benchmarks.peers import PEERS, PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
@@ -56,6 +57,13 @@ class Bench:
     rounds: int
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    _sources: dict[int, Source] = field(default_factory=dict)
+
+    def source(self, size_bytes: int) -> Source:
+        """Return the source of blobs of a size; it is made once and lasts as long as the folder."""
+        if size_bytes not in self._sources:
+            self._sources[size_bytes] = Source(self.folder, size_bytes)
+        return self._sources[size_bytes]
 
     def find_peers(self, wanted: Sequence[str]) -> None:
         """Ask each peer for its version once; remember why one is absent."""
@@ -79,18 +87,17 @@ class Bench:
                 servers = self._start_all(stack, work, present, result)
                 present = list(servers)
             for turn in range(plan.rounds):
-                for key in present if turn % 2 == 0 else reversed(present):
-                    sample = self._sample(work, key, servers.get(key))
-                    result.samples.setdefault(key, []).append(sample)
-                    say(f"  {turn + 1}/{plan.rounds} {key}: {describe(sample)}")
+                for key in list(present) if turn % 2 == 0 else present[::-1]:
+                    with _excluding(key, present, result):
+                        sample = self._sample(work, key, servers.get(key))
+                        result.samples.setdefault(key, []).append(sample)
+                        say(f"  {turn + 1}/{plan.rounds} {key}: {describe(sample)}")
 
     def _start_all(self, stack: ExitStack, work: Work, peers: Sequence[str], result: Result) -> dict[str, Server]:
         servers = {}
         for key in peers:
-            try:
+            with _excluding(key, [], result):
                 servers[key] = stack.enter_context(self.serve(work, key))
-            except PeerAbsentError as error:
-                result.absent[key] = str(error)
         return servers
 
     def _sample(self, work: Work, key: str, server: Server | None) -> Sample:
@@ -116,6 +123,21 @@ class Bench:
                 server.process.stop()
         finally:
             remove(folder)
+
+
+@contextmanager
+def _excluding(key: str, present: list[str], result: Result) -> Iterator[None]:
+    """Go on without a peer that fails: all its samples of this row are dropped, and the result says why."""
+    try:
+        yield
+    except PeerAbsentError as error:
+        result.absent[key] = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other peers are still worth measuring
+        say(f"  {key} failed: {type(error).__name__}: {error}")
+        result.failures[key] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        result.samples.pop(key, None)
+        if key in present:
+            present.remove(key)
 
 
 def _measure(work: Work, server: Server) -> Sample:

@@ -48,11 +48,11 @@ FULL = Scale(
 
 QUICK = Scale(
     name="quick",
-    rounds=3,
+    rounds=2,
     seconds=1.5,
     images_per_client=10,
     big_bytes=256 * MIB,
-    push_blobs=2,
+    push_blobs=1,
     pull_blobs=8,
     repositories=10_000,
     tags=100_000,

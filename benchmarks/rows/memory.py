@@ -27,9 +27,9 @@ SETTLE_SECONDS = 2.0
 class ParallelPushes:
     """`clients` clients push one blob each, all at once."""
 
-    def __init__(self, folder: Path, *, clients: int, size_bytes: int) -> None:
+    def __init__(self, source: Source, *, clients: int) -> None:
         self.clients = clients
-        self.source = Source(folder, size_bytes)
+        self.source = source
 
     def seed(self, peer: str, folder: Path) -> None:
         """Nothing: the server starts empty."""
@@ -72,11 +72,8 @@ def _run(bench: Bench, result: Result) -> None:
     needed = clients * size_bytes * SPARE
     if shutil.disk_usage(bench.folder).free < needed:
         raise RuntimeError(f"needs {needed / 1e9:.0f} GB of free disk space")
-    work = ParallelPushes(bench.folder, clients=clients, size_bytes=size_bytes)
-    try:
-        bench.alternate(work, Plan(PEERS, bench.scale.parallel_rounds, is_fresh=True), result)
-    finally:
-        work.source.remove()
+    work = ParallelPushes(bench.source(size_bytes), clients=clients)
+    bench.alternate(work, Plan(PEERS, bench.scale.parallel_rounds, is_fresh=True), result)
 
 
 MEMORY_ROWS: tuple[tuple[Row, RowRun], ...] = (

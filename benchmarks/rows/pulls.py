@@ -52,10 +52,10 @@ class PullClient:
 class BigPulls:
     """`clients` clients pull `repeats` times each."""
 
-    def __init__(self, folder: Path, *, clients: int, repeats: int, size_bytes: int) -> None:
+    def __init__(self, source: Source, *, clients: int, repeats: int) -> None:
         self.clients = clients
         self.repeats = repeats
-        self.source = Source(folder, size_bytes)
+        self.source = source
         self.digests: dict[str, str] = {}
 
     def seed(self, peer: str, folder: Path) -> None:
@@ -99,11 +99,8 @@ def _row(clients: int) -> tuple[Row, RowRun]:
 
     def run(bench: Bench, result: Result) -> None:
         repeats = max(1, bench.scale.pull_blobs // clients)
-        work = BigPulls(bench.folder, clients=clients, repeats=repeats, size_bytes=bench.scale.big_bytes)
-        try:
-            bench.alternate(work, Plan(PEERS, bench.rounds), result)
-        finally:
-            work.source.remove()
+        work = BigPulls(bench.source(bench.scale.big_bytes), clients=clients, repeats=repeats)
+        bench.alternate(work, Plan(PEERS, bench.rounds), result)
 
     return row, run
 

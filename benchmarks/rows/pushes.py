@@ -52,12 +52,12 @@ class PushClient:
 class BigPushes:
     """`clients` clients push `repeats` blobs each."""
 
-    def __init__(self, folder: Path, *, clients: int, repeats: int, size_bytes: int, push: Push) -> None:
+    def __init__(self, bench: Bench, *, clients: int, repeats: int, push: Push) -> None:
         self.clients = clients
         self.repeats = repeats
         self.push = push
-        self.source = Source(folder, size_bytes)
-        self.warm = Source(folder, WARM_BYTES)
+        self.source = bench.source(bench.scale.big_bytes)
+        self.warm = bench.source(WARM_BYTES)
         self.checked: set[str] = set()
 
     def seed(self, peer: str, folder: Path) -> None:
@@ -96,11 +96,6 @@ class BigPushes:
             check_blob(server, digests[0])
             self.checked.add(server.peer.key)
 
-    def close(self) -> None:
-        """Remove the contents."""
-        self.source.remove()
-        self.warm.remove()
-
 
 TARGETS = (
     Target("bytes", Kind.RATIO, Bound.AT_LEAST, 1.5),
@@ -112,11 +107,8 @@ PEERS = ("roadstead", "docker-registry", "registry:3", "zot", "sink")
 def _row(key: str, title: str, how: str, push: Push, clients: int) -> tuple[Row, RowRun]:
     def run(bench: Bench, result: Result) -> None:
         repeats = max(1, bench.scale.push_blobs // clients)
-        work = BigPushes(bench.folder, clients=clients, repeats=repeats, size_bytes=bench.scale.big_bytes, push=push)
-        try:
-            bench.alternate(work, Plan(PEERS, bench.rounds, is_fresh=True), result)
-        finally:
-            work.close()
+        work = BigPushes(bench, clients=clients, repeats=repeats, push=push)
+        bench.alternate(work, Plan(PEERS, bench.rounds, is_fresh=True), result)
 
     return Row(key, title, how, TARGETS), run
 
