@@ -7,7 +7,7 @@ any log's.
 
 import asyncio
 import datetime as dt
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -20,30 +20,16 @@ TEXT_LENGTH: Final = 1024
 """Characters of a path or user agent that are kept: a line stays readable, whatever a client sends."""
 
 
-class AccessRecord(NamedTuple):
-    """What the log says about a request besides the time."""
+class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
+    """What the log says about a request; the log itself fills in ``time``."""
 
-    request_id: str
-    method: str
-    path: str
-    status: int
-    size_bytes: int
-    """Of the body that was sent."""
-    duration_seconds: float
-    client: str
-    user_agent: str
-    handler: str
-    repository: str
-    actor: str
-
-
-class _Line(msgspec.Struct, tag_field="event", tag="request", gc=False):
     time: str
     request_id: str
     method: str
     path: str
     status: int
     bytes: int
+    """Of the body that was sent."""
     duration_seconds: float
     client: str
     user_agent: str
@@ -57,9 +43,9 @@ class AccessLog:
 
     def __init__(self, stream: BinaryIO, *, is_human: bool = False, clock: Clock | None = None) -> None:
         self._stream = stream
-        self._write_line = self._append_human if is_human else self._append_json
+        self._append = self._append_human if is_human else self._append_json
         self._clock = clock or SystemClock()
-        self._encode_into = msgspec.json.Encoder().encode_into
+        self._encode = msgspec.json.Encoder().encode
         self._buffer = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._second = 0
@@ -68,8 +54,13 @@ class AccessLog:
         """Lines lost because the stream could not be written."""
 
     def record(self, record: AccessRecord) -> None:
-        """Adds a request that has ended."""
-        self._write_line(record)
+        """Adds a request that has ended; the record is the log's from here on."""
+        record.time = self._time()
+        if len(record.path) > TEXT_LENGTH:
+            record.path = record.path[:TEXT_LENGTH]
+        if len(record.user_agent) > TEXT_LENGTH:
+            record.user_agent = record.user_agent[:TEXT_LENGTH]
+        self._append(record)
         if len(self._buffer) >= BUFFER_BYTES:
             self.flush()
         elif self._timer is None:
@@ -90,31 +81,16 @@ class AccessLog:
         self._buffer = bytearray()
 
     def _append_json(self, record: AccessRecord) -> None:
-        request_id, method, path, status, size_bytes, duration, client, agent, handler, repository, actor = record
-        line = _Line(
-            self._time(),
-            request_id,
-            method,
-            path[:TEXT_LENGTH],
-            status,
-            size_bytes,
-            round(duration, 6),
-            client,
-            agent[:TEXT_LENGTH],
-            handler,
-            repository,
-            actor,
-        )
-        self._encode_into(line, self._buffer, -1)
-        self._buffer += b"\n"
+        self._buffer += self._encode(record) + b"\n"  # encode_into would leave garbage behind if it failed
 
     def _append_human(self, record: AccessRecord) -> None:
         text = (
-            f"{self._time()} {record.client} {record.actor} {record.method} {record.path[:TEXT_LENGTH]}"
-            f" {record.status} {record.size_bytes}B {record.duration_seconds * 1000:.1f}ms"
-            f" {record.user_agent[:TEXT_LENGTH]!r} {record.request_id}"
+            f"{record.time} {record.client} {record.actor} {record.method} {record.path} {record.status}"
+            f" {record.bytes}B {record.duration_seconds * 1000:.1f}ms {record.user_agent!r} {record.request_id}"
         )
-        self._buffer += escape_control(text).replace("\n", "\\n").encode("utf-8", "backslashreplace") + b"\n"
+        if not text.isprintable():
+            text = escape_control(text).replace("\n", "\\n")
+        self._buffer += text.encode("utf-8", "backslashreplace") + b"\n"
 
     def _time(self) -> str:
         """The time in RFC 3339; the second's text is made once a second."""

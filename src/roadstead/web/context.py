@@ -1,5 +1,6 @@
 """What is known about a request besides its bytes: made by the middleware, filled in on the way, read by the logs."""
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,3 +33,8 @@ class Refusal:
     """What the client was told; 0 when it could not be told anything."""
     client: str
     request_id: str
+
+
+def new_request_id() -> str:
+    """An id that nobody has used: 32 hexadecimal digits."""
+    return os.urandom(16).hex()

@@ -4,7 +4,6 @@ One callable around the application and one object a request, since each further
 message.
 """
 
-import os
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -15,7 +14,7 @@ import structlog
 from roadstead.clock import Clock, SystemClock
 from roadstead.oci import ErrorCode
 from roadstead.telemetry import AccessLog, AccessRecord, Metrics, bind_request_id
-from roadstead.web.context import REFUSED_KEY, SCOPE_KEY, RequestContext
+from roadstead.web.context import REFUSED_KEY, SCOPE_KEY, RequestContext, new_request_id
 from roadstead.web.http import JSON, Headers, Message, Receive, Scope, Send
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -85,12 +84,13 @@ class RequestMiddleware:
             client = scope["client"]
             self._access_log.record(
                 AccessRecord(
+                    "",
                     context.request_id,
                     method,
                     scope["path"],
                     status,
                     exchange.sent_bytes,
-                    duration_seconds,
+                    round(duration_seconds, 6),
                     client[0] if client else "-",
                     headers.get(b"user-agent", b"-").decode("latin-1"),
                     context.handler,
@@ -167,11 +167,6 @@ class _Exchange:
         if self.scope["path"].startswith("/v2"):
             return [*headers, _VERSION, _NO_SNIFFING, request_id]
         return [*headers, _NO_SNIFFING, request_id]
-
-
-def new_request_id() -> str:
-    """An id that nobody has used: 32 hexadecimal digits."""
-    return os.urandom(16).hex()
 
 
 def _request_id(proposed: bytes | None) -> str:

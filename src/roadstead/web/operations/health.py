@@ -67,6 +67,6 @@ async def _run(name: str, check: Check, timeout_seconds: float) -> CheckResult:
             return await check()
     except TimeoutError:
         return CheckResult(CheckState.FAILED, f"no result within {timeout_seconds:g} seconds")
-    except Exception:  # a check that cannot be made is a check that failed
+    except Exception:  # noqa: BLE001 - a check that cannot be made is a check that failed
         _log.exception("check failed unexpectedly", check=name)
         return CheckResult(CheckState.FAILED, "the check itself failed; the server's log says why")

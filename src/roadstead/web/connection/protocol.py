@@ -1,0 +1,284 @@
+"""A client's connection: uvicorn's, with limits on what a client may send and how slowly.
+
+Promises: a client that sends too much, too slowly or no HTTP, or does not read what it asked for, is told so with the
+specification's error body where that is still possible, and loses its connection; others do not notice. An answer is
+never cut by an error in what the client sent after its request.
+
+How it is cheap: nothing is timed per request or per piece of a body. A piece received costs two attribute stores; one
+timer a server looks at all its connections a few times within the shortest limit, so limits are kept to within one
+such interval.
+"""
+
+from asyncio import AbstractEventLoop, BaseTransport
+from typing import Any, ClassVar, Final, NoReturn, cast
+
+import httptools
+import structlog
+import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from roadstead.web.connection import reasons
+from roadstead.web.connection.reaper import Inspected, Reaper, Rules
+from roadstead.web.connection.reasons import Reason, refusal_answer
+from roadstead.web.context import REFUSED_KEY, Refusal, new_request_id
+
+PIPELINED: Final = 64
+"""Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
+
+_log = structlog.get_logger("roadstead.connection")
+
+
+class _RefusedError(Exception):
+    """Leaves the parser's callbacks; what it means stands in the connection."""
+
+
+class LimitedConnection(HttpToolsProtocol, Inspected):
+    """One connection; made by uvicorn, of a class that ``connection_class`` made."""
+
+    rules: ClassVar[Rules]
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.url = b""
+        self.access_log = False  # the middleware's says more and costs less
+        self._has_received = False
+        self._quiet_bytes = 0  # received since something came of it: a request's head, or a piece of a body
+        self._is_reading_header = False
+        self._is_refused = False
+        self._is_upgrade = False
+        self._fault: Reason | None = None
+        self._requests = 0
+        self._phase: tuple[str, int] = ("", 0)
+        self._phase_since = 0.0
+        self._body_since = 0.0
+        self._linger_until = 0.0
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
+
+    # What the transport tells
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Takes a client in, or turns it away when there are too many."""
+        super().connection_made(cast("Any", transport))
+        rules = self.rules
+        reaper = rules.reapers.get(self.server_state)
+        if reaper is None:
+            reaper = Reaper(self.server_state, self.loop, rules.interval_seconds)
+            rules.reapers[self.server_state] = reaper
+        reaper.wake()
+        if len(self.connections) > rules.limits.connections:
+            self._refuse(reasons.CONNECTIONS)
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, whose callbacks are below."""
+        self._has_received = True
+        if self._is_refused:
+            return
+        self._quiet_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._resume_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._fault or reasons.MALFORMED)
+        if self._quiet_bytes > self.rules.limits.header_bytes:
+            self._refuse(reasons.HEADER_TOO_LARGE)
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._requests += 1
+        self._is_reading_header = True
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the URL."""
+        self.url += url
+        if len(self.url) > self.rules.limits.url_bytes:
+            self._fault_with(reasons.URL_TOO_LONG)
+
+    def on_headers_complete(self) -> None:
+        """The request's head is there: starts the application."""
+        limit = self.rules.limits.header_bytes
+        if self._quiet_bytes > limit and self._header_bytes() > limit:
+            self._fault_with(reasons.HEADER_TOO_LARGE)
+        if len(self.pipeline) >= PIPELINED:
+            self._fault_with(reasons.PIPELINED)
+        if self.parser.should_upgrade():
+            self._is_upgrade = True
+            return
+        super().on_headers_complete()
+        self.headers = []  # what comes after the body (trailers) is not the application's to see
+        self._is_reading_header = False
+        self._quiet_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        cycle = self.cycle
+        self._quiet_bytes = 0
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """The end of the body."""
+        if self._is_upgrade:
+            return
+        self._quiet_bytes = 0
+        self.cycle.more_body = False
+        if not self.cycle.response_complete:
+            self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """An answer is complete: the next request's turn. uvicorn's timer for idle connections is not needed."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if not self.pipeline:
+            self.flow.resume_reading()
+            return
+        cycle, app = self.pipeline.pop()
+        self._start_asgi_task(cycle, app)
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _fault_with(self, reason: Reason) -> NoReturn:
+        self._fault = reason
+        raise _RefusedError
+
+    def _resume_without_upgrade(self, rest: bytes) -> None:
+        """Reads the request again as if it asked for no upgrade (to h2c, as Java's clients do; to WebSocket).
+
+        A server may ignore that wish (RFC 9110, section 7.8), but the parser stops at it and would lose the body.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT" or not self._is_upgrade:
+            self._refuse(reasons.MALFORMED)
+            return
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        self._is_upgrade = False
+        self._quiet_bytes = 0
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    # What the reaper asks
+
+    def inspect(self, now: float) -> None:
+        """Ends the connection if its client has used up its time; ``now`` is the loop's."""
+        has_received, self._has_received = self._has_received, False
+        if self._is_stuck(now):
+            self._abort(reasons.WRITE_IDLE)
+        elif self.transport.is_closing():
+            return
+        elif self._linger_until:
+            if now >= self._linger_until:
+                self.transport.close()
+        elif self._has_pending():
+            self._inspect_pending(now, has_received=has_received)
+        else:
+            self._inspect_waiting(now)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has read nothing of what waits for it for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent_bytes:
+            self._unsent_bytes = unsent
+            self._unsent_since = now
+            return False
+        return now - self._unsent_since >= self.rules.limits.write_idle_timeout_seconds
+
+    def _has_pending(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    def _inspect_pending(self, now: float, *, has_received: bool) -> None:
+        cycle = self.cycle
+        limits = self.rules.limits
+        if self._elapsed("answering", now) >= limits.request_timeout_seconds:
+            self._refuse(reasons.REQUEST_TIMEOUT if cycle.more_body else reasons.ANSWER_TIMEOUT)
+            return
+        # Time in which we do not want to read, or have not asked for the body yet, is not the client's.
+        is_ours = not cycle.more_body or self.flow.read_paused or cycle.waiting_for_100_continue
+        if has_received or is_ours or self._phase_since == now:
+            self._body_since = now
+        elif now - self._body_since >= limits.body_idle_timeout_seconds:
+            self._refuse(reasons.BODY_IDLE)
+
+    def _inspect_waiting(self, now: float) -> None:
+        limits = self.rules.limits
+        if self._is_reading_header:
+            if self._elapsed("header", now) >= limits.header_timeout_seconds:
+                self._refuse(reasons.HEADER_TIMEOUT)
+        elif not self._requests:
+            if self._elapsed("new", now) >= limits.header_timeout_seconds:
+                self.transport.close()  # without a word: a client that connects ahead of need expects none
+        elif self.cycle.more_body:  # answered before the end of the request, which may still come, but not for long
+            if self._elapsed("draining", now) >= self.rules.linger_seconds:
+                self.transport.close()
+        elif self._elapsed("idle", now) >= limits.keep_alive_timeout_seconds:
+            self.transport.close()
+
+    def _elapsed(self, phase: str, now: float) -> float:
+        """Seconds since the first look that found the connection in this phase of this request."""
+        current = (phase, self._requests)
+        if current != self._phase:
+            self._phase = current
+            self._phase_since = now
+        return now - self._phase_since
+
+    # How it ends
+
+    def _refuse(self, reason: Reason) -> None:
+        """Reads no more, and tells the client why if no answer stands in the way."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        if not self._has_pending():
+            self._tell(reason, is_head=self._requests > 0 and self.parser.get_method() == b"HEAD")
+        elif self._is_reading_header:
+            self.cycle.keep_alive = False  # requests before the bad one are answered, then it closes
+            self._report(reason, 0, new_request_id())
+        elif self.pipeline or self.cycle.response_started:
+            self._abort(reason)
+        else:
+            cycle = self.cycle
+            cast("dict[str, Any]", cycle.scope)[REFUSED_KEY] = reason.status
+            self._tell(reason, is_head=cycle.scope["method"] == "HEAD")
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _tell(self, reason: Reason, *, is_head: bool) -> None:
+        request_id = new_request_id()
+        self._report(reason, reason.status, request_id)
+        self.transport.write(refusal_answer(reason, request_id, self.server_state.default_headers, is_head=is_head))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()  # to discard it, see LINGER_SECONDS
+        self._linger_until = self.loop.time() + self.rules.linger_seconds
+
+    def _abort(self, reason: Reason) -> None:
+        """Drops the connection with all that was not sent."""
+        self._is_refused = True
+        self._report(reason, 0, new_request_id())
+        self.transport.abort()
+
+    def _report(self, reason: Reason, status: int, request_id: str) -> None:
+        client = self.client[0] if self.client else "-"
+        _log.info("client refused", reason=reason.word, status=status, client=client, request_id=request_id)
+        if self.rules.on_refusal is not None:
+            self.rules.on_refusal(Refusal(reason.word, status, client, request_id))

@@ -1,0 +1,74 @@
+"""Why a client is refused before an application hears of it, and the words in which it is told."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from roadstead.oci import ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a client is refused, and how it is told."""
+
+    word: str
+    status: int
+    code: ErrorCode
+    message: str
+
+
+MALFORMED: Final = Reason(
+    "malformed", HTTPStatus.BAD_REQUEST, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
+)
+HEADER_TOO_LARGE: Final = Reason(
+    "header_size",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ErrorCode.SIZE_INVALID,
+    "the request's header fields are larger than the server accepts",
+)
+URL_TOO_LONG: Final = Reason(
+    "url_size", HTTPStatus.REQUEST_URI_TOO_LONG, ErrorCode.SIZE_INVALID, "the URL is longer than the server accepts"
+)
+HEADER_TIMEOUT: Final = Reason(
+    "header_timeout",
+    HTTPStatus.REQUEST_TIMEOUT,
+    ErrorCode.UNAVAILABLE,
+    "the request's header did not arrive in time",
+)
+BODY_IDLE: Final = Reason(
+    "body_idle", HTTPStatus.REQUEST_TIMEOUT, ErrorCode.UNAVAILABLE, "the request's body stopped arriving"
+)
+REQUEST_TIMEOUT: Final = Reason(
+    "request_timeout", HTTPStatus.REQUEST_TIMEOUT, ErrorCode.UNAVAILABLE, "the request took too long to arrive"
+)
+ANSWER_TIMEOUT: Final = Reason(
+    "request_timeout", HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, "the request took too long to answer"
+)
+WRITE_IDLE: Final = Reason("write_idle", 0, ErrorCode.UNAVAILABLE, "")
+CONNECTIONS: Final = Reason(
+    "connections", HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, "the server has too many connections"
+)
+PIPELINED: Final = Reason(
+    "pipelined", HTTPStatus.TOO_MANY_REQUESTS, ErrorCode.TOOMANYREQUESTS, "too many requests wait on this connection"
+)
+
+
+def refusal_answer(
+    reason: Reason, request_id: str, default_headers: list[tuple[bytes, bytes]], *, is_head: bool
+) -> bytes:
+    """The bytes of an answer with the specification's error body, after which the connection closes."""
+    error = {"code": reason.code, "message": reason.message, "detail": None}
+    body = msgspec.json.encode({"errors": [error]})
+    headers = [
+        *default_headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"docker-distribution-api-version", b"registry/2.0"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-request-id", request_id.encode("ascii")),
+        (b"connection", b"close"),
+    ]
+    status_line = f"HTTP/1.1 {reason.status} {HTTPStatus(reason.status).phrase}\r\n".encode("ascii")
+    return status_line + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + (b"" if is_head else body)
