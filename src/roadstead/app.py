@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
@@ -75,9 +76,18 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
         clock,
         on_quarantine=on_quarantine,
+        boot_id=_boot_id(),
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         accepts_missing_blobs=settings.content.missing_blobs == "accept",
     )
+
+
+def _boot_id() -> str:
+    """What Linux calls this run of the machine; where it cannot be read, no earlier run is ever recognised."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return uuid.uuid4().hex
 
 
 def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_log: AccessLog | None) -> Application:

@@ -32,8 +32,8 @@ BUSY_SECONDS: Final = 30
 GROUP_LIMIT: Final = 128
 """Transactions that share a commit: bounds how long the loop is busy between two commits to a few milliseconds."""
 
-CHECKPOINT_PAGES: Final = 2000
-"""Pages in the write-ahead log (8 MB) after which it is folded into the database."""
+CHECKPOINT_COMMITS: Final = 256
+"""Commits after which the write-ahead log is folded into the database: it then has some megabytes."""
 
 CACHE_KIB: Final = 8192
 """Page cache of each connection: upper levels of every index of a catalogue with millions of rows."""
@@ -63,6 +63,7 @@ class SqliteDatabase:
         self._checkpointing: asyncio.Future[None] | None = None
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="catalogue")
         self._is_full_sync = True
+        self._commits = 0
 
     @classmethod
     def open(cls, path: Path) -> "SqliteDatabase":
@@ -160,13 +161,12 @@ class SqliteDatabase:
                 self._writing.execute("COMMIT")
 
     def _checkpoint_when_due(self) -> None:
-        if self._checkpointing is not None and not self._checkpointing.done():
-            return
-        log = self.path.with_name(self.path.name + "-wal")
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > CHECKPOINT_PAGES * 4096:
-                loop = asyncio.get_running_loop()
-                self._checkpointing = loop.run_in_executor(self._executor, _checkpoint, self.path)
+        self._commits += 1
+        is_running = self._checkpointing is not None and not self._checkpointing.done()
+        if self._commits >= CHECKPOINT_COMMITS and not is_running:
+            self._commits = 0
+            loop = asyncio.get_running_loop()
+            self._checkpointing = loop.run_in_executor(self._executor, _checkpoint, self.path)
 
 
 class SqliteTransaction:

@@ -34,6 +34,7 @@ class Registry:
         clock: Clock,
         *,
         on_quarantine: Notice,
+        boot_id: str = "",
         minimum_free_bytes: int = 0,
         accepts_missing_blobs: bool = False,
     ) -> "Registry":
@@ -46,5 +47,5 @@ class Registry:
             manifests=Manifests(database, clock, accepts_missing_blobs=accepts_missing_blobs),
             referrers=Referrers(database),
             blobs=Blobs(database, storage, clock, on_quarantine),
-            uploads=Uploads(database, storage, clock, minimum_free_bytes=minimum_free_bytes),
+            uploads=Uploads(database, storage, clock, boot_id=boot_id, minimum_free_bytes=minimum_free_bytes),
         )

@@ -7,7 +7,7 @@ else).
 
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, update
+from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, tuple_, update
 
 from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
 from roadstead.registry.tables import (
@@ -231,7 +231,12 @@ SAVE_UPLOAD: Final = Statement(
 MARK_UPLOAD: Final = Statement(
     update(upload_sessions)
     .where(upload_sessions.c.id == parameter("session_id"))
-    .values(committing_digest=_digest, updated_ms=parameter("now_ms"))
+    .values(
+        offset_bytes=parameter("offset"),
+        digest_state=parameter("state"),
+        committing_digest=_digest,
+        updated_ms=parameter("now_ms"),
+    )
 )
 DELETE_UPLOAD: Final = Statement(delete(upload_sessions).where(upload_sessions.c.id == parameter("session_id")))
 LIST_UPLOADS: Final = Statement(
@@ -265,32 +270,67 @@ COUNT_BLOBS: Final = Statement(
 )
 COUNT_QUARANTINED: Final = Statement(select(func.count()).where(blobs.c.quarantined_ms.is_not(None)))
 COUNT_UPLOADS: Final = Statement(select(func.count(), func.coalesce(func.sum(upload_sessions.c.offset_bytes), 0)))
-LIST_BLOB_RECORDS: Final = Statement(
-    select(blobs.c.id, blobs.c.digest, blobs.c.size_bytes, blobs.c.quarantined_ms)
-    .where(blobs.c.id > _after)
-    .order_by(blobs.c.id)
-    .limit(_limit)
+# Listings by digest are answered by the index on it alone, so that damage in a table's pages does not end them.
+LIST_BLOB_DIGESTS: Final = Statement(
+    select(blobs.c.digest).where(blobs.c.digest > _after).order_by(blobs.c.digest).limit(_limit)
 )
-LIST_MANIFEST_RECORDS: Final = Statement(
-    select(manifests.c.id, manifests.c.digest, manifests.c.body)
-    .where(manifests.c.id > _after)
-    .order_by(manifests.c.id)
+LIST_MANIFEST_DIGESTS: Final = Statement(
+    select(manifests.c.digest).where(manifests.c.digest > _after).order_by(manifests.c.digest).limit(_limit)
+)
+LIST_HOLDERS: Final = Statement(
+    select(repositories.c.name, manifests.c.digest)
+    .join(repository_manifests, repository_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(manifest_blobs.c.blob_digest == _digest)
     .limit(_limit)
 )
 LIST_MISSING_BLOBS: Final = Statement(
-    select(repositories.c.name, manifests.c.digest, manifest_blobs.c.blob_digest)
+    select(repositories.c.name, manifest_blobs.c.blob_digest)
     .join(repository_manifests, repository_manifests.c.repository_id == repositories.c.id)
     .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
     .where(
+        manifests.c.digest == _digest,
         ~exists()
         .where(
             blobs.c.digest == manifest_blobs.c.blob_digest,
             repository_blobs.c.blob_id == blobs.c.id,
             repository_blobs.c.repository_id == repositories.c.id,
-            blobs.c.quarantined_ms.is_(None),
         )
-        .correlate(repositories, manifest_blobs)
+        .correlate(repositories, manifest_blobs),
     )
     .limit(_limit)
 )
+LIST_DANGLING_TAGS: Final = Statement(
+    select(tags.c.repository_id, tags.c.name, repositories.c.name)
+    .join(repositories, repositories.c.id == tags.c.repository_id, isouter=True)
+    .where(
+        tuple_(tags.c.repository_id, tags.c.name) > tuple_(parameter("after_id"), _after),
+        ~exists()
+        .where(
+            repository_manifests.c.repository_id == tags.c.repository_id,
+            repository_manifests.c.manifest_id == tags.c.manifest_id,
+            manifests.c.id == tags.c.manifest_id,
+        )
+        .correlate(tags),
+    )
+    .order_by(tags.c.repository_id, tags.c.name)
+    .limit(_limit)
+)
+FIND_COMMITTING_UPLOAD: Final = Statement(
+    select(upload_sessions.c.id).where(upload_sessions.c.committing_digest == _digest).limit(literal(1))
+)
+FIND_UPLOAD_RECORD: Final = Statement(select(upload_sessions.c.id).where(upload_sessions.c.id == parameter("id")))
+
+# --- removal of a repository
+
+LIST_LINKED_MANIFEST_IDS: Final = Statement(
+    select(repository_manifests.c.manifest_id)
+    .where(repository_manifests.c.repository_id == _repository_id)
+    .limit(_limit)
+)
+UNLINK_ALL_BLOBS: Final = Statement(
+    delete(repository_blobs).where(repository_blobs.c.repository_id == _repository_id)
+)
+DELETE_REPOSITORY: Final = Statement(delete(repositories).where(repositories.c.id == _repository_id))

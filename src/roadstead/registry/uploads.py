@@ -3,14 +3,15 @@
 The life of an upload, and what is true after a crash at any point of it:
 
 1. ``start``: a record, no bytes.
-2. ``append``: bytes go to the session's object and through a running digest, in one background job while the next ones
-   arrive. At the end, also when the client went away in the middle: the bytes are flushed, then the record says how
-   many they are and how the digest stands. A crash before that leaves the old offset; bytes past it are dropped when
-   writing goes on. Only what the record says was ever acknowledged.
-3. ``finish``: the digest is compared; the record is marked with it; the object moves to the blob's key; then, in one
-   durable transaction, the blob is recorded and linked to the repository and the session ends. Nobody reads a blob that
-   is not recorded. A crash between move and record leaves bytes that no record names: ``recovery`` finds them by the
-   mark.
+2. ``append``: bytes go to the session's object and through a running digest, in one background job while the next
+   ones arrive. At the end, also when the client went away in the middle, the record says how many they are and how the
+   digest stands. A crash before that leaves the old offset; bytes past it are dropped when writing goes on. After a
+   loss of power the bytes may be fewer (the session is then unknown) or others than the record says, so a digest that
+   was saved before this boot is not trusted: the bytes are read again.
+3. ``finish``: the digest is compared; the record is marked with it; the object is published under the blob's key, which
+   flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session ends.
+   Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record names:
+   ``recovery`` finds them by the mark.
 4. ``cancel``: the record goes, then the bytes. A crash between leaves bytes without a record, which ``recovery``
    removes.
 """
@@ -61,8 +62,20 @@ PURGE_BATCH: Final = 200
 class Uploads:
     """The upload sessions of a registry."""
 
-    def __init__(self, database: Database, storage: ObjectStore, clock: Clock, *, minimum_free_bytes: int = 0) -> None:
-        """``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions."""
+    def __init__(
+        self,
+        database: Database,
+        storage: ObjectStore,
+        clock: Clock,
+        *,
+        boot_id: str = "",
+        minimum_free_bytes: int = 0,
+    ) -> None:
+        """``boot_id`` tells one running machine from another, and from itself before it lost power.
+
+        ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions.
+        """
+        self._boot_id = boot_id.encode("ascii") + b"\n"
         self._database = database
         self._storage = storage
         self._clock = clock
@@ -118,7 +131,8 @@ class Uploads:
         """
         session, writer = await self._open(repository, session_id, begin)
         try:
-            return await self._append(session, writer, body)
+            running = await self._take_in(session, writer, body)
+            return await self._record(session, writer, running)
         finally:
             writer.close()
 
@@ -139,12 +153,12 @@ class Uploads:
         """
         session, writer = await self._open(repository, session_id, begin)
         try:
-            session = await self._append(session, writer, body)
-            actual = await self._digest(session, digest.algorithm)
+            running = await self._take_in(session, writer, body)
+            actual = await self._digest(session, writer, running, digest.algorithm)
             if actual != digest:
                 await self._forget(session_id)
                 raise UploadDigestMismatchError(digest, actual)
-            await self._commit(session, digest)
+            await self._commit(session, writer, running, digest)
         finally:
             writer.close()
 
@@ -200,22 +214,39 @@ class Uploads:
         if latest.offset != session.offset:
             raise UploadBusyError(session.id)
 
-    async def _append(self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes]) -> UploadSession:
-        digest = _running_digest(session)
+    async def _take_in(
+        self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes]
+    ) -> RunningDigest | None:
+        """Writes ``body``; what came of it is recorded if it ends early. The digest so far, if it can be known."""
+        running = self._resume(session)
         self._receiving += 1
         try:
-            await self._receive(writer, digest, body)
+            await self._receive(writer, running, body)
         except StorageFullError:
             raise  # what was written past the record's offset is dropped when the session goes on
         except StorageUnavailableError:
             await self._forget(session.id)  # after a failed write nothing is known about the bytes
             raise
         except BaseException:
-            await self._record(session, writer, digest)
+            await self._record(session, writer, running)
             raise
         finally:
             self._receiving -= 1
-        return await self._record(session, writer, digest)
+        return running
+
+    def _resume(self, session: UploadSession) -> RunningDigest | None:
+        """The digest of what the session has so far; None where it cannot be known without reading."""
+        if session.offset == 0:
+            return RunningDigest(session.algorithm)
+        state = session.digest_state
+        if state is None or not state.startswith(self._boot_id):
+            return None
+        state = state.removeprefix(self._boot_id)
+        return RunningDigest(session.algorithm, state) if can_resume(session.algorithm, state) else None
+
+    def _save(self, running: RunningDigest | None) -> bytes | None:
+        state = running.save() if running else None
+        return None if state is None else self._boot_id + state
 
     async def _receive(self, writer: ObjectWriter, digest: RunningDigest | None, body: AsyncIterator[bytes]) -> None:
         """Writes ``body`` with one job in flight while the next one's bytes are gathered."""
@@ -243,18 +274,12 @@ class Uploads:
         return max(GATHER_LEAST_BYTES, min(GATHER_BYTES, GATHER_BUDGET_BYTES // max(1, self._receiving)))
 
     async def _record(
-        self, session: UploadSession, writer: ObjectWriter, digest: RunningDigest | None
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None
     ) -> UploadSession:
-        """Flushes, then records the new offset: in this order, or the record could promise what is not there."""
+        """Records what has been written, so that the upload can go on from there."""
         if writer.offset == session.offset:
             return session
-        try:
-            await writer.flush()
-        except StorageUnavailableError:
-            await self._forget(session.id)
-            raise
-        state = digest.save() if digest else None
-        now_ms = self._clock.now_ms()
+        state, now_ms = self._save(running), self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
             changed = await transaction.execute(
@@ -266,65 +291,84 @@ class Uploads:
         await self._database.write(work, durable=False)
         return UploadSession(session.id, session.repository, session.algorithm, writer.offset, state)
 
-    async def _digest(self, session: UploadSession, algorithm: str) -> Digest:
-        """The digest of a session's bytes: from its record if that can be, else from the bytes."""
-        if algorithm == session.algorithm:
-            digest = _running_digest(session)
-            if digest is not None:
-                return digest.digest()
+    async def _digest(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, algorithm: str
+    ) -> Digest:
+        """The digest of a session's bytes: as computed on the way if that can be, else from the bytes."""
+        if running is not None and running.algorithm == algorithm:
+            return running.digest()
         digest = RunningDigest(algorithm)
         reader = await self._storage.open_reader(layout.upload_key(session.id))
         try:
             offset = 0
-            while offset < session.offset:
-                piece = bytes(await reader.read(offset, min(READ_BYTES, session.offset - offset)))
+            while offset < writer.offset:
+                piece = bytes(await reader.read(offset, min(READ_BYTES, writer.offset - offset)))
                 await asyncio.to_thread(digest.update, piece)
                 offset += len(piece)
         finally:
             reader.close()
         return digest.digest()
 
-    async def _commit(self, session: UploadSession, digest: Digest) -> None:
+    async def _commit(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+    ) -> None:
         row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
         is_known = row is not None and row[2] is None and await self._is_intact(digest, row[1])
         if not is_known:
-            await self._mark(session.id, digest)
-            await self._move(session.id, digest)
+            await self._mark(session, writer, running, digest)
+            await self._publish(session, writer, digest)
+        await self._conclude(session, writer.offset, digest)
+        if is_known:
+            await self._storage.delete(layout.upload_key(session.id))
+
+    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest) -> None:
+        """The transaction by which the upload becomes a blob of its repository."""
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
             if not await transaction.execute(store.DELETE_UPLOAD, session_id=session.id):
                 raise UploadUnknownError(session.id)  # cancelled meanwhile
             await transaction.execute(
-                store.SAVE_BLOB,
-                digest=digest,
-                size_bytes=session.offset,
-                created_ms=now_ms,
-                quarantined_ms=None,
+                store.SAVE_BLOB, digest=digest, size_bytes=size_bytes, created_ms=now_ms, quarantined_ms=None
             )
             record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             if record is not None:
                 await link_blob(transaction, session.repository, record[0], self._clock)
 
         await self._database.write(work)
-        if is_known:
-            await self._storage.delete(layout.upload_key(session.id))
 
-    async def _move(self, session_id: str, digest: Digest) -> None:
+    async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
         try:
-            await self._storage.move(layout.upload_key(session_id), layout.blob_key(digest))
+            await writer.publish(layout.blob_key(digest))
         except ObjectUnknownError:
-            raise UploadUnknownError(session_id) from None  # cancelled meanwhile
+            raise UploadUnknownError(session.id) from None  # cancelled meanwhile
+        except StorageUnavailableError:
+            await self._forget(session.id)  # after a failed flush nothing is known about the bytes
+            raise
 
     async def _is_intact(self, digest: Digest, size_bytes: int) -> bool:
         found = await self._storage.find(layout.blob_key(digest))
         return found is not None and found.size_bytes == size_bytes
 
-    async def _mark(self, session_id: str, digest: Digest) -> None:
-        now_ms = self._clock.now_ms()
+    async def _mark(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+    ) -> None:
+        """Records that the object is about to get the blob's key.
+
+        Bytes that are recorded under this digest but not intact are not to be served while they are replaced.
+        """
+        state, now_ms = self._save(running), self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.MARK_UPLOAD, session_id=session_id, digest=digest, now_ms=now_ms)
+            await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+            await transaction.execute(
+                store.MARK_UPLOAD,
+                session_id=session.id,
+                offset=writer.offset,
+                state=state,
+                digest=digest,
+                now_ms=now_ms,
+            )
 
         await self._database.write(work, durable=False)
 
@@ -334,15 +378,6 @@ class Uploads:
 
         await self._database.write(work, durable=False)
         await self._storage.delete(layout.upload_key(session_id))
-
-
-def _running_digest(session: UploadSession) -> RunningDigest | None:
-    """The digest of what the session has so far; None where it cannot be known without reading."""
-    if session.offset == 0:
-        return RunningDigest(session.algorithm)
-    if can_resume(session.algorithm, session.digest_state):
-        return RunningDigest(session.algorithm, session.digest_state)
-    return None
 
 
 def _ignore(_content: bytes | bytearray) -> None:

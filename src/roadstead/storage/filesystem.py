@@ -1,8 +1,8 @@
 """Objects as files below a folder.
 
-Promises: a move is a rename, so a reader sees a whole object or none; what was flushed or moved survives a loss of
-power (data, then every folder that got a new name in it); a writer holds an exclusive ``flock``, so two processes
-never write one file. Blocking calls run in threads of their own; reads that the page cache can answer do not.
+Promises: what was published or moved survives a loss of power (the data, and every folder that got a new name); a
+writer holds an exclusive ``flock``, so two processes never write one file. Blocking calls run in threads of their own;
+reads that the page cache can answer do not.
 """
 
 import asyncio
@@ -29,6 +29,9 @@ _T = TypeVar("_T")
 
 THREADS: Final = 16
 """More than a disk's useful queue depth on small machines, few enough to bound memory in flight."""
+
+INLINE_BYTES: Final = 32 << 10
+"""Up to here hashing and copying to the page cache take less time than a hop to a thread and back."""
 
 LISTING_BATCH: Final = 1000
 """Files a listing reads in one background job."""
@@ -63,8 +66,9 @@ class FilesystemStore:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
-        """Starts or takes up an object."""
-        return await self._run(key, lambda: self._open_writer(key, offset))
+        """Starts or takes up an object. In the loop: names are made in memory, and a hop to a thread costs more."""
+        with _translated(key):
+            return self._open_writer(key, offset)
 
     async def open_reader(self, key: str) -> "FileReader":
         """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
@@ -112,7 +116,8 @@ class FilesystemStore:
 
     def _open_writer(self, key: str, offset: int) -> "FileWriter":
         path = self._path(key)
-        made = make_folders(os.path.dirname(path)) if offset == 0 else []
+        if offset == 0:
+            make_folders(os.path.dirname(path))
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if offset == 0 else 0)
         descriptor = os.open(path, flags, 0o644)
         try:
@@ -124,20 +129,10 @@ class FilesystemStore:
         except BaseException:
             os.close(descriptor)
             raise
-        return FileWriter(key, path, descriptor, offset, self._executor, made)
+        return FileWriter(self.root, key, descriptor, offset, self._executor)
 
     def _move(self, source: str, target: str) -> None:
-        path = self._path(target)
-        folder = os.path.dirname(path)
-        made = make_folders(folder)
-        try:
-            os.rename(self._path(source), path)
-        except FileNotFoundError:
-            if not os.path.exists(self._path(source)):
-                raise
-            made += make_folders(folder)  # somebody removed the folder, found empty, at this very moment
-            os.rename(self._path(source), path)
-        for changed in {folder, *made}:
+        for changed in rename(self._path(source), self._path(target)):
             sync_folder(changed)
 
     def _delete(self, key: str) -> bool:
@@ -206,6 +201,20 @@ def make_folders(path: str) -> list[str]:
     return changed
 
 
+def rename(source: str, target: str) -> set[str]:
+    """Renames a file into a folder, made if need be, and returns the folders that need a ``sync_folder``."""
+    folder = os.path.dirname(target)
+    changed = {folder, *make_folders(folder)}
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        if not os.path.exists(source):
+            raise
+        changed.update(make_folders(folder))  # somebody removed the folder, found empty, at this very moment
+        os.rename(source, target)
+    return changed
+
+
 def sync_folder(path: str) -> None:
     """Makes the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -264,16 +273,12 @@ class FileReader:
 class FileWriter:
     """An ``ObjectWriter`` of an open, locked file."""
 
-    def __init__(
-        self, key: str, path: str, descriptor: int, offset: int, executor: ThreadPoolExecutor, folders: list[str]
-    ) -> None:
+    def __init__(self, root: Path, key: str, descriptor: int, offset: int, executor: ThreadPoolExecutor) -> None:
+        self._root = root
         self._key = key
-        self._path = path
         self._descriptor = descriptor
         self._offset = offset
         self._executor = executor
-        self._folders = {os.path.dirname(path), *folders} if offset == 0 else set[str]()
-        self._is_dirty = offset == 0
 
     @property
     def offset(self) -> int:
@@ -281,25 +286,25 @@ class FileWriter:
         return self._offset
 
     async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
-        """Writes and shows each buffer to ``observe``, in one thread job for all of them."""
-        self._is_dirty = True
+        """Writes and shows each buffer to ``observe``, in one thread job for all of them; a few bytes at once."""
         with _translated(self._key):
+            if len(buffers) == 1 and len(buffers[0]) <= INLINE_BYTES:
+                self._offset += _write_all(self._descriptor, buffers, observe)
+                return
             self._offset += await asyncio.get_running_loop().run_in_executor(
                 self._executor, _write_all, self._descriptor, buffers, observe
             )
 
-    async def flush(self) -> None:
-        """Data first, then the names that lead to it."""
-        if self._is_dirty:
-            with _translated(self._key):
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._sync)
-            self._is_dirty = False
+    async def publish(self, target: str) -> None:
+        """Renames, then flushes the data and the names: one commit of a file system's journal covers them all."""
+        with _translated(self._key):
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, f"{self._root}/{target}")
 
-    def _sync(self) -> None:
-        os.fdatasync(self._descriptor)
-        for folder in self._folders:
+    def _publish(self, path: str) -> None:
+        changed = rename(f"{self._root}/{self._key}", path)
+        os.fsync(self._descriptor)
+        for folder in changed:
             sync_folder(folder)
-        self._folders.clear()
 
     def close(self) -> None:
         """Closes the file, which gives up the lock."""

@@ -7,8 +7,9 @@ plain ASCII components. The life of an object that is written here:
    every other writer. It is visible to ``iter_objects`` from now on, and to nobody that goes by a catalogue.
 2. ``append`` adds bytes. After a failure the object holds some prefix of what was appended; nobody should rely on how
    much, which is why offsets are records.
-3. ``flush`` promises: what was appended survives a loss of power, under this key.
-4. ``move`` gives it its final key in one step: readers see the whole object or none, also after a loss of power.
+3. ``publish`` gives it its final key and promises: the whole of it survives a loss of power, under that key. Until
+   ``publish`` has returned nobody may rely on either key; after a loss of power in the middle of it the final key may
+   hold a part of the object.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -59,8 +60,13 @@ class ObjectWriter(Protocol):
         """
         ...
 
-    async def flush(self) -> None:
-        """Makes what was appended durable, and the object's key with it."""
+    async def publish(self, target: str) -> None:
+        """Gives the object the key ``target``, replacing what was there, and makes bytes and key durable.
+
+        Raises:
+            ObjectUnknownError: the object was deleted meanwhile.
+            StorageUnavailableError: nothing is known about the bytes any more.
+        """
         ...
 
     def close(self) -> None:
