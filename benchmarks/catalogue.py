@@ -36,6 +36,10 @@ class Content:
     tags: int
     blobs: int = 0
 
+    def tenth(self) -> Content:
+        """Return a content of a tenth of the size."""
+        return Content(self.repositories // 10, self.tags // 10, self.blobs // 10)
+
     def names(self) -> Iterator[str]:
         """Yield the names of all repositories, BIG first, then in order."""
         yield BIG
@@ -163,5 +167,6 @@ def load_distribution(data: Path, content: Content) -> None:
     root = data / "docker" / "registry" / "v2" / "repositories"
     for name in content.names():
         (root / name / "_layers").mkdir(parents=True)
+        (root / name / "_manifests").mkdir()
     for number in range(content.big_tags):
         (root / BIG / "_manifests" / "tags" / tag_name(number)).mkdir(parents=True)

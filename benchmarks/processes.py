@@ -75,15 +75,16 @@ class ServerProcess:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(POLL_SECONDS)
-        raise ServerDiedError(f"no answer within {timeout_seconds:.0f} s\n{self._tail()}")
+        raise ServerDiedError(f"no answer within {timeout_seconds:.0f} s\n{self.log_tail()}")
 
     def raise_if_dead(self) -> None:
         """Raise ServerDiedError with the end of the log when the process has ended."""
         code = self._process.poll()
         if code is not None:
-            raise ServerDiedError(f"exit code {code}\n{self._tail()}")
+            raise ServerDiedError(f"exit code {code}\n{self.log_tail()}")
 
-    def _tail(self) -> str:
+    def log_tail(self) -> str:
+        """Return the end of what the server has printed."""
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
 
     def stop(self) -> None:

@@ -119,6 +119,9 @@ class Bench:
                 # What was written until now must not be written back in the measured time.
                 os.sync()
                 yield server
+            except Exception:
+                say(server.process.log_tail())
+                raise
             finally:
                 server.process.stop()
         finally:

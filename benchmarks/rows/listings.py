@@ -12,6 +12,7 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ PAGE = 100
 """The page that docker-registry gives when a client names none."""
 
 LARGE_PAGE = 1000
+
+COMPARISONS = 100
+"""How often each page is asked for that is compared with others."""
 
 LINK = re.compile(r"<([^>]+)>")
 FLAT = 1.5
@@ -43,21 +47,12 @@ class Walk:
 
 
 class Listings:
-    """Walks both listings of a loaded registry."""
+    """Walks both listings of a loaded registry; `smaller` is a server with a tenth of it."""
 
-    def __init__(self, content: Content, smaller: Sample | None = None) -> None:
+    def __init__(self, content: Content, smaller: Server | None = None) -> None:
         self.content = content
         self.smaller = smaller
-        names = sorted(content.names())
-        self.walks = {
-            "catalogue": Walk("/v2/_catalog", "repositories", len(names), _starts(names)),
-            "tags": Walk(
-                f"/v2/{BIG}/tags/list",
-                "tags",
-                content.big_tags,
-                _starts([tag_name(n) for n in range(content.big_tags)]),
-            ),
-        }
+        self.walks = walks_of(content)
 
     def seed(self, peer: str, folder: Path) -> None:
         """Load the records."""
@@ -77,28 +72,39 @@ class Listings:
         sample: dict[str, float] = {}
         for name, walk in self.walks.items():
             if server.peer.key == SUBJECT:
-                sample.update(self._walked(connection, name, walk))
+                sample[f"{name}_p99"] = percentile(_walk(connection, walk, PAGE), 0.99)
+                sample[f"{name}_p99_large"] = percentile(_walk(connection, walk, LARGE_PAGE), 0.99)
+                sample.update(self._compare(connection, name))
             else:
                 sample[f"{name}_p99"] = max(_jump(connection, walk, start) for start in walk.starts)
         connection.close()
         return {**sample, "memory": server.process.memory_mb()}
 
-    def _walked(self, connection: Connection, name: str, walk: Walk) -> Sample:
-        pages = _walk(connection, walk, PAGE)
-        large = _walk(connection, walk, LARGE_PAGE)
-        tenth = max(1, len(pages) // 10)
-        middle = len(pages) // 2
-        places = [pages[:tenth], pages[middle : middle + tenth], pages[-tenth:]]
-        medians = [statistics.median(place) for place in places]
-        sample = {
-            f"{name}_p99": percentile(pages, 0.99),
-            f"{name}_p99_large": percentile(large, 0.99),
-            f"{name}_position": max(medians) / min(medians),
-            f"{name}_median": statistics.median(pages),
-        }
+    def _compare(self, connection: Connection, name: str) -> Sample:
+        """Compare places and sizes by asking for a page of each in turn, so that noise meets all alike."""
+        pages = {("full", start): (connection, self.walks[name], start) for start in self.walks[name].starts}
         if self.smaller:
-            sample[f"{name}_growth"] = sample[f"{name}_median"] / self.smaller[f"{name}_median"]
-        return sample
+            small, walk = Connection(self.smaller.port), walks_of(self.content.tenth())[name]
+            pages |= {("tenth", start): (small, walk, start) for start in walk.starts}
+        times: dict[tuple[str, str], list[float]] = {key: [] for key in pages}
+        for _ in range(COMPARISONS):
+            for key, (asked, walk, start) in pages.items():
+                times[key].append(_jump(asked, walk, start))
+        medians = {key: statistics.median(found) for key, found in times.items()}
+        full = [median for (size, _), median in medians.items() if size == "full"]
+        tenth = [median for (size, _), median in medians.items() if size == "tenth"]
+        sample = {f"{name}_position": max(full) / min(full)}
+        return {**sample, f"{name}_growth": statistics.mean(full) / statistics.mean(tenth)} if tenth else sample
+
+
+def walks_of(content: Content) -> dict[str, Walk]:
+    """Return the two listings of a registry with this content."""
+    names = sorted(content.names())
+    tags = [tag_name(number) for number in range(content.big_tags)]
+    return {
+        "catalogue": Walk("/v2/_catalog", "repositories", len(names), _starts(names)),
+        "tags": Walk(f"/v2/{BIG}/tags/list", "tags", len(tags), _starts(tags)),
+    }
 
 
 def _starts(names: Sequence[str]) -> tuple[str, ...]:
@@ -146,12 +152,13 @@ PEERS = (SUBJECT, "docker-registry", "registry:3")
 def _run(bench: Bench, result: Result) -> None:
     scale = bench.scale
     result.detail = f"{scale.repositories:,} / {scale.tags:,}"
-    smaller = Result(result.key, result.title, result.how, ())
-    tenth = Content(scale.repositories // 10, scale.tags // 10)
-    bench.alternate(Listings(tenth), Plan((SUBJECT,), 1), smaller)
-    found = smaller.samples.get(SUBJECT)
-    work = Listings(Content(scale.repositories, scale.tags), found[0] if found else None)
-    bench.alternate(work, Plan(PEERS, min(bench.rounds, 2)), result)
+    content = Content(scale.repositories, scale.tags)
+    with ExitStack() as stack:
+        smaller = None
+        bench.find_peers(PEERS)
+        if SUBJECT in bench.versions:
+            smaller = stack.enter_context(bench.serve(Listings(content.tenth()), SUBJECT))
+        bench.alternate(Listings(content, smaller), Plan(PEERS, min(bench.rounds, 2)), result)
 
 
 LISTING_ROWS: tuple[tuple[Row, RowRun], ...] = (
