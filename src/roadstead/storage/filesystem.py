@@ -11,6 +11,7 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,9 @@ THREADS: Final = 16
 
 INLINE_BYTES: Final = 32 << 10
 """Up to here hashing and copying to the page cache take less time than a hop to a thread and back."""
+
+CREATION_TRIES: Final = 100
+"""Each fails only if somebody else removed the folder within microseconds."""
 
 LISTING_BATCH: Final = 1000
 """Files a listing reads in one background job."""
@@ -74,7 +78,11 @@ class FilesystemStore:
         """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
         with _translated(key):
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
-            return FileReader(key, descriptor, os.fstat(descriptor).st_size, self._executor)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise ObjectUnknownError(key)
+        return FileReader(key, descriptor, status.st_size, self._executor)
 
     async def move(self, source: str, target: str) -> None:
         """Renames, then makes the new name durable."""
@@ -116,10 +124,7 @@ class FilesystemStore:
 
     def _open_writer(self, key: str, offset: int) -> "FileWriter":
         path = self._path(key)
-        if offset == 0:
-            make_folders(os.path.dirname(path))
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if offset == 0 else 0)
-        descriptor = os.open(path, flags, 0o644)
+        descriptor = _create(path) if offset == 0 else os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _seek(descriptor, offset, key)
@@ -159,6 +164,8 @@ class FilesystemStore:
             if error.errno in _MISSING:
                 return None
             raise
+        if not stat.S_ISREG(status.st_mode):
+            return None
         return StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _walk(self, folder: str) -> Iterator[StoredObject]:
@@ -176,6 +183,15 @@ class FilesystemStore:
                 status = entry.stat(follow_symlinks=False)
                 key = os.path.relpath(entry.path, self.root)
                 yield StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
+
+
+def _create(path: str) -> int:
+    """Opens a file, made with its folder if need be; the folder may be found empty and removed at any moment."""
+    for _ in range(CREATION_TRIES):
+        make_folders(os.path.dirname(path))
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o644)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _seek(descriptor: int, offset: int, key: str) -> None:

@@ -1,0 +1,124 @@
+"""A whole registry in this process, on a folder: what tests of services and of the content plane begin with.
+
+Catalogue and file system are the real ones. ``restart`` closes both and opens them again on the same folder, with the
+recovery that a server runs at its start.
+"""
+
+import functools
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from roadstead.config import LimitSettings
+from roadstead.database import SqliteDatabase, migrate
+from roadstead.oci import Digest
+from roadstead.registry import Registry
+from roadstead.registry.recovery import Recovered, recover
+from roadstead.storage import FilesystemStore, ObjectStore
+from roadstead.testing.asgi import AsgiClient
+from roadstead.testing.clock import SettableClock
+from roadstead.testing.images import BlobContent, ManifestContent
+from roadstead.web.distribution import Distribution
+
+
+class Instance:
+    """A registry with its client; ``quarantined`` gathers the notices of damaged blobs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limits: LimitSettings | None = None,
+        accepts_missing_blobs: bool = False,
+        minimum_free_bytes: int = 0,
+    ) -> None:
+        """Nothing is opened yet: see ``open``."""
+        self.folder = folder
+        self.clock = SettableClock()
+        self.quarantined: list[tuple[Digest, str]] = []
+        self._limits = limits or LimitSettings()
+        self._accepts_missing_blobs = accepts_missing_blobs
+        self._minimum_free_bytes = minimum_free_bytes
+        self.registry: Registry
+        self.client: AsgiClient
+
+    @property
+    def catalogue(self) -> Path:
+        """The catalogue's file."""
+        return self.folder / "roadstead.db"
+
+    @property
+    def objects(self) -> Path:
+        """The root of the object store."""
+        return self.folder / "registry"
+
+    async def open(self, storage: ObjectStore | None = None) -> Recovered:
+        """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
+        if not self.catalogue.exists():
+            self.catalogue.write_bytes(_empty_catalogue())
+        self.registry = Registry.on(
+            SqliteDatabase.open(self.catalogue),
+            storage or FilesystemStore(self.objects),
+            self.clock,
+            on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
+            minimum_free_bytes=self._minimum_free_bytes,
+            accepts_missing_blobs=self._accepts_missing_blobs,
+        )
+        self.client = AsgiClient(Distribution(self.registry, self._limits))
+        return await recover(self.registry.database, self.registry.storage)
+
+    async def close(self) -> None:
+        """Closes what ``open`` opened."""
+        await self.registry.database.close()
+        await self.registry.storage.close()
+
+    async def restart(self) -> Recovered:
+        """Closes and opens again; returns what the recovery tidied up."""
+        await self.close()
+        return await self.open()
+
+    async def push_blob(self, repository: str, content: bytes, algorithm: str = "sha256") -> str:
+        """Pushes a blob in one request and returns its digest."""
+        blob = BlobContent(content, algorithm=algorithm)
+        answer = await self.client.request(
+            "POST", f"/v2/{repository}/blobs/uploads/?digest={blob.digest}", body=content
+        )
+        assert answer.status == 201, answer
+        return blob.digest
+
+    async def push(self, repository: str, manifest: ManifestContent, *tags: str) -> str:
+        """Pushes a manifest by digest with all that it names, points ``tags`` at it, returns its digest."""
+        for blob in manifest.blobs:
+            await self.push_blob(repository, blob.content, blob.algorithm)
+        for child in manifest.children:
+            await self.push(repository, child)
+        return await self.push_manifest(repository, manifest, tags)
+
+    async def push_manifest(self, repository: str, manifest: ManifestContent, tags: Iterable[str] = ()) -> str:
+        """Pushes a manifest by digest without what it names, points ``tags`` at it, returns its digest."""
+        query = "&".join(f"tag={tag}" for tag in tags)
+        answer = await self.client.request(
+            "PUT",
+            f"/v2/{repository}/manifests/{manifest.digest}?{query}",
+            headers={"content-type": manifest.media_type},
+            body=manifest.content,
+        )
+        assert answer.status == 201, answer
+        return manifest.digest
+
+    def files(self) -> dict[str, int]:
+        """Every file of the object store, as key and size."""
+        return {
+            str(path.relative_to(self.objects)): path.stat().st_size
+            for path in self.objects.rglob("*")
+            if path.is_file()
+        }
+
+
+@functools.cache
+def _empty_catalogue() -> bytes:
+    """The bytes of a catalogue with this version's schema and nothing in it: migrating takes longer than copying."""
+    with tempfile.TemporaryDirectory(prefix="roadstead-catalogue-") as folder:
+        path = Path(folder) / "roadstead.db"
+        migrate(path)
+        return path.read_bytes()

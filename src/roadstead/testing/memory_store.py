@@ -1,0 +1,148 @@
+"""An object store in memory: as fast as tests want it, as strict as the contract.
+
+It never blocks and never fails by itself; ``fail_next`` makes the next appends fail as a disk would.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from roadstead.storage import (
+    ObjectBusyError,
+    ObjectReader,
+    ObjectUnknownError,
+    ObjectWriter,
+    StorageError,
+    StoredObject,
+)
+
+
+class _Object:
+    """Bytes that readers keep alive after the key is gone."""
+
+    __slots__ = ("content", "is_locked", "modified_ms")
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.is_locked = False
+        self.modified_ms = time.time_ns() // 1_000_000
+
+
+class MemoryStore:
+    """An ``ObjectStore`` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, _Object] = {}
+        self._failures: deque[StorageError] = deque()
+        self.open_handles = 0
+        """Readers and writers that nobody has closed."""
+
+    def fail_next(self, *errors: StorageError) -> None:
+        """Makes the next appends raise ``errors``, one each, after half of their first buffer was kept."""
+        self._failures.extend(errors)
+
+    async def open_writer(self, key: str, offset: int = 0) -> ObjectWriter:
+        """Starts or takes up an object."""
+        found = self._objects.get(key)
+        if found is None or len(found.content) < offset:
+            if offset:
+                raise ObjectUnknownError(key)
+            found = self._objects[key] = _Object()
+        if found.is_locked:
+            raise ObjectBusyError(key)
+        del found.content[offset:]
+        return _MemoryWriter(self, key, found, self._failures)
+
+    async def open_reader(self, key: str) -> ObjectReader:
+        """Opens an object."""
+        found = self._objects.get(key)
+        if found is None:
+            raise ObjectUnknownError(key)
+        return _MemoryReader(self, bytes(found.content))
+
+    def is_current(self, key: str, candidate: _Object) -> bool:
+        """Whether ``candidate`` still is the object under ``key``."""
+        return self._objects.get(key) is candidate
+
+    async def move(self, source: str, target: str) -> None:
+        """Gives an object a new key."""
+        found = self._objects.pop(source, None)
+        if found is None:
+            raise ObjectUnknownError(source)
+        self._objects[target] = found
+
+    async def delete(self, key: str) -> bool:
+        """Forgets an object."""
+        return self._objects.pop(key, None) is not None
+
+    async def find(self, key: str) -> StoredObject | None:
+        """What a listing would say of this key."""
+        found = self._objects.get(key)
+        return None if found is None else StoredObject(key, len(found.content), found.modified_ms)
+
+    async def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Walks the keys below ``prefix``."""
+        below = f"{prefix}/" if prefix else ""
+        for key, found in list(self._objects.items()):
+            if key.startswith(below):
+                yield StoredObject(key, len(found.content), found.modified_ms)
+
+    async def free_bytes(self) -> int | None:
+        """Memory has no limit that a test should lean on."""
+        return None
+
+    async def close(self) -> None:
+        """There is no background work."""
+
+
+class _MemoryReader:
+    def __init__(self, store: MemoryStore, content: bytes) -> None:
+        self._store: MemoryStore | None = store
+        self._content = content
+        store.open_handles += 1
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._content)
+
+    async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        return self._content[offset : offset + length]
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.open_handles -= 1
+            self._store = None
+
+
+class _MemoryWriter:
+    def __init__(self, store: MemoryStore, key: str, target: _Object, failures: deque[StorageError]) -> None:
+        self._store: MemoryStore | None = store
+        self._key = key
+        self._target = target
+        self._failures = failures
+        target.is_locked = True
+        store.open_handles += 1
+
+    @property
+    def offset(self) -> int:
+        return len(self._target.content)
+
+    async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+        for buffer in buffers:
+            observe(buffer)
+            if self._failures:
+                self._target.content += buffer[: len(buffer) // 2]
+                raise self._failures.popleft()
+            self._target.content += buffer
+        self._target.modified_ms = time.time_ns() // 1_000_000
+
+    async def publish(self, target: str) -> None:
+        if self._store is None or not self._store.is_current(self._key, self._target):
+            raise ObjectUnknownError(self._key)
+        await self._store.move(self._key, target)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.open_handles -= 1
+            self._store = None
+            self._target.is_locked = False

@@ -1,0 +1,315 @@
+"""What every object store must do, as a suite that each of them runs (see ``roadstead.storage.protocol``).
+
+Subclass ``ObjectStoreContract`` in a test module of asynchronous tests and give it a fixture ``store``, whose teardown
+compares the ``Footprint`` with the one taken before, and, where objects are files, calls ``assert_no_files``.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from roadstead.storage import ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
+
+Buffer = bytes | bytearray
+
+
+def ignore(_buffer: Buffer) -> None:
+    """Observes nothing."""
+
+
+@contextlib.contextmanager
+def refused(kind: type[StorageError]) -> Generator[None, None, None]:
+    """Asserts that what stands below it raises ``kind``."""
+    try:
+        yield
+    except kind:
+        return
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+async def write(store: ObjectStore, key: str, content: bytes) -> None:
+    """Makes an object."""
+    writer = await store.open_writer(key)
+    try:
+        await writer.append([content], ignore)
+    finally:
+        writer.close()
+
+
+async def read(store: ObjectStore, key: str) -> bytes:
+    """All bytes of an object."""
+    reader = await store.open_reader(key)
+    try:
+        return bytes(await reader.read(0, reader.size_bytes))
+    finally:
+        reader.close()
+
+
+async def keys(store: ObjectStore, prefix: str) -> list[str]:
+    """The keys below ``prefix``, sorted."""
+    return sorted([found.key async for found in store.iter_objects(prefix)])
+
+
+def assert_no_files(folder: Path) -> None:
+    """Fails when there is a file at any depth of ``folder``."""
+    stray = [str(path) for path in folder.rglob("*") if path.is_file()]
+    assert not stray, f"stray files: {stray}"
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What this process holds open at a moment."""
+
+    files: frozenset[str]
+    threads: frozenset[str]
+
+    @classmethod
+    def take(cls) -> "Footprint":
+        """The footprint now: open regular files, and threads except those of the event loop's own pool."""
+        files: set[str] = set()
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                files.add(str(descriptor.readlink()))
+        threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
+        return cls(frozenset(file for file in files if file.startswith("/")), frozenset(threads))
+
+    def assert_nothing_new(self, below: str) -> None:
+        """Fails when, since then, a thread was started or a file under the folder ``below`` opened, and left."""
+        now = Footprint.take()
+        files = {file for file in now.files - self.files if file.startswith(below)}
+        assert not files, f"files left open: {sorted(files)}"
+        threads = now.threads - self.threads
+        assert not threads, f"threads left running: {sorted(threads)}"
+
+
+class ObjectStoreContract:
+    """The suite; each test begins with an empty store."""
+
+    async def test_bytes_come_back(self, store: ObjectStore) -> None:
+        """What was appended is read, in order, whole and in part."""
+        seen: list[bytes] = []
+        writer = await store.open_writer("a/b/object")
+        await writer.append([b"one", bytearray(b"two")], lambda buffer: seen.append(bytes(buffer)))
+        await writer.append([b"three"], lambda buffer: seen.append(bytes(buffer)))
+        assert writer.offset == len(b"onetwothree")
+        writer.close()
+        assert seen == [b"one", b"two", b"three"]
+        assert await read(store, "a/b/object") == b"onetwothree"
+
+    async def test_large_content_comes_back(self, store: ObjectStore) -> None:
+        """Several megabytes in uneven pieces."""
+        pieces = [os.urandom(size) for size in (1, 1 << 20, 65_537, 3 << 20)]
+        writer = await store.open_writer("large")
+        for piece in pieces:
+            await writer.append([piece[:100], piece[100:]], ignore)
+        writer.close()
+        assert await read(store, "large") == b"".join(pieces)
+
+    async def test_reading_parts(self, store: ObjectStore) -> None:
+        """A read gives fewer bytes than asked for only at the end."""
+        await write(store, "object", b"0123456789")
+        reader = await store.open_reader("object")
+        assert reader.size_bytes == 10
+        assert bytes(await reader.read(0, 4)) == b"0123"
+        assert bytes(await reader.read(7, 3)) == b"789"
+        assert bytes(await reader.read(7, 100)) == b"789"
+        assert bytes(await reader.read(10, 1)) == b""
+        assert bytes(await reader.read(99, 1)) == b""
+        reader.close()
+        reader.close()
+
+    async def test_empty_object(self, store: ObjectStore) -> None:
+        """An object may have no bytes."""
+        (await store.open_writer("empty")).close()
+        found = await store.find("empty")
+        assert found is not None
+        assert found.size_bytes == 0
+        assert await read(store, "empty") == b""
+
+    async def test_nothing_to_append(self, store: ObjectStore) -> None:
+        """No buffers and empty buffers change nothing."""
+        await write(store, "object", b"content")
+        writer = await store.open_writer("object", 7)
+        await writer.append([], ignore)
+        await writer.append([b""], ignore)
+        assert writer.offset == 7
+        writer.close()
+        assert await read(store, "object") == b"content"
+
+    async def test_taking_up_drops_what_comes_after(self, store: ObjectStore) -> None:
+        """A writer goes on at an offset; what lay behind it is gone."""
+        await write(store, "object", b"0123456789")
+        writer = await store.open_writer("object", 4)
+        assert writer.offset == 4
+        await writer.append([b"xy"], ignore)
+        writer.close()
+        assert await read(store, "object") == b"0123xy"
+
+    async def test_beginning_again(self, store: ObjectStore) -> None:
+        """A writer at offset 0 drops everything."""
+        await write(store, "object", b"0123456789")
+        (await store.open_writer("object")).close()
+        assert await read(store, "object") == b""
+
+    async def test_taking_up_what_is_not_there(self, store: ObjectStore) -> None:
+        """An object that is missing or too short cannot be gone on with, and is not made or changed by the try."""
+        with refused(ObjectUnknownError):
+            await store.open_writer("missing", 1)
+        assert await store.find("missing") is None
+        await write(store, "short", b"123")
+        with refused(ObjectUnknownError):
+            await store.open_writer("short", 4)
+        assert await read(store, "short") == b"123"
+        (await store.open_writer("short", 3)).close()
+
+    async def test_one_writer(self, store: ObjectStore) -> None:
+        """A second writer is refused and changes nothing, until the first is closed."""
+        await write(store, "object", b"123")
+        first = await store.open_writer("object", 3)
+        for offset in (0, 3):
+            with refused(ObjectBusyError):
+                await store.open_writer("object", offset)
+        await first.append([b"45"], ignore)
+        first.close()
+        first.close()
+        (await store.open_writer("object", 5)).close()
+        assert await read(store, "object") == b"12345"
+
+    async def test_reading_outlives_deletion(self, store: ObjectStore) -> None:
+        """An open reader answers after its object is deleted, or replaced by a move."""
+        await write(store, "object", b"old")
+        await write(store, "new", b"fresh")
+        reader = await store.open_reader("object")
+        await store.move("new", "object")
+        assert await read(store, "object") == b"fresh"
+        assert await store.delete("object")
+        assert bytes(await reader.read(0, 3)) == b"old"
+        reader.close()
+
+    async def test_unknown_objects(self, store: ObjectStore) -> None:
+        """What was never made cannot be read, moved or found; deleting it does nothing."""
+        with refused(ObjectUnknownError):
+            await store.open_reader("a/missing")
+        with refused(ObjectUnknownError):
+            await store.move("a/missing", "b/elsewhere")
+        assert await store.find("a/missing") is None
+        assert await store.find("b/elsewhere") is None
+        assert not await store.delete("a/missing")
+
+    async def test_a_key_below_an_object_is_unknown(self, store: ObjectStore) -> None:
+        """An object is not a folder."""
+        await write(store, "object", b"1")
+        assert await store.find("object/below") is None
+        assert not await store.delete("object/below")
+        with refused(ObjectUnknownError):
+            await store.open_reader("object/below")
+
+    async def test_a_folder_is_no_object(self, store: ObjectStore) -> None:
+        """Only whole keys name objects."""
+        await write(store, "folder/object", b"1")
+        assert await store.find("folder") is None
+        with refused(ObjectUnknownError):
+            await store.open_reader("folder")
+
+    async def test_publishing(self, store: ObjectStore) -> None:
+        """A writer gives its object the final key, which replaces what was there; the first key is free again."""
+        for content in (b"first", b"second", b""):
+            writer = await store.open_writer("uploads/1")
+            await writer.append([content], ignore)
+            await writer.publish("blobs/ab/cd/data")
+            writer.close()
+            assert await keys(store, "") == ["blobs/ab/cd/data"]
+            assert await read(store, "blobs/ab/cd/data") == content
+
+    async def test_publishing_what_was_taken_up(self, store: ObjectStore) -> None:
+        """An object written by several writers, one after the other, is published whole."""
+        await write(store, "uploads/1", b"0123456789")
+        writer = await store.open_writer("uploads/1", 5)
+        await writer.publish("blobs/data")
+        writer.close()
+        assert await read(store, "blobs/data") == b"01234"
+
+    async def test_publishing_what_was_deleted(self, store: ObjectStore) -> None:
+        """An object that was deleted under its writer cannot be published, and nothing appears at either key."""
+        writer = await store.open_writer("uploads/1")
+        await writer.append([b"content"], ignore)
+        assert await store.delete("uploads/1")
+        with refused(ObjectUnknownError):
+            await writer.publish("blobs/data")
+        writer.close()
+        assert await keys(store, "") == []
+
+    async def test_moving(self, store: ObjectStore) -> None:
+        """A move changes the key and nothing else, and replaces what was there."""
+        await write(store, "uploads/1", b"content")
+        await store.move("uploads/1", "blobs/ab/cd/data")
+        assert await keys(store, "") == ["blobs/ab/cd/data"]
+        assert await read(store, "blobs/ab/cd/data") == b"content"
+        await write(store, "uploads/2", b"other")
+        await store.move("uploads/2", "blobs/ab/cd/data")
+        assert await read(store, "blobs/ab/cd/data") == b"other"
+
+    async def test_deleting(self, store: ObjectStore) -> None:
+        """Once; an object of the same folder stays."""
+        await write(store, "folder/one", b"1")
+        await write(store, "folder/two", b"2")
+        assert await store.delete("folder/one")
+        assert not await store.delete("folder/one")
+        assert await store.find("folder/one") is None
+        assert await keys(store, "folder") == ["folder/two"]
+
+    async def test_listing(self, store: ObjectStore) -> None:
+        """All objects below a folder, at any depth, with their sizes, and none beside it."""
+        for number, key in enumerate(("a/1", "a/b/2", "a/b/c/3", "ab/4", "a-b/5")):
+            await write(store, key, b"x" * number)
+        listed = {found.key: found.size_bytes async for found in store.iter_objects("a")}
+        assert listed == {"a/1": 0, "a/b/2": 1, "a/b/c/3": 2}
+        assert await keys(store, "a/b") == ["a/b/2", "a/b/c/3"]
+        assert await keys(store, "missing") == []
+        found = await store.find("a/b/c/3")
+        assert found in [item async for item in store.iter_objects("a/b/c")]
+
+    async def test_listing_while_objects_go(self, store: ObjectStore) -> None:
+        """What is deleted during a listing may be in it or not, and breaks nothing."""
+        for number in range(20):
+            await write(store, f"many/{number}", b"x")
+        seen: list[str] = []
+        async for found in store.iter_objects("many"):
+            seen.append(found.key)
+            await store.delete(found.key)
+        assert len(seen) == len(set(seen)) == 20
+        assert await keys(store, "many") == []
+
+    async def test_neighbours_come_and_go(self, store: ObjectStore) -> None:
+        """An object can be begun and published while the last one of its folder is deleted."""
+
+        async def pass_through(number: int) -> None:
+            for turn in range(200):
+                key, final = f"uploads/{number}", f"blobs/{turn}/{number}"
+                writer = await store.open_writer(key)
+                is_published = turn % 20 == 0
+                if is_published:
+                    await writer.publish(final)
+                writer.close()
+                assert await store.delete(final if is_published else key)
+
+        await asyncio.gather(*(pass_through(number) for number in range(8)))
+        assert await keys(store, "") == []
+
+    async def test_concurrent_writers_of_one_key(self, store: ObjectStore) -> None:
+        """Of many at once exactly one gets the object."""
+        results = await asyncio.gather(*(store.open_writer("contested") for _ in range(10)), return_exceptions=True)
+        refusals = [result for result in results if isinstance(result, ObjectBusyError)]
+        for result in results:
+            if not isinstance(result, BaseException):
+                result.close()
+        assert len(refusals) == 9, results
+
+    async def test_space(self, store: ObjectStore) -> None:
+        """Space left is a number of bytes, or not known."""
+        free = await store.free_bytes()
+        assert free is None or free > 0
