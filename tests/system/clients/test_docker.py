@@ -134,6 +134,24 @@ def test_push_of_all_tags(
     assert sorted(witness.tags(repository)) == ["latest", "v1", "v2"]
 
 
+def test_pull_of_all_tags(
+    server: RegistryServer,
+    repository: str,
+    dockerd: DockerMachine,
+    other_dockerd: DockerMachine,
+    greeting: Greeting,
+    tmp_path: Path,
+) -> None:
+    name = f"{server.host}/{repository}"
+    _load(dockerd, tmp_path, greeting, f"{name}:v1")
+    dockerd.client("tag", f"{name}:v1", f"{name}:v2")
+    dockerd.client("push", "--all-tags", name)
+
+    other_dockerd.client("pull", "--all-tags", name)
+
+    assert {other_dockerd.inspect(f"{name}:{tag}")["Id"] for tag in ("v1", "v2")} == {greeting.image.image_id}
+
+
 def test_a_manifest_list_is_pushed_and_resolved(
     server: RegistryServer,
     witness: Witness,
