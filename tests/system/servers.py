@@ -81,8 +81,8 @@ class RegistryServer(Daemon):
         assert self.exit_code is None, f"the server exited with {self.exit_code}:\n{self.log()}"
         new = self.log()[self._read_log :]
         self._read_log += len(new)
-        found = [sign for sign in _BAD_SIGNS if sign in new]
-        assert not found, f"the server's log has {found}:\n{new}"
+        lines = [line for line in new.splitlines() if any(sign in line for sign in _BAD_SIGNS)]
+        assert not lines, "the server's log has an error of its own:\n" + "\n".join(lines).replace("\\n", "\n")
 
     def shut_down(self) -> None:
         """SIGTERM, and fail unless the server ends by itself, and well."""

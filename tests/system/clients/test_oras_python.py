@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tests.system.oracle import Witness
     from tests.system.servers import RegistryServer
 
-pytestmark = pytest.mark.needs("oras-python")
+# The client tries again for minutes when the server fails.
+pytestmark = [pytest.mark.needs("oras-python"), pytest.mark.timeout(60)]
 
 CHUNK_BYTES = 1 << 20
 
