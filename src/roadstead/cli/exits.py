@@ -1,9 +1,84 @@
-"""The one table from error class to exit code, with what the command line says where the error itself says too little."""
+"""The one table from error class to exit code, with what the command line says where the error itself says too little.
 
+An error has the entry of its own class or of the nearest class above it; a test sees that no domain's error has to do
+with the last one, for ``RoadsteadError`` itself.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from roadstead import app, config, database, storage
 from roadstead.cli.exit_code import ExitCode
+from roadstead.cli.refusal import CommandRefusedError
+from roadstead.cli.target import spell
 from roadstead.errors import RoadsteadError
+from roadstead.oci import errors as oci
+from roadstead.registry import errors as registry
+
+
+def _repository_unknown(error: registry.RepositoryUnknownError) -> str:
+    return f"there is no repository {error.repository}; `roadstead ls` lists those there are"
+
+
+def _manifest_unknown(error: registry.ManifestUnknownError) -> str:
+    if not error.repository:
+        return f"the manifest {error.reference} was deleted meanwhile"
+    remedy = f"`roadstead ls {error.repository}` lists its tags"
+    return f"there is no {spell(error.repository, error.reference)}; {remedy}"
+
+
+def _manifest_invalid(error: oci.ManifestInvalidError) -> str:
+    return f"the stored manifest is damaged ({error.reason}); `roadstead check` says more"
+
+
+def _catalogue_damaged(error: database.DatabaseDamagedError) -> str:
+    return (
+        f"the catalogue is damaged ({error.detail}); `roadstead check --deep` names what is, if it can still be opened;"
+        " restore roadstead.db from a backup"
+    )
+
+
+def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:
+    return f"the catalogue cannot be used ({error.detail}); check that you may read and write the data folder"
+
+
+_Sentence = Callable[[Any], str]
+
+EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
+    CommandRefusedError: (ExitCode.REFUSED, str),
+    # what was asked for
+    registry.RepositoryUnknownError: (ExitCode.REFUSED, _repository_unknown),
+    registry.ManifestUnknownError: (ExitCode.REFUSED, _manifest_unknown),
+    registry.ManifestBlobUnknownError: (ExitCode.REFUSED, str),
+    registry.ManifestDigestMismatchError: (ExitCode.REFUSED, str),
+    registry.BlobUnknownError: (ExitCode.REFUSED, str),
+    registry.BlobQuarantinedError: (ExitCode.DAMAGED, str),
+    registry.BlobReferencedError: (ExitCode.REFUSED, str),
+    registry.UploadUnknownError: (ExitCode.REFUSED, str),
+    registry.UploadOffsetError: (ExitCode.REFUSED, str),
+    registry.UploadBusyError: (ExitCode.REFUSED, str),
+    registry.UploadDigestMismatchError: (ExitCode.REFUSED, str),
+    registry.UploadSizeMismatchError: (ExitCode.REFUSED, str),
+    # how it was asked for
+    oci.NameInvalidError: (ExitCode.USAGE, str),
+    oci.TagInvalidError: (ExitCode.USAGE, str),
+    oci.DigestInvalidError: (ExitCode.USAGE, str),
+    config.SettingsInvalidError: (ExitCode.USAGE, str),
+    # where it is kept
+    app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
+    app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
+    storage.DataFolderError: (ExitCode.UNREACHABLE, str),
+    storage.StorageError: (ExitCode.UNREACHABLE, str),
+    database.DatabaseError: (ExitCode.UNREACHABLE, str),
+    database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
+    # what was found there
+    database.DatabaseDamagedError: (ExitCode.DAMAGED, _catalogue_damaged),
+    oci.ManifestInvalidError: (ExitCode.DAMAGED, _manifest_invalid),
+    RoadsteadError: (ExitCode.UNREACHABLE, str),
+}
 
 
 def explain(error: RoadsteadError) -> tuple[str, ExitCode]:
-    """A sentence that says what to do, and the exit code."""
-    return str(error), ExitCode.UNREACHABLE
+    """A sentence that says what is wrong and what to do, and the exit code."""
+    code, sentence = next(EXITS[kind] for kind in type(error).__mro__ if kind in EXITS)
+    return sentence(error), code

@@ -22,6 +22,9 @@ def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
         return ExitCode.PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     if is_debugging and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
     sentence, code = _explain(error)
@@ -36,12 +39,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
         from roadstead.cli.exits import explain  # noqa: PLC0415 - imports every package that has errors
 
         return explain(error)
-    kind = type(error).__name__
-    return (
-        f"something unexpected happened ({kind}: {error}). Please report it with what the same command prints under"
-        " ROADSTEAD_DEBUG=1",
-        ExitCode.UNEXPECTED,
-    )
+    what = f"something unexpected happened ({type(error).__name__}: {error})"
+    remedy = "please report it, with what the same command prints when ROADSTEAD_DEBUG=1 is set"
+    return f"{what}; {remedy}", ExitCode.UNEXPECTED
 
 
 def _usage(error: click.ClickException) -> str:

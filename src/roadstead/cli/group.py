@@ -5,13 +5,16 @@ no web server); no traceback reaches a person, unless ROADSTEAD_DEBUG=1 asks for
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
+from roadstead import __version__
 from roadstead.cli.exit_code import MEANINGS, ExitCode
 
 COMMANDS: Final = {
@@ -46,6 +49,11 @@ class LazyGroup(click.Group):
             raise TypeError(f"roadstead.cli.{cmd_name} must define a command {cmd_name}")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, and the group's own options, without importing a command."""
+        commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Writes the list of commands without importing them."""
         with formatter.section("Commands"):
@@ -55,6 +63,9 @@ class LazyGroup(click.Group):
         """Runs a command and ends the process with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names that the locale cannot spell are no failure
         try:
             code = super().main(arguments, prog_name or "roadstead", **extra)
             sys.stdout.flush()
@@ -62,14 +73,12 @@ class LazyGroup(click.Group):
             from roadstead.cli.failure import end  # noqa: PLC0415 - only when something went wrong
 
             code = end(error, as_json="--json" in arguments, is_debugging=bool(os.environ.get(DEBUG_VARIABLE)))
-        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+        sys.exit(code or ExitCode.DONE)
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
     if is_asked:
-        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this option needs
-
-        click.echo(f"roadstead {version('roadstead')}")
+        click.echo(f"roadstead {__version__}")
         context.exit()
 
 

@@ -14,18 +14,18 @@ What is compared, in this order:
 """
 
 import asyncio
-import enum
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from roadstead.clock import Clock, SystemClock
-from roadstead.database import DatabaseDamagedError, DatabaseUnavailableError
+from roadstead.database import DatabaseDamagedError, DatabaseUnavailableError, Statement
 from roadstead.database.integrity import find_damage
 from roadstead.oci import Digest, parse_manifest
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
 from roadstead.registry import layout, store
+from roadstead.registry.findings import Finding, FindingKind, Severity
 from roadstead.registry.service import Registry
 from roadstead.registry.statistics import measure
 from roadstead.storage import ObjectUnknownError, StorageError
@@ -45,59 +45,13 @@ PIECE_BYTES: Final = 1 << 20
 NAMED_HOLDERS: Final = 3
 """Manifests that are named as needing a damaged blob."""
 
+PARSE_IN_THREAD_BYTES: Final = 64 << 10
+"""Larger manifests are looked at in a thread, so that progress is shown meanwhile."""
+
 YOUNG_MS: Final = 60_000
 """An upload written to so lately may just be ending: its record goes before its bytes."""
 
 _T = TypeVar("_T")
-
-
-class Severity(enum.StrEnum):
-    """Whether something that a client was promised is lost."""
-
-    DAMAGE = "damage"
-    NOTE = "note"
-
-
-class FindingKind(enum.StrEnum):
-    """What is wrong."""
-
-    CATALOGUE_DAMAGED = "catalogue-damaged"
-    TAG_DANGLING = "tag-dangling"
-    MANIFEST_DIGEST = "manifest-digest"
-    MANIFEST_INVALID = "manifest-invalid"
-    MANIFEST_UNREADABLE = "manifest-unreadable"
-    MANIFEST_BLOB_MISSING = "manifest-blob-missing"
-    BLOB_MISSING = "blob-missing"
-    BLOB_LENGTH = "blob-length"
-    BLOB_DIGEST = "blob-digest"
-    BLOB_UNREADABLE = "blob-unreadable"
-    BLOB_QUARANTINED = "blob-quarantined"
-    BYTES_UNRECORDED = "bytes-unrecorded"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong: with what, and a sentence that says how and what heals it."""
-
-    kind: FindingKind
-    subject: str
-    detail: str
-    severity: Severity = Severity.DAMAGE
-
-    @property
-    def is_blob_damage(self) -> bool:
-        """Whether it is a blob that should be put into quarantine."""
-        return self.kind in _BLOB_DAMAGE
-
-
-_BLOB_DAMAGE: Final = frozenset(
-    {
-        FindingKind.BLOB_MISSING,
-        FindingKind.BLOB_LENGTH,
-        FindingKind.BLOB_DIGEST,
-        FindingKind.BLOB_UNREADABLE,
-    }
-)
 
 
 class Progress(Protocol):
@@ -123,20 +77,274 @@ class Checker:
     progress: Progress
     deep: bool = False
     accepts_missing_blobs: bool = False
-    clock: Clock = SystemClock()
+    clock: Clock = field(default_factory=SystemClock)
 
-    async def run(self) -> AsyncIterator[Finding]:
+    async def run(self) -> AsyncGenerator[Finding, None]:
         """All findings, as they are found."""
         stages: list[tuple[str, Callable[[], AsyncIterator[Finding]]]] = [
             ("the catalogue", self._check_catalogue),
             ("tags", self._check_tags),
             ("manifests", self._check_manifests),
             ("blobs", self._check_blobs),
-            ("bytes without records", self._check_stored),
+            ("what no record names", self._check_stored),
         ]
         for name, stage in stages:
             try:
                 async for finding in stage():
                     yield finding
             except (DatabaseDamagedError, DatabaseUnavailableError) as error:
-                yield _catalogue(f"cannot go on reading {name}: {error.detail}")
+                yield _catalogue(f"could not go on with {name}: {error.detail}")
+            except StorageError as error:
+                yield Finding(FindingKind.STORAGE_UNREADABLE, error.key, f"could not go on with {name}: {error}")
+
+    # --- the catalogue
+
+    async def _check_catalogue(self) -> AsyncIterator[Finding]:
+        self.progress.begin("catalogue", 0, is_bytes=False)
+        for detail in await find_damage(self.registry.database, deep=self.deep):
+            yield _catalogue(detail)
+
+    async def _check_tags(self) -> AsyncIterator[Finding]:
+        self.progress.begin("tags", 0, is_bytes=False)
+        after_id, after = -1, ""
+        while rows := await self.registry.database.fetch_all(
+            store.LIST_DANGLING_TAGS, after_id=after_id, after=after, limit=PAGE
+        ):
+            for after_id, after, repository in rows:  # noqa: B007 - the last row is where the next page begins
+                subject = f"{repository or 'a repository without a record'}:{after}"
+                yield Finding(
+                    FindingKind.TAG_DANGLING, subject, "the manifest that the tag points at is gone; push the tag again"
+                )
+
+    # --- manifests
+
+    async def _check_manifests(self) -> AsyncIterator[Finding]:
+        self.progress.begin("manifests", await self._total("manifests"), is_bytes=False)
+        async for text in self._digests(store.LIST_MANIFEST_DIGESTS):
+            for finding in await self._check_manifest(text):
+                yield finding
+            self.progress.advance(1)
+
+    async def _check_manifest(self, text: str) -> list[Finding]:
+        digest = _parse(text)
+        if digest is None:
+            return [_catalogue(f"a manifest is recorded under {text!r}, which is no digest")]
+        try:
+            row = await self.registry.database.fetch_one(store.GET_MANIFEST_BODY, digest=digest)
+            found = await _compare(digest, bytes(row[0])) if row else None  # None: deleted meanwhile
+        except (DatabaseDamagedError, DatabaseUnavailableError) as error:
+            found = FindingKind.MANIFEST_UNREADABLE, f"the catalogue cannot give it back ({error.detail})"
+        findings = await self._find_missing_blobs(digest)
+        if found is not None:
+            kind, detail = found
+            findings.insert(0, Finding(kind, digest, f"{detail}; {await self._where(digest)}"))
+        return findings
+
+    async def _where(self, digest: Digest) -> str:
+        """Which repositories have a manifest, and what to do."""
+        rows = await self.registry.database.fetch_all(
+            store.LIST_REPOSITORIES_OF_MANIFEST, digest=digest, limit=NAMED_HOLDERS + 1
+        )
+        if not rows:
+            return "no repository has it, so nobody misses it"
+        return f"delete it and push it again: it is in {_some([str(row[0]) for row in rows])}"
+
+    async def _find_missing_blobs(self, digest: Digest) -> list[Finding]:
+        rows = await self.registry.database.fetch_all(store.LIST_MISSING_BLOBS, digest=digest, limit=PAGE)
+        severity = Severity.NOTE if self.accepts_missing_blobs else Severity.DAMAGE
+        return [
+            Finding(
+                FindingKind.MANIFEST_BLOB_MISSING,
+                f"{repository}@{digest}",
+                f"the repository does not have the blob {blob}; push the image again",
+                severity,
+            )
+            for repository, blob in rows
+        ]
+
+    # --- blobs
+
+    async def _check_blobs(self) -> AsyncIterator[Finding]:
+        total = await self._total("blob_bytes" if self.deep else "blobs")
+        self.progress.begin("blobs", total, is_bytes=self.deep)
+        width = HASHED_AT_ONCE if self.deep else FOUND_AT_ONCE
+        async for findings in _spread(self._digests(store.LIST_BLOB_DIGESTS), self._check_blob, width):
+            for finding in findings:
+                yield finding
+            if not self.deep:
+                self.progress.advance(1)
+
+    async def _check_blob(self, text: str) -> list[Finding]:
+        digest = _parse(text)
+        if digest is None:
+            return [_catalogue(f"a blob is recorded under {text!r}, which is no digest")]
+        try:
+            found = await self._look_at(digest, self.progress.advance)
+            if found is not None:  # again, from the record on: it may have been deleted or pushed meanwhile
+                found = await self._look_at(digest, _ignore)
+            if found is None:
+                return []
+            holders = await self._holders(digest)
+        except (DatabaseDamagedError, DatabaseUnavailableError) as error:
+            return [_catalogue(f"the record of blob {digest} cannot be read: {error.detail}")]
+        kind, detail = found
+        return [Finding(kind, digest, f"{detail}; push it again{holders}")]
+
+    async def _look_at(self, digest: Digest, advance: Callable[[int], None]) -> "_Found | None":
+        """What is wrong with a blob at this moment."""
+        row = await self.registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+        if row is None:
+            return None
+        _, size_bytes, quarantined_ms = row
+        if quarantined_ms is not None:
+            return FindingKind.BLOB_QUARANTINED, "its bytes were damaged and have been put aside"
+        try:
+            return await self._compare_bytes(digest, size_bytes, advance)
+        except ObjectUnknownError:
+            return FindingKind.BLOB_MISSING, "its bytes are missing"
+        except StorageError as error:
+            return FindingKind.BLOB_UNREADABLE, str(error)
+
+    async def _compare_bytes(self, digest: Digest, size_bytes: int, advance: Callable[[int], None]) -> "_Found | None":
+        found = await self.registry.storage.find(layout.blob_key(digest))
+        if found is None:
+            raise ObjectUnknownError(layout.blob_key(digest))
+        if found.size_bytes != size_bytes:
+            return FindingKind.BLOB_LENGTH, f"it has {found.size_bytes} bytes instead of {size_bytes}"
+        if self.deep and await self._hash(digest, advance) != digest:
+            return FindingKind.BLOB_DIGEST, "its bytes are not those that its digest stands for"
+        return None
+
+    async def _hash(self, digest: Digest, advance: Callable[[int], None]) -> str:
+        """The digest of a blob's bytes, of the same algorithm."""
+        running = hashlib.new(digest.algorithm)
+        reader = await self.registry.storage.open_reader(layout.blob_key(digest))
+        try:
+            offset = 0
+            while offset < reader.size_bytes:
+                piece = await reader.read(offset, min(PIECE_BYTES, reader.size_bytes - offset))
+                if not piece:
+                    break
+                await asyncio.to_thread(running.update, piece)
+                offset += len(piece)
+                advance(len(piece))
+        finally:
+            reader.close()
+        return f"{digest.algorithm}:{running.hexdigest()}"
+
+    async def _holders(self, digest: Digest) -> str:
+        """Which manifests need a blob."""
+        rows = await self.registry.database.fetch_all(store.LIST_HOLDERS, digest=digest, limit=NAMED_HOLDERS + 1)
+        return f" with {_some([f'{row[0]}@{row[1]}' for row in rows])}" if rows else ""
+
+    # --- bytes
+
+    async def _check_stored(self) -> AsyncIterator[Finding]:
+        self.progress.begin("storage", await self._total("blobs"), is_bytes=False)
+        async for found in self.registry.storage.iter_objects(layout.BLOBS):
+            self.progress.advance(1)
+            digest = layout.blob_digest(found.key)
+            if digest is None:
+                yield _unrecorded(found.key, "it stands among the blobs, but under no blob's name")
+            elif await self._is_unrecorded(digest):
+                yield _unrecorded(found.key, f"no record names these {found.size_bytes} bytes")
+        async for found in self.registry.storage.iter_objects(layout.UPLOADS):
+            session_id = found.key.removeprefix(f"{layout.UPLOADS}/")
+            if found.modified_ms < self.clock.now_ms() - YOUNG_MS:
+                row = await self.registry.database.fetch_one(store.FIND_UPLOAD_RECORD, id=session_id)
+                if row is None:
+                    yield _unrecorded(found.key, f"these {found.size_bytes} bytes belong to no upload any more")
+
+    async def _is_unrecorded(self, digest: Digest) -> bool:
+        """Whether a blob that is there has no record, and is not just about to get one.
+
+        An upload is marked before its bytes move and unmarked in the transaction that records them; so where neither
+        mark nor record is seen, a second look at the record tells.
+        """
+        database = self.registry.database
+        for statement in (store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD, store.FIND_BLOB_RECORD):
+            if await database.fetch_one(statement, digest=digest) is not None:
+                return False
+        return await self.registry.storage.find(layout.blob_key(digest)) is not None
+
+    # --- common
+
+    async def _digests(self, listing: Statement) -> AsyncIterator[str]:
+        after = ""
+        while rows := await self.registry.database.fetch_all(listing, after=after, limit=PAGE):
+            for (text,) in rows:
+                yield str(text)
+            after = rows[-1][0]
+            await asyncio.sleep(0)  # or a cancellation would wait for the end of the listing
+
+    async def _total(self, name: str) -> int:
+        """A total of the registry, 0 where the catalogue cannot tell."""
+        try:
+            return int(getattr(await measure(self.registry.database), name))
+        except (DatabaseDamagedError, DatabaseUnavailableError):
+            return 0
+
+
+_Found = tuple[FindingKind, str]
+
+
+def _catalogue(detail: str) -> Finding:
+    return Finding(FindingKind.CATALOGUE_DAMAGED, "catalogue", detail)
+
+
+def _unrecorded(key: str, detail: str) -> Finding:
+    return Finding(FindingKind.BYTES_UNRECORDED, key, f"{detail}; harmless, takes space", Severity.NOTE)
+
+
+def _parse(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except DigestInvalidError:
+        return None
+
+
+async def _compare(digest: Digest, body: bytes) -> _Found | None:
+    """What is wrong with a manifest's body."""
+    if len(body) > PARSE_IN_THREAD_BYTES:
+        return await asyncio.to_thread(_compare_now, digest, body)
+    return _compare_now(digest, body)
+
+
+def _compare_now(digest: Digest, body: bytes) -> _Found | None:
+    if Digest.of(body, digest.algorithm) != digest:
+        return FindingKind.MANIFEST_DIGEST, "its bytes are not those that its digest stands for"
+    try:
+        parse_manifest(body, "")
+    except ManifestInvalidError as error:
+        return FindingKind.MANIFEST_INVALID, str(error)
+    return None
+
+
+def _some(names: list[str]) -> str:
+    """Up to ``NAMED_HOLDERS`` names, and whether there are more."""
+    return ", ".join(names[:NAMED_HOLDERS]) + (" and others" if len(names) > NAMED_HOLDERS else "")
+
+
+def _ignore(_amount: int) -> None:
+    """Tells nobody."""
+
+
+async def _spread(
+    items: AsyncIterator[str], work: Callable[[str], Awaitable[_T]], width: int
+) -> AsyncGenerator[_T, None]:
+    """The results of ``work`` on each item, ``width`` at a time, as they come."""
+    running: set[asyncio.Future[_T]] = set()
+    try:
+        async for item in items:
+            running.add(asyncio.ensure_future(work(item)))
+            if len(running) >= width:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    yield each.result()
+        while running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                yield each.result()
+    finally:
+        for each in running:
+            each.cancel()

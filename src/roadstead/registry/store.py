@@ -261,7 +261,9 @@ LIST_COMMITTING_UPLOADS: Final = Statement(
 # --- totals and verification
 
 COUNT_REPOSITORIES: Final = Statement(
-    select(func.count()).where(exists().where(repository_manifests.c.repository_id == repositories.c.id))
+    select(func.count())
+    .select_from(repositories)
+    .where(exists().where(repository_manifests.c.repository_id == repositories.c.id))
 )
 COUNT_TAGS: Final = Statement(select(func.count()).select_from(tags))
 COUNT_MANIFESTS: Final = Statement(select(func.count(), func.coalesce(func.sum(manifests.c.size_bytes), 0)))
@@ -276,6 +278,13 @@ LIST_BLOB_DIGESTS: Final = Statement(
 )
 LIST_MANIFEST_DIGESTS: Final = Statement(
     select(manifests.c.digest).where(manifests.c.digest > _after).order_by(manifests.c.digest).limit(_limit)
+)
+LIST_REPOSITORIES_OF_MANIFEST: Final = Statement(
+    select(repositories.c.name)
+    .join(repository_manifests, repository_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
+    .where(manifests.c.digest == _digest)
+    .limit(_limit)
 )
 LIST_HOLDERS: Final = Statement(
     select(repositories.c.name, manifests.c.digest)
@@ -330,7 +339,5 @@ LIST_LINKED_MANIFEST_IDS: Final = Statement(
     .where(repository_manifests.c.repository_id == _repository_id)
     .limit(_limit)
 )
-UNLINK_ALL_BLOBS: Final = Statement(
-    delete(repository_blobs).where(repository_blobs.c.repository_id == _repository_id)
-)
+UNLINK_ALL_BLOBS: Final = Statement(delete(repository_blobs).where(repository_blobs.c.repository_id == _repository_id))
 DELETE_REPOSITORY: Final = Statement(delete(repositories).where(repositories.c.id == _repository_id))

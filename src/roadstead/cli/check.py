@@ -1,0 +1,116 @@
+"""``roadstead check``: looks for damage."""
+
+import collections
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roadstead.cli import session, text
+from roadstead.cli.exit_code import ExitCode
+from roadstead.cli.options import registry_options
+from roadstead.cli.output import is_terminal, print_json, print_line, style
+from roadstead.cli.progress import ProgressBar
+
+if TYPE_CHECKING:  # see cli.session
+    from roadstead.registry.findings import Finding
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  roadstead check                           records against each other, and each blob's length
+  roadstead check --deep                    also each blob's digest: reads every byte
+  roadstead check --deep --quarantine       and stops serving what is damaged
+  roadstead check --json | jq -r 'select(.severity == "damage") | .subject'
+\b
+Exit code 0 when nothing is damaged, 4 when something is. Notes change nothing."""
+)
+@click.option("--deep", is_flag=True, help="Read all bytes and compare their digests; check every index entry.")
+@click.option("--quarantine", is_flag=True, help="Stop serving damaged blobs and put their bytes aside.")
+@registry_options
+@click.pass_context
+def check(
+    context: click.Context,
+    *,
+    deep: bool,
+    quarantine: bool,
+    data: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Look for damage in the stored data.
+
+    Compares the catalogue with itself, manifests with their digests and with the blobs that they name, and blobs with
+    their records. Safe beside a running server. Whatever is damaged is named, with what heals it; bytes that nothing
+    refers to are a note, since they do no harm.
+
+    A blob in quarantine is refused to clients until it is pushed again, which heals it.
+    """
+    report = session.run(data, config, lambda opened: _check(opened, deep=deep, quarantine=quarantine, as_json=as_json))
+    context.exit(ExitCode.DAMAGED if report.counts["damage"] else ExitCode.DONE)
+
+
+@dataclass(slots=True)
+class _Report:
+    """Prints findings as they come, and counts them."""
+
+    as_json: bool
+    counts: collections.Counter[str] = field(default_factory=collections.Counter[str])
+
+    def add(self, finding: "Finding", *, is_put_aside: bool) -> None:
+        self.counts[finding.severity] += 1
+        self.counts["quarantined"] += is_put_aside
+        subject, detail = text.printable(finding.subject), text.printable(finding.detail)
+        if self.as_json:
+            print_json(
+                {
+                    "severity": finding.severity,
+                    "kind": finding.kind,
+                    "subject": finding.subject,
+                    "detail": finding.detail,
+                    "quarantined": is_put_aside,
+                }
+            )
+        elif is_terminal():
+            colour = "red" if finding.severity == "damage" else "yellow"
+            print_line(
+                f"{style(finding.severity, colour=colour, bold=True)} {finding.kind} {style(subject, bold=True)}"
+            )
+            print_line(f"       {detail}" + ("; put into quarantine now" if is_put_aside else ""))
+        else:
+            print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}")
+
+    def finish(self, *, deep: bool) -> None:
+        damage, notes = self.counts["damage"], self.counts["note"]
+        if self.as_json:
+            summary = {"damage": damage, "note": notes, "quarantined": self.counts["quarantined"], "deep": deep}
+            print_json({"summary": summary})
+        elif is_terminal():
+            print_line(self._sentence(damage, notes, deep=deep))
+
+    def _sentence(self, damage: int, notes: int, *, deep: bool) -> str:
+        noted = f" ({text.plural(notes, 'note')})" if notes else ""
+        if damage:
+            return style(f"{text.plural(damage, 'damaged thing')}{noted}", colour="red", bold=True)
+        extent = "every byte was read" if deep else "lengths only; --deep reads every byte"
+        return f"{style('No damage found', colour='green', bold=True)}{noted}: {extent}"
+
+
+async def _check(opened: session.Session, *, deep: bool, quarantine: bool, as_json: bool) -> _Report:
+    from roadstead.oci import Digest  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.check import Checker  # noqa: PLC0415
+
+    report = _Report(as_json)
+    with ProgressBar() as bar:
+        accepts = opened.settings.content.missing_blobs == "accept"
+        checker = Checker(opened.registry, bar, deep=deep, accepts_missing_blobs=accepts)
+        async for finding in checker.run():
+            put_aside = quarantine and finding.is_blob_damage
+            if put_aside:
+                await opened.registry.blobs.quarantine(Digest(finding.subject), finding.detail)
+            with bar.aside():
+                report.add(finding, is_put_aside=put_aside)
+    report.finish(deep=deep)
+    return report

@@ -1,0 +1,7 @@
+"""What the command line itself refuses."""
+
+from roadstead.errors import RoadsteadError
+
+
+class CommandRefusedError(RoadsteadError):
+    """The person at the terminal said no, or what was asked for is not there; the message says which."""

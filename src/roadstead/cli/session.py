@@ -1,0 +1,50 @@
+"""Opens the registry that a command works on.
+
+Promises: safe beside a running server, whose lock it does not take; nothing is written by opening.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:  # importing these costs half a second, which --help and completion should not
+    from roadstead.config import Settings
+    from roadstead.registry import Registry
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open registry, and the settings that led to it."""
+
+    settings: "Settings"
+    registry: "Registry"
+
+
+def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaitable[_T]]) -> _T:
+    """Does ``work`` on the registry in ``data`` (None: where ``config`` or the default says), and closes it.
+
+    Raises:
+        SettingsInvalidError: the settings are wrong.
+        CatalogueAbsentError, CatalogueOutdatedError, DatabaseError: the registry cannot be opened.
+    """
+    import structlog  # noqa: PLC0415 - see above
+    from structlog.typing import EventDict, WrappedLogger  # noqa: PLC0415
+
+    from roadstead.app import open_registry  # noqa: PLC0415
+    from roadstead.config import load_settings  # noqa: PLC0415
+
+    def drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> NoReturn:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])  # a command says itself what it did
+    settings = load_settings(config, overrides={"data.folder": data})
+
+    async def opened() -> _T:
+        async with open_registry(settings) as registry:
+            return await work(Session(settings, registry))
+
+    return asyncio.run(opened())

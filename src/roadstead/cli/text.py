@@ -1,0 +1,80 @@
+"""Values as people and scripts read them.
+
+What comes out of a manifest was written by whoever pushed it: ``printable`` keeps it from steering the terminal.
+"""
+
+import datetime as dt
+from typing import Final
+
+from roadstead.oci import media_type as media_types
+
+SHORT_DIGITS: Final = 12
+"""Hexadecimal digits of a shortened digest, as docker shows them."""
+
+_IMAGE_CONFIGS: Final = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+"""What stands for the artifact type of an image, since that of a manifest without one is its config's media type."""
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_KILO: Final = 1000
+_TEN: Final = 10
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that is no visible character written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
+def size(size_bytes: int) -> str:
+    """Bytes with a decimal unit, as docker shows them: ``7.62 MB``."""
+    amount, unit = float(size_bytes), 0
+    while amount >= _KILO - 0.5 and unit < len(_UNITS) - 1:
+        amount, unit = amount / _KILO, unit + 1
+    digits = 0 if unit == 0 else (2 if amount < _TEN else 1)
+    return f"{amount:.{digits}f} {_UNITS[unit]}"
+
+
+def number(value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: ``1 tag``, ``2 tags``, ``2 repositories``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{number(count)} {noun.removesuffix('y') + 'ie' if noun.endswith('y') else noun}s"
+
+
+def utc(time_ms: int) -> str:
+    """A time in RFC 3339, to the second, in UTC."""
+    return dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def local_time(time_ms: int) -> str:
+    """A time for a person, to the minute, in the time zone of the terminal."""
+    return dt.datetime.fromtimestamp(time_ms // 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def short_digest(digest: str) -> str:
+    """A digest that can be told from its neighbours."""
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm}:{encoded[:SHORT_DIGITS]}"
+
+
+def kind(media_type: str, artifact_type: str) -> str:
+    """``index``, ``image``, or the artifact type of something that is neither."""
+    if media_type in media_types.INDEXES:
+        return "index"
+    if not artifact_type or artifact_type in _IMAGE_CONFIGS:
+        return "image"
+    return artifact_type

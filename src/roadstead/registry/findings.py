@@ -1,0 +1,55 @@
+"""What a check of stored data may find."""
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+
+class Severity(enum.StrEnum):
+    """Whether something that a client was promised is lost."""
+
+    DAMAGE = "damage"
+    NOTE = "note"
+
+
+class FindingKind(enum.StrEnum):
+    """What is wrong."""
+
+    CATALOGUE_DAMAGED = "catalogue-damaged"
+    TAG_DANGLING = "tag-dangling"
+    MANIFEST_DIGEST = "manifest-digest"
+    MANIFEST_INVALID = "manifest-invalid"
+    MANIFEST_UNREADABLE = "manifest-unreadable"
+    MANIFEST_BLOB_MISSING = "manifest-blob-missing"
+    BLOB_MISSING = "blob-missing"
+    BLOB_LENGTH = "blob-length"
+    BLOB_DIGEST = "blob-digest"
+    BLOB_UNREADABLE = "blob-unreadable"
+    BLOB_QUARANTINED = "blob-quarantined"
+    STORAGE_UNREADABLE = "storage-unreadable"
+    BYTES_UNRECORDED = "bytes-unrecorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong: with what, and a sentence that says how and what heals it."""
+
+    kind: FindingKind
+    subject: str
+    detail: str
+    severity: Severity = Severity.DAMAGE
+
+    @property
+    def is_blob_damage(self) -> bool:
+        """Whether it is a blob that should be put into quarantine."""
+        return self.kind in _BLOB_DAMAGE
+
+
+_BLOB_DAMAGE: Final = frozenset(
+    {
+        FindingKind.BLOB_MISSING,
+        FindingKind.BLOB_LENGTH,
+        FindingKind.BLOB_DIGEST,
+        FindingKind.BLOB_UNREADABLE,
+    }
+)
