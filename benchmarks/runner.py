@@ -71,6 +71,8 @@ class Bench:
             if key in self.versions or key in self.absent:
                 continue
             try:
+                if key in self.scale.left_out:
+                    raise PeerAbsentError(f"left out of the {self.scale.name} form")  # noqa: TRY301 - as any other
                 self.versions[key] = PEERS[key].version()
             except PeerAbsentError as error:
                 self.absent[key] = str(error)
