@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Transaction
+from roadstead.database import Database, DatabaseDamagedError, Transaction
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry import store
@@ -64,6 +64,7 @@ class Manifests:
 
         Raises:
             ManifestUnknownError: it was deleted meanwhile.
+            DatabaseDamagedError: what the catalogue holds is not what was pushed.
         """
         body = self._bodies.find(digest)
         if body is None:
@@ -71,6 +72,8 @@ class Manifests:
             if row is None:
                 raise ManifestUnknownError("", digest)
             body = bytes(row[0])
+            if Digest.of(body, digest.algorithm) != digest:
+                raise DatabaseDamagedError(f"the bytes of manifest {digest} are not those that were pushed")
             self._bodies.add(digest, body)
         return body
 
@@ -181,6 +184,7 @@ async def _ensure_manifest(
     """The key of the manifest's row, made with what it names if need be."""
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     if row is not None:
+        await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body)
         return int(row[0])
     await transaction.execute(
         store.ADD_MANIFEST,

@@ -69,7 +69,7 @@ def _report(error: RoadsteadError) -> None:
     problem = problem_of(error)
     if problem.status >= INTERNAL or problem.code is ErrorCode.UNKNOWN:
         details = {key: str(value) for key, value in vars(error).items()}
-        _log.error("request failed", reason=str(error), cause=repr(error.__cause__), **details)
+        _log.error("request failed", **{**details, "reason": str(error), "cause": repr(error.__cause__)})
     elif isinstance(error, ClientDisconnectedError):
         _log.info("client went away before the end of its request")
 
