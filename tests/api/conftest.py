@@ -1,10 +1,27 @@
-"""Back ends are asynchronous, so their suites are."""
+"""A registry in this process, with the real catalogue and file system, for each test of the content plane."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("roadstead.testing.object_store_contract")
+from roadstead.testing.asgi import AsgiClient
+from roadstead.testing.instance import Instance
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
+    instance = Instance(tmp_path)
+    await instance.open()
+    yield instance
+    await instance.close()
+
+
+@pytest.fixture
+def client(instance: Instance) -> AsgiClient:
+    return instance.client

@@ -21,6 +21,25 @@ MAXIMUM_DESCRIPTORS: Final = 20_000
 MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
 """A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
 
+_DOCUMENT_KEYS: Final = frozenset(
+    {
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "config",
+        "layers",
+        "manifests",
+        "subject",
+        "annotations",
+        "fsLayers",
+        "blobs",
+    }
+)
+_DESCRIPTOR_KEYS: Final = frozenset(
+    {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
+)
+_FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_DOCUMENT_KEYS, _DESCRIPTOR_KEYS)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -55,7 +74,8 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     """
     document = _load(body)
     media_type = _media_type(document, media_types.essence(content_type))
-    if document.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
+    version = document.get("schemaVersion")
+    if type(version) is not int or version != 2:  # noqa: PLR2004 - the only version there is
         raise ManifestInvalidError("schemaVersion must be 2", "/schemaVersion")
     is_index = media_type in media_types.INDEXES
     _refuse_ambiguity(document, is_index=is_index)
@@ -85,6 +105,8 @@ def _references(document: dict[str, Any], *, is_index: bool) -> tuple[tuple[Desc
 def _load(body: bytes) -> dict[str, Any]:
     try:
         document: object = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if b"\\ud" in body.lower():
+            json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is a text in no encoding
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "not a JSON document in UTF-8"
         raise ManifestInvalidError(reason) from None
@@ -123,11 +145,19 @@ def _media_type_by_shape(document: dict[str, Any]) -> str:
 
 
 def _refuse_ambiguity(document: dict[str, Any], *, is_index: bool) -> None:
+    _refuse_other_spellings(document, _DOCUMENT_KEYS, "")
     foreign = ("config", "layers", "fsLayers", "blobs") if is_index else ("manifests", "fsLayers", "blobs")
     for key in foreign:
         if key in document:
             kind = "an index" if is_index else "an image manifest"
             raise ManifestInvalidError(f"{kind} must not have {key}", f"/{key}")
+
+
+def _refuse_other_spellings(document: dict[str, Any], keys: frozenset[str], pointer: str) -> None:
+    """Refuses ``Layers`` beside or instead of ``layers``: clients written in Go would take one for the other."""
+    for key in document.keys() - keys:
+        if key.casefold() in _FOLDED[keys]:
+            raise ManifestInvalidError("a key that differs from a known one only in the case of letters", pointer)
 
 
 def _descriptors(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
@@ -144,6 +174,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ManifestInvalidError("a descriptor must be an object", pointer)
     document = cast("dict[str, Any]", value)
+    _refuse_other_spellings(document, _DESCRIPTOR_KEYS, pointer)
     media_type, size, digest = document.get("mediaType"), document.get("size"), document.get("digest")
     if not isinstance(media_type, str) or not media_type:
         raise ManifestInvalidError("a descriptor needs a mediaType", f"{pointer}/mediaType")

@@ -31,6 +31,8 @@ class Referrers:
         A subject or repository that does not exist has none. Source: distribution specification, section "Listing
         Referrers".
         """
+        if limit == 0:
+            return ReferrerPage((), "")
         parameters = {"repository": repository, "digest": subject, "after": after, "limit": limit + 1}
         if artifact_type:
             rows = await self._database.fetch_all(

@@ -77,12 +77,15 @@ class Footprint:
         threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
         return cls(frozenset(file for file in files if file.startswith("/")), frozenset(threads))
 
+    def assert_nothing_new_open(self, below: str) -> None:
+        """Fails when, since then, a file under the folder ``below`` was opened and left open."""
+        files = {file for file in Footprint.take().files - self.files if file.startswith(below)}
+        assert not files, f"files left open: {sorted(files)}"
+
     def assert_nothing_new(self, below: str) -> None:
         """Fails when, since then, a thread was started or a file under the folder ``below`` opened, and left."""
-        now = Footprint.take()
-        files = {file for file in now.files - self.files if file.startswith(below)}
-        assert not files, f"files left open: {sorted(files)}"
-        threads = now.threads - self.threads
+        self.assert_nothing_new_open(below)
+        threads = Footprint.take().threads - self.threads
         assert not threads, f"threads left running: {sorted(threads)}"
 
 
