@@ -10,8 +10,9 @@ import click
 from roadstead.cli import session, text
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.options import registry_options
-from roadstead.cli.output import is_terminal, print_json, print_line, style
+from roadstead.cli.output import is_terminal, print_json, print_line, print_wrapped, style
 from roadstead.cli.progress import ProgressBar
+from roadstead.oci import Digest
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.findings import Finding
@@ -48,7 +49,16 @@ def check(
 
     A blob in quarantine is refused to clients until it is pushed again, which heals it.
     """
-    report = session.run(data, config, lambda opened: _check(opened, deep=deep, quarantine=quarantine, as_json=as_json))
+    from roadstead.database import DatabaseDamagedError  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.findings import Finding, FindingKind  # noqa: PLC0415
+
+    report = _Report(as_json)
+    try:
+        session.run(data, config, lambda opened: _check(opened, report, deep=deep, quarantine=quarantine))
+    except DatabaseDamagedError as error:
+        detail = f"it cannot be opened: {error.detail}; restore roadstead.db from a backup"
+        report.add(Finding(FindingKind.CATALOGUE_DAMAGED, "catalogue", detail), is_put_aside=False)
+    report.finish(deep=deep)
     context.exit(ExitCode.DAMAGED if report.counts["damage"] else ExitCode.DONE)
 
 
@@ -78,7 +88,7 @@ class _Report:
             print_line(
                 f"{style(finding.severity, colour=colour, bold=True)} {finding.kind} {style(subject, bold=True)}"
             )
-            print_line(f"       {detail}" + ("; put into quarantine now" if is_put_aside else ""))
+            print_wrapped(detail + ("; put into quarantine now" if is_put_aside else ""), indent=" " * 7)
         else:
             print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}")
 
@@ -93,16 +103,14 @@ class _Report:
     def _sentence(self, damage: int, notes: int, *, deep: bool) -> str:
         noted = f" ({text.plural(notes, 'note')})" if notes else ""
         if damage:
-            return style(f"{text.plural(damage, 'damaged thing')}{noted}", colour="red", bold=True)
+            return style(f"Found damage in {text.plural(damage, 'place')}{noted}", colour="red", bold=True)
         extent = "every byte was read" if deep else "lengths only; --deep reads every byte"
         return f"{style('No damage found', colour='green', bold=True)}{noted}: {extent}"
 
 
-async def _check(opened: session.Session, *, deep: bool, quarantine: bool, as_json: bool) -> _Report:
-    from roadstead.oci import Digest  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.check import Checker  # noqa: PLC0415
+async def _check(opened: session.Session, report: _Report, *, deep: bool, quarantine: bool) -> None:
+    from roadstead.registry.check import Checker  # noqa: PLC0415 - see cli.session
 
-    report = _Report(as_json)
     with ProgressBar() as bar:
         accepts = opened.settings.content.missing_blobs == "accept"
         checker = Checker(opened.registry, bar, deep=deep, accepts_missing_blobs=accepts)
@@ -112,5 +120,3 @@ async def _check(opened: session.Session, *, deep: bool, quarantine: bool, as_js
                 await opened.registry.blobs.quarantine(Digest(finding.subject), finding.detail)
             with bar.aside():
                 report.add(finding, is_put_aside=put_aside)
-    report.finish(deep=deep)
-    return report

@@ -32,10 +32,8 @@ def _manifest_invalid(error: oci.ManifestInvalidError) -> str:
 
 
 def _catalogue_damaged(error: database.DatabaseDamagedError) -> str:
-    return (
-        f"the catalogue is damaged ({error.detail}); `roadstead check --deep` names what is, if it can still be opened;"
-        " restore roadstead.db from a backup"
-    )
+    remedy = "`roadstead check` names what is; restore roadstead.db from a backup"
+    return f"the catalogue is damaged ({error.detail}); {remedy}"
 
 
 def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:

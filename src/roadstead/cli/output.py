@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -74,6 +75,20 @@ def print_line(text: str = "") -> None:
 def print_json(document: Mapping[str, object]) -> None:
     """An object on a line of its own."""
     print_line(json.dumps(document, ensure_ascii=False))
+
+
+def print_wrapped(text: str, *, indent: str) -> None:
+    """A sentence below something, broken between words: digests stay whole, so that they can be copied."""
+    print_line(
+        textwrap.fill(
+            text,
+            max(width(), 40),
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def note(text: str) -> None:

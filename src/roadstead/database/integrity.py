@@ -1,24 +1,27 @@
 """Damage of the database itself, found by the means that the database brings.
 
-For SQLite: ``PRAGMA quick_check`` (every page of tables), with ``deep`` also ``integrity_check`` (every index entry
-against its row) and ``foreign_key_check``. Source: https://sqlite.org/pragma.html.
+For SQLite: ``PRAGMA quick_check`` of each table (its pages and rows), with ``deep`` ``integrity_check`` (also every
+entry of every index against its row) and ``foreign_key_check``. Table by table, since the messages name pages, and
+people know tables. Source: https://sqlite.org/pragma.html.
 """
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 from roadstead.database.protocol import Database
-from roadstead.database.sqlite import SqliteDatabase, connect
-
-MOST: Final = 100
-"""Sentences of each kind that are asked for; after so many nobody repairs row by row."""
+from roadstead.database.sqlite import SqliteDatabase, connect, translated
 
 
 async def find_damage(database: Database, *, deep: bool) -> list[str]:
-    """What is wrong, a sentence each, empty if nothing is; reads the whole database, in a thread."""
+    """What is wrong, a sentence a table, empty if nothing is; reads the whole database, in a thread.
+
+    Raises:
+        DatabaseUnavailableError: it cannot be opened.
+    """
     if not isinstance(database, SqliteDatabase):
         return []
     opened: list[sqlite3.Connection] = []
@@ -30,27 +33,48 @@ async def find_damage(database: Database, *, deep: bool) -> list[str]:
 
 
 def _find_damage(path: Path, opened: list[sqlite3.Connection], *, deep: bool) -> list[str]:
-    with contextlib.closing(connect(path)) as connection:
+    with translated(), contextlib.closing(connect(path)) as connection:
         opened.append(connection)
         try:
-            return _check(connection, "integrity_check" if deep else "quick_check") + (
-                _check_references(connection) if deep else []
+            return _check_tables(connection, "integrity_check" if deep else "quick_check") + (
+                _messages(functools.partial(_dangling, connection), "references") if deep else []
             )
         finally:
             opened.clear()
 
 
-def _check(connection: sqlite3.Connection, pragma: str) -> list[str]:
+def _check_tables(connection: sqlite3.Connection, pragma: str) -> list[str]:
     try:
-        rows = connection.execute(f"PRAGMA {pragma}({MOST})").fetchall()
+        names = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     except sqlite3.DatabaseError as error:
-        return [str(error)]
-    return [line for (text,) in rows for line in str(text).splitlines() if line != "ok" and not line.startswith("***")]
+        return [f"its schema cannot be read: {error}"]
+    return [
+        message
+        for name in ("sqlite_schema", *names)
+        for message in _messages(functools.partial(_check, connection, pragma, name), f"table {name}")
+    ]
 
 
-def _check_references(connection: sqlite3.Connection) -> list[str]:
+def _messages(check: Callable[[], Iterator[str]], subject: str) -> list[str]:
+    """What a check says, as one sentence."""
+    found: list[str] = []
     try:
-        rows = connection.execute("PRAGMA foreign_key_check").fetchmany(MOST)
+        found.extend(check())
     except sqlite3.DatabaseError as error:
-        return [str(error)]
-    return [f"a row of {table} refers to a row of {parent} that is not there" for table, _, parent, _ in rows]
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
+            raise
+        found.append(str(error))
+    if not found:
+        return []
+    more = f", and {len(found) - 1} more like it" if len(found) > 1 else ""
+    return [f"{subject}: {found[0]}{more}"]
+
+
+def _check(connection: sqlite3.Connection, pragma: str, table: str) -> Iterator[str]:
+    for (text,) in connection.execute(f"PRAGMA {pragma}('{table}')"):
+        yield from (line for line in str(text).splitlines() if line != "ok" and not line.startswith("***"))
+
+
+def _dangling(connection: sqlite3.Connection) -> Iterator[str]:
+    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield f"a row of {table} refers to a row of {parent} that is not there"

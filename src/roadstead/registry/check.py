@@ -102,7 +102,7 @@ class Checker:
     async def _check_catalogue(self) -> AsyncIterator[Finding]:
         self.progress.begin("catalogue", 0, is_bytes=False)
         for detail in await find_damage(self.registry.database, deep=self.deep):
-            yield _catalogue(detail)
+            yield _catalogue(f"{detail}; restore roadstead.db from a backup")
 
     async def _check_tags(self) -> AsyncIterator[Finding]:
         self.progress.begin("tags", 0, is_bytes=False)
@@ -131,23 +131,26 @@ class Checker:
             return [_catalogue(f"a manifest is recorded under {text!r}, which is no digest")]
         try:
             row = await self.registry.database.fetch_one(store.GET_MANIFEST_BODY, digest=digest)
-            found = await _compare(digest, bytes(row[0])) if row else None  # None: deleted meanwhile
+            found = await _compare(digest, row[0]) if row else None  # None: deleted meanwhile
         except (DatabaseDamagedError, DatabaseUnavailableError) as error:
             found = FindingKind.MANIFEST_UNREADABLE, f"the catalogue cannot give it back ({error.detail})"
         findings = await self._find_missing_blobs(digest)
         if found is not None:
             kind, detail = found
-            findings.insert(0, Finding(kind, digest, f"{detail}; {await self._where(digest)}"))
+            remedy = (
+                "restore roadstead.db from a backup" if kind == FindingKind.MANIFEST_UNREADABLE else "push it again"
+            )
+            findings.insert(0, Finding(kind, digest, f"{detail}; {remedy}; {await self._where(digest)}"))
         return findings
 
     async def _where(self, digest: Digest) -> str:
-        """Which repositories have a manifest, and what to do."""
+        """Which repositories have a manifest."""
         rows = await self.registry.database.fetch_all(
             store.LIST_REPOSITORIES_OF_MANIFEST, digest=digest, limit=NAMED_HOLDERS + 1
         )
         if not rows:
             return "no repository has it, so nobody misses it"
-        return f"delete it and push it again: it is in {_some([str(row[0]) for row in rows])}"
+        return f"it is in {_some([str(row[0]) for row in rows])}"
 
     async def _find_missing_blobs(self, digest: Digest) -> list[Finding]:
         rows = await self.registry.database.fetch_all(store.LIST_MISSING_BLOBS, digest=digest, limit=PAGE)
@@ -303,8 +306,10 @@ def _parse(text: str) -> Digest | None:
         return None
 
 
-async def _compare(digest: Digest, body: bytes) -> _Found | None:
-    """What is wrong with a manifest's body."""
+async def _compare(digest: Digest, body: object) -> _Found | None:
+    """What is wrong with a manifest's body; damage may have made anything of it."""
+    if not isinstance(body, bytes):
+        return FindingKind.MANIFEST_DIGEST, "its record holds no bytes"
     if len(body) > PARSE_IN_THREAD_BYTES:
         return await asyncio.to_thread(_compare_now, digest, body)
     return _compare_now(digest, body)
