@@ -21,10 +21,8 @@ from roadstead import __version__, app
 from roadstead.config import ListenAddress, Settings, load_settings
 from roadstead.errors import RoadsteadError
 from roadstead.telemetry import AccessLog, Metrics, configure_logging, is_human, measure_loop_lag, set_log_level
-from roadstead.web.connection import connection_class
-
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted: thousands of clients may come at once."""
+from roadstead.web.connection import server_config
+from roadstead.web.context import Refusal
 
 STARTED_POLL_SECONDS: Final = 0.005
 """How often a starting server is asked whether it listens."""
@@ -101,8 +99,8 @@ async def _serve(
     try:
         await app.tidy_up(registry)
         servers = [
-            _server(app.build_main(registry, settings, metrics, access_log), settings),
-            _server(app.build_operations(registry, settings, metrics), settings),
+            _server(app.build_main(registry, settings, metrics, access_log), settings, metrics),
+            _server(app.build_operations(registry, settings, metrics), settings, metrics),
         ]
         _handle_signals(stopping, servers, read)
         background = [
@@ -119,25 +117,11 @@ async def _serve(
     _log.info("stopped")
 
 
-def _server(application: Callable[..., Awaitable[None]], settings: Settings) -> _Server:
-    limits = settings.limits
-    return _Server(
-        uvicorn.Config(
-            application,
-            http=connection_class(limits),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            limit_concurrency=limits.connections,
-            timeout_keep_alive=int(limits.keep_alive_timeout_seconds),
-            timeout_graceful_shutdown=int(limits.drain_timeout_seconds),
-        )
-    )
+def _server(application: Callable[..., Awaitable[None]], settings: Settings, metrics: Metrics) -> _Server:
+    def count(refusal: Refusal) -> None:
+        metrics.count_refusal(refusal.reason)
+
+    return _Server(server_config(application, settings.limits, host="", port=0, on_refusal=count))
 
 
 async def _run(

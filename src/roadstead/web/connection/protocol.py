@@ -9,7 +9,7 @@ timer a server looks at all its connections a few times within the shortest limi
 such interval.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport
+from asyncio import AbstractEventLoop, BaseTransport, Transport
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 import httptools
@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from roadstead.web.connection import reasons
+from roadstead.web.connection.gathering import GatheringTransport
 from roadstead.web.connection.reaper import Inspected, Reaper, Rules
 from roadstead.web.connection.reasons import Reason, refusal_answer
 from roadstead.web.context import REFUSED_KEY, Refusal, new_request_id
@@ -67,7 +68,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Takes a client in, or turns it away when there are too many."""
-        super().connection_made(cast("Any", transport))
+        super().connection_made(cast("Any", GatheringTransport(cast("Transport", transport), self.loop)))
         rules = self.rules
         reaper = rules.reapers.get(self.server_state)
         if reaper is None:
@@ -91,6 +92,10 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._refuse(self._fault or reasons.MALFORMED)
         if self._quiet_bytes > self.rules.limits.header_bytes:
             self._refuse(reasons.HEADER_TOO_LARGE)
+
+    def eof_received(self) -> None:
+        """The client will send no more: what it has been answered so far must go before the transport closes."""
+        cast("GatheringTransport", self.transport).flush()
 
     # What the parser tells
 
@@ -127,7 +132,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0
         if cycle.response_complete:
             return
-        cycle.body += body
+        # uvicorn would copy each piece into a bytearray and out again
+        cycle.body = cast("bytearray", body if not cycle.body else cycle.body + body)
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         cycle.message_event.set()

@@ -20,39 +20,27 @@ class Reason:
 
 
 MALFORMED: Final = Reason(
-    "malformed", HTTPStatus.BAD_REQUEST, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
+    "malformed", 400, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
 )
 HEADER_TOO_LARGE: Final = Reason(
     "header_size",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    431,
     ErrorCode.SIZE_INVALID,
     "the request's header fields are larger than the server accepts",
 )
-URL_TOO_LONG: Final = Reason(
-    "url_size", HTTPStatus.REQUEST_URI_TOO_LONG, ErrorCode.SIZE_INVALID, "the URL is longer than the server accepts"
-)
+URL_TOO_LONG: Final = Reason("url_size", 414, ErrorCode.SIZE_INVALID, "the URL is longer than the server accepts")
 HEADER_TIMEOUT: Final = Reason(
     "header_timeout",
-    HTTPStatus.REQUEST_TIMEOUT,
+    408,
     ErrorCode.UNAVAILABLE,
     "the request's header did not arrive in time",
 )
-BODY_IDLE: Final = Reason(
-    "body_idle", HTTPStatus.REQUEST_TIMEOUT, ErrorCode.UNAVAILABLE, "the request's body stopped arriving"
-)
-REQUEST_TIMEOUT: Final = Reason(
-    "request_timeout", HTTPStatus.REQUEST_TIMEOUT, ErrorCode.UNAVAILABLE, "the request took too long to arrive"
-)
-ANSWER_TIMEOUT: Final = Reason(
-    "request_timeout", HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, "the request took too long to answer"
-)
+BODY_IDLE: Final = Reason("body_idle", 408, ErrorCode.UNAVAILABLE, "the request's body stopped arriving")
+REQUEST_TIMEOUT: Final = Reason("request_timeout", 408, ErrorCode.UNAVAILABLE, "the request took too long to arrive")
+ANSWER_TIMEOUT: Final = Reason("request_timeout", 503, ErrorCode.UNAVAILABLE, "the request took too long to answer")
 WRITE_IDLE: Final = Reason("write_idle", 0, ErrorCode.UNAVAILABLE, "")
-CONNECTIONS: Final = Reason(
-    "connections", HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, "the server has too many connections"
-)
-PIPELINED: Final = Reason(
-    "pipelined", HTTPStatus.TOO_MANY_REQUESTS, ErrorCode.TOOMANYREQUESTS, "too many requests wait on this connection"
-)
+CONNECTIONS: Final = Reason("connections", 503, ErrorCode.UNAVAILABLE, "the server has too many connections")
+PIPELINED: Final = Reason("pipelined", 429, ErrorCode.TOOMANYREQUESTS, "too many requests wait on this connection")
 
 
 def refusal_answer(
