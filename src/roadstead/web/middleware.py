@@ -4,8 +4,10 @@ One callable around the application and one object a request, since each further
 message.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -65,6 +67,8 @@ class RequestMiddleware:
             self._requests.in_flight.add(context)
         try:
             await self._application(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # only by the server, when the time to finish requests is over
+            await exchange.stop()
         except Exception as error:  # noqa: BLE001 - the last resort
             await exchange.fail(error)
         finally:
@@ -157,9 +161,17 @@ class _Exchange:
         _log.error("request failed unexpectedly", method=self.scope["method"], path=self.scope["path"], exc_info=error)
         if self.status:
             return
-        body = _internal_error(self.context.request_id)
+        await self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _internal_error(self.context.request_id))
+
+    async def stop(self) -> None:
+        """Answers that the server is stopping, if it is not too late for an answer."""
+        _log.warning("request cut short: the server is stopping", method=self.scope["method"], path=self.scope["path"])
+        if not self.status:
+            await self._answer(HTTPStatus.SERVICE_UNAVAILABLE, _error(ErrorCode.UNAVAILABLE, "the server is stopping"))
+
+    async def _answer(self, status: int, body: bytes) -> None:
         headers: Headers = [JSON, (b"content-length", b"%d" % len(body))]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     def _with_fixed_headers(self, headers: Headers) -> Headers:
@@ -177,5 +189,8 @@ def _request_id(proposed: bytes | None) -> str:
 
 
 def _internal_error(request_id: str) -> bytes:
-    message = f"the server failed to answer; its log says more under request id {request_id}"
-    return msgspec.json.encode({"errors": [{"code": ErrorCode.UNKNOWN, "message": message, "detail": None}]})
+    return _error(ErrorCode.UNKNOWN, f"the server failed to answer; its log says more under request id {request_id}")
+
+
+def _error(code: ErrorCode, message: str) -> bytes:
+    return msgspec.json.encode({"errors": [{"code": code, "message": message, "detail": None}]})

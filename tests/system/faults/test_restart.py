@@ -115,6 +115,9 @@ def test_a_stop_does_not_wait_for_ever(scratch: Path) -> None:
         hanging.send(b"some")
         until(lambda: any((server.data / "registry" / "uploads").glob("*")), what="the push has begun")
         server.terminate()
+        reply = hanging.reply("POST")
+        assert reply.status == 503
+        assert reply.errors[0]["message"] == "the server is stopping"
         assert server.wait_for_end(timeout_seconds=12) == 0
         assert "Traceback" not in server.log()
     shutil.rmtree(folder)
