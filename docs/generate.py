@@ -8,6 +8,7 @@ What stands in a page before the mark is written by hand and kept.
 # ruff: noqa: RUF001, INP001 - Chinese punctuation is meant; a script beside the pages, not a package
 
 import argparse
+import functools
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from roadstead.cli.serve import serve
 from roadstead.config import SettingDescription, describe_settings
 
 DOCS: Final = Path(__file__).parent
@@ -118,12 +120,18 @@ def _entry(language: str, setting: SettingDescription, text: str) -> str:
     default = f"`{setting.default}`" + _aside(words, setting)
     facts = [(words["type"], _kind(language, setting)), (words["default"], default)]
     facts.append((words["environment"], f"`{setting.environment_name}`"))
-    if setting.flag:
+    if setting.flag in _flags():
         facts.append((words["flag"], f"`{setting.flag}`"))
     lines = [f"- {name}{words['colon']}{value}" for name, value in facts]
     if setting.is_secret:
         lines.append("- " + words["secret"].format(f"{setting.environment_name}_FILE"))
     return f"### {setting.key}\n\n{text}\n\n" + "\n".join(lines) + "\n"
+
+
+@functools.cache
+def _flags() -> frozenset[str]:
+    """The flags that ``roadstead serve`` has; a setting may name one that comes in a later version."""
+    return frozenset(flag for parameter in serve.params for flag in parameter.opts)
 
 
 def _kind(language: str, setting: SettingDescription) -> str:
