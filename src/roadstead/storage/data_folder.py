@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 from roadstead.errors import RoadsteadError
+from roadstead.storage.filesystem import make_folders, sync_folder
 
 
 class DataFolderError(RoadsteadError):
@@ -49,12 +50,15 @@ class DataFolder:
             DataFolderError: it cannot.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.objects.mkdir(exist_ok=True)
+            changed = make_folders(str(self.path)) + make_folders(str(self.objects))
             secrets = self.path / "secrets"
             secrets.mkdir(mode=0o700, exist_ok=True)
             for folder in (self.path, self.objects):
                 _require_writable(folder)
+            for file in self.path.glob(f"{self.catalogue.name}*"):
+                os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC))
+            for path in changed:
+                sync_folder(path)
         except OSError as error:
             raise DataFolderError(_explain(self.path, error)) from error
 
@@ -78,8 +82,9 @@ class DataFolder:
                 f"another server (process {holder or 'unknown'}) is using {self.path}: stop it first, choose another"
                 " folder with --data, or let one server run several processes with --workers"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with contextlib.suppress(OSError):  # only for the message above, and a full disk must not keep us from serving
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._lock = descriptor
 
     def unlock(self) -> None:
@@ -104,4 +109,4 @@ def _explain(path: Path, error: OSError) -> str:
         return f"{path} is on a read-only file system: choose another folder with --data"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"there is no space left for {path}: free some, or choose another folder with --data"
-    return f"{path} cannot be used: {os.strerror(error.errno or 0)}"
+    return f"{path} cannot be used: {os.strerror(error.errno or 0)}; choose another folder with --data"
