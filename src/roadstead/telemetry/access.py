@@ -51,7 +51,7 @@ class AccessLog:
         self._second = 0
         self._second_text = ""
         self.dropped_lines = 0
-        """Lines lost because the stream could not be written."""
+        """Lines lost because they or the stream could not be written."""
 
     def record(self, record: AccessRecord) -> None:
         """Adds a request that has ended; the record is the log's from here on."""
@@ -81,7 +81,10 @@ class AccessLog:
         self._buffer = bytearray()
 
     def _append_json(self, record: AccessRecord) -> None:
-        self._buffer += self._encode(record) + b"\n"  # encode_into would leave garbage behind if it failed
+        try:
+            self._buffer += self._encode(record) + b"\n"  # encode_into would leave garbage behind if it failed
+        except UnicodeEncodeError:  # a lone surrogate; uvicorn makes none, another server may
+            self.dropped_lines += 1
 
     def _append_human(self, record: AccessRecord) -> None:
         text = (

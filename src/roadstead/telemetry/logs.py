@@ -142,7 +142,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     try:
         return msgspec.json.encode(event, enc_hook=str).decode()
     except UnicodeEncodeError:  # lone surrogates, from file names that are no UTF-8
-        return json.dumps(event, default=str)
+        return json.dumps(event, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _human_renderer(*, colors: bool) -> Processor:
