@@ -4,10 +4,14 @@ import os
 from typing import ClassVar, Final
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete, split_arg_string
-
-VARIABLE: Final = "_ROADSTEAD_COMPLETE"
-"""Set by the scripts; click answers instead of running the command."""
+from click.shell_completion import (
+    BashComplete,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
 _BASH: Final = """\
 %(complete_func)s() {
@@ -52,6 +56,11 @@ class ColonBashComplete(BashComplete):
 SHELLS: Final[dict[str, type[ShellComplete]]] = {"bash": ColonBashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
+def register() -> None:
+    """Lets click answer bash in the way that our script asks."""
+    add_completion_class(ColonBashComplete, "bash")
+
+
 @click.command(
     epilog="""\b
 Put it where your shell looks for completions, once:
@@ -69,6 +78,6 @@ def completion(shell: str) -> None:
 
     It completes commands, options, and the names of repositories and tags in --data (or ./data).
     """
-    from roadstead.cli.group import program  # noqa: PLC0415 - which imports this module by name
+    from roadstead.cli.group import COMPLETION_VARIABLE, program  # noqa: PLC0415 - which imports this module by name
 
-    click.echo(SHELLS[shell](program, {}, "roadstead", VARIABLE).source().strip())
+    click.echo(SHELLS[shell](program, {}, "roadstead", COMPLETION_VARIABLE).source().strip())

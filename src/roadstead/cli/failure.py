@@ -8,6 +8,7 @@ import traceback
 import click
 
 from roadstead.cli.exit_code import ExitCode
+from roadstead.cli.refusal import PipeClosedError
 from roadstead.errors import RoadsteadError
 
 
@@ -17,7 +18,7 @@ def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
         return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | PipeClosedError):
         _silence_output()
         return ExitCode.PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -39,6 +40,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
         from roadstead.cli.exits import explain  # noqa: PLC0415 - imports every package that has errors
 
         return explain(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"could not read or write: {where}{error.strerror or error}", ExitCode.UNREACHABLE
     what = f"something unexpected happened ({type(error).__name__}: {error})"
     remedy = "please report it, with what the same command prints when ROADSTEAD_DEBUG=1 is set"
     return f"{what}; {remedy}", ExitCode.UNEXPECTED

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from roadstead import __version__
 from roadstead.cli.exit_code import MEANINGS, ExitCode
+from roadstead.cli.refusal import PipeClosedError
 
 COMMANDS: Final = {
     "serve": "Serve the registry.",
@@ -27,6 +28,9 @@ COMMANDS: Final = {
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""
+
+COMPLETION_VARIABLE: Final = "_ROADSTEAD_COMPLETE"
+"""Set by the completion scripts; click answers the shell instead of running a command."""
 
 DEBUG_VARIABLE: Final = "ROADSTEAD_DEBUG"
 
@@ -49,6 +53,13 @@ class LazyGroup(click.Group):
             raise TypeError(f"roadstead.cli.{cmd_name} must define a command {cmd_name}")
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
+        """Runs the command; click would answer a closed pipe with exit code 1, which means something else here."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands, and the group's own options, without importing a command."""
         commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
@@ -67,6 +78,10 @@ class LazyGroup(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # names that the locale cannot spell are no failure
         try:
+            if COMPLETION_VARIABLE in os.environ:
+                from roadstead.cli.completion import register  # noqa: PLC0415 - only when a shell asks
+
+                register()
             code = super().main(arguments, prog_name or "roadstead", **extra)
             sys.stdout.flush()
         except BaseException as error:  # noqa: BLE001 - this is the last one to see it
@@ -82,7 +97,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_asked
         context.exit()
 
 
-@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("roadstead", cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )

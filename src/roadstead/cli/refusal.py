@@ -5,3 +5,7 @@ from roadstead.errors import RoadsteadError
 
 class CommandRefusedError(RoadsteadError):
     """The person at the terminal said no, or what was asked for is not there; the message says which."""
+
+
+class PipeClosedError(Exception):
+    """Whoever read the output went away: nothing to tell, and nobody to tell it to."""

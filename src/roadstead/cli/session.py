@@ -3,7 +3,6 @@
 Promises: safe beside a running server, whose lock it does not take; nothing is written by opening.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaita
         SettingsInvalidError: the settings are wrong.
         CatalogueAbsentError, CatalogueOutdatedError, DatabaseError: the registry cannot be opened.
     """
+    import asyncio  # noqa: PLC0415 - see above
+
     import structlog  # noqa: PLC0415 - see above
     from structlog.typing import EventDict, WrappedLogger  # noqa: PLC0415
 

@@ -1,6 +1,5 @@
 """``roadstead stats``: what the registry holds, and the space it takes."""
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ async def _measure(opened: session.Session) -> "tuple[Statistics, int, int | Non
 
     totals = await measure(opened.registry.database)
     catalogue = data_folder(opened.settings).catalogue
-    return totals, await asyncio.to_thread(_size_of, catalogue), await opened.registry.storage.free_bytes()
+    return totals, _size_of(catalogue), await opened.registry.storage.free_bytes()
 
 
 def _size_of(catalogue: Path) -> int:

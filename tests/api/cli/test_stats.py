@@ -1,0 +1,30 @@
+"""``roadstead stats``."""
+
+from __future__ import annotations
+
+from roadstead.oci import Digest, RepositoryName
+from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.factories.registries import on_registry
+
+
+def test_for_scripts(command: Command) -> None:
+    (found,) = command.json("stats")
+    blobs = {blob: len(blob) for each in (APP, *PLATFORMS.images) for blob in each.blobs().values()} | {b"{}": 2}
+    assert found["repositories"] == 2
+    assert found["tags"] == 4
+    assert found["manifests"] == 5
+    assert found["blobs"] == len(blobs)
+    assert found["blob_bytes"] == sum(blobs.values())
+    assert (found["quarantined"], found["uploads"], found["upload_bytes"]) == (0, 0, 0)
+    assert found["catalogue_bytes"] >= (command.folder / "roadstead.db").stat().st_size
+    assert found["free_bytes"] > 0
+
+
+def test_for_a_person(command: Command) -> None:
+    on_registry(command.folder, lambda registry: registry.blobs.quarantine(Digest(APP.image_id), "for the test"))
+    on_registry(command.folder, lambda registry: registry.uploads.start(RepositoryName("a"), "sha256"))
+    lines = [line.split(maxsplit=1) for line in command("stats").stdout.splitlines()]
+    shown = {name: value for name, value in lines if name != "Free"}
+    assert shown["Repositories"] == "2"
+    assert shown["Blobs"].endswith(", 1 in quarantine")
+    assert shown["Uploads"] == "1 not finished (0 B)"
