@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.distribution import Distribution
 from roadstead.web.http import Receive, Scope, Send
 from roadstead.web.middleware import Application, RequestMiddleware
-from roadstead.web.operations import OperationsApplication, registry_checks, serve_health
+from roadstead.web.operations import FleetOperations, OperationsApplication, registry_checks, serve_health
 
 HOUSEKEEPING_SECONDS: Final = 600
 """How often stale uploads are looked for; a look costs one indexed query."""
@@ -110,6 +110,11 @@ def build_operations(registry: Registry, settings: Settings, metrics: Metrics) -
     return OperationsApplication(metrics if settings.metrics.enabled else None, checks)
 
 
+def build_fleet_operations(sockets: Mapping[str, Path]) -> FleetOperations:
+    """The operations listener's application of a parent: what its workers say on their own ``sockets``."""
+    return FleetOperations(sockets)
+
+
 @contextlib.asynccontextmanager
 async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
     """A registry's services for a command, safe beside a running server.
@@ -163,6 +168,15 @@ async def tidy_up(registry: Registry) -> None:
             uploads=found.orphaned_uploads,
             sessions=found.ended_sessions,
         )
+
+
+async def tidy_up_alone(settings: Settings) -> None:
+    """The same for a parent, which closes all that it opened before it starts its workers."""
+    registry = build_registry(settings, Metrics(__version__))
+    try:
+        await tidy_up(registry)
+    finally:
+        await close_registry(registry)
 
 
 async def watch(registry: Registry, metrics: Metrics) -> None:

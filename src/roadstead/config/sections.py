@@ -26,6 +26,9 @@ class ListenSettings(Struct, frozen=True, kw_only=True):
     operations: Annotated[
         ListenAddress, _meta("Address of health and metrics, HOST:PORT; never asks who is there.", flag="--ops-listen")
     ] = ListenAddress("127.0.0.1", 5001)
+    workers: Annotated[
+        int, _meta("Processes that answer on the main address; about one a core.", flag="--workers", ge=1, le=64)
+    ] = 1
 
 
 class DataSettings(Struct, frozen=True, kw_only=True):

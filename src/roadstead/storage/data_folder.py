@@ -87,6 +87,17 @@ class DataFolder:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._lock = descriptor
 
+    @property
+    def lock_descriptor(self) -> int:
+        """The open lock file: a process that inherits it keeps the folder locked as long as it lives.
+
+        Raises:
+            DataFolderError: the folder is not locked.
+        """
+        if self._lock is None:
+            raise DataFolderError(f"{self.path} is not locked")
+        return self._lock
+
     def unlock(self) -> None:
         """Gives the folder up."""
         if self._lock is not None:

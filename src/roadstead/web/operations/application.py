@@ -32,9 +32,9 @@ class OperationsApplication:
         path: str = scope["path"]
         is_there = path in ENDPOINTS and (path != "/metrics" or self._metrics is not None)
         if not is_there:
-            await _not_found().send(send)
+            await not_found().send(send)
         elif request.method not in {"GET", "HEAD"}:
-            await _not_allowed().send(send)
+            await method_not_allowed().send(send)
         elif path == "/healthz":
             await serve_health(scope, receive, send)
         elif path == "/readyz":
@@ -49,11 +49,13 @@ def _metrics_response(metrics: Metrics, request: Request) -> Response:
     return Response(HTTPStatus.OK, headers, encode(metrics.registry))
 
 
-def _not_found() -> Response:
+def not_found() -> Response:
+    """What any other path gets: the list of those there are."""
     error = {"code": ErrorCode.UNSUPPORTED, "message": "no such endpoint", "detail": {"endpoints": ENDPOINTS}}
     return json_response(HTTPStatus.NOT_FOUND, {"errors": [error]})
 
 
-def _not_allowed() -> Response:
+def method_not_allowed() -> Response:
+    """What any other method gets."""
     error = {"code": ErrorCode.UNSUPPORTED, "message": "only GET and HEAD are supported here", "detail": None}
     return json_response(HTTPStatus.METHOD_NOT_ALLOWED, {"errors": [error]}, [(b"allow", b"GET, HEAD")])

@@ -1,0 +1,158 @@
+"""One process that serves: the main listener and the one for operations, on one event loop."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import uvicorn
+
+from roadstead import __version__, app
+from roadstead.config import Settings
+from roadstead.errors import RoadsteadError
+from roadstead.telemetry import AccessLog, Metrics, is_human, measure_loop_lag, set_log_level
+from roadstead.web.connection import server_config
+from roadstead.web.context import Refusal
+from roadstead.web.middleware import Application
+
+COLLECT_AFTER: Final = (10_000, 20, 50)
+"""Python's own (700, 10, 10) has the collector run every few requests, which leave no cycles behind."""
+
+STARTED_POLL_SECONDS: Final = 0.005
+"""How often a starting server is asked whether it listens."""
+
+_log = structlog.get_logger("roadstead.serve")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which know of one server only."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What one serving process is given; ``parent`` is a pipe that ends when the parent of a worker dies."""
+
+    settings: Settings
+    read: Callable[[], Settings]
+    main: socket.socket
+    operations: socket.socket
+    parent: int | None = None
+
+
+async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
+    """Serves until a signal says stop; ``on_start`` is called once requests are answered."""
+    settings = process.settings
+    metrics = Metrics(__version__)
+    stopping = asyncio.Event()
+    registry = app.build_registry(settings, metrics)
+    access_log = (
+        AccessLog(sys.stderr.buffer, is_human=is_human(settings.log.format, sys.stderr))
+        if settings.log.access
+        else None
+    )
+    try:
+        if process.parent is None:
+            await app.tidy_up(registry)
+        servers = [
+            _server(app.build_main(registry, settings, metrics, access_log), settings, metrics),
+            _server(app.build_operations(registry, settings, metrics), settings, metrics),
+        ]
+        _handle_signals(stopping, servers, process)
+        background = [
+            asyncio.create_task(app.keep_house(registry, settings)),
+            asyncio.create_task(app.watch(registry, metrics)),
+            asyncio.create_task(measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds)),
+        ]
+        await _run(servers, [process.main, process.operations], stopping, on_start)
+        await _cancel(background)
+    finally:
+        if access_log is not None:
+            access_log.flush()
+        await app.close_registry(registry)
+    _log.info("stopped")
+
+
+async def serve_application(
+    application: Application, process: Process, stopping: asyncio.Event, on_start: Callable[[], None]
+) -> None:
+    """Serves only operations, until ``stopping``: what a parent of workers does."""
+    metrics = Metrics(__version__)
+    await _run([_server(application, process.settings, metrics)], [process.operations], stopping, on_start)
+
+
+def _server(application: Application, settings: Settings, metrics: Metrics) -> _Server:
+    def count(refusal: Refusal) -> None:
+        metrics.count_refusal(refusal.reason)
+
+    return _Server(server_config(application, settings.limits, host="", port=0, on_refusal=count))
+
+
+async def _run(
+    servers: list[_Server], sockets: list[socket.socket], stopping: asyncio.Event, on_start: Callable[[], None]
+) -> None:
+    """Serves until ``stopping``, then lets the main server finish before the one that tells of its health."""
+    running = [
+        asyncio.create_task(server.serve(sockets=[listening]))
+        for server, listening in zip(servers, sockets, strict=True)
+    ]
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(STARTED_POLL_SECONDS)
+    _settle_memory()
+    on_start()
+    await stopping.wait()
+    for server, task in zip(servers, running, strict=True):
+        server.should_exit = True
+        await task
+
+
+def _settle_memory() -> None:
+    """What was made at the start stays for good: the collector need not look at it again during requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _handle_signals(stopping: asyncio.Event, servers: list[_Server], process: Process) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():  # the second time somebody is in a hurry
+            for server in servers:
+                server.force_exit = True
+        else:
+            _log.info("stopping: requests in hand are finished first")
+        stopping.set()
+
+    def stop_for_parent() -> None:
+        loop.remove_reader(process.parent or 0)
+        stop()
+
+    def reload() -> None:
+        try:
+            set_log_level(process.read().log.level)
+        except RoadsteadError as error:
+            _log.error("settings not reloaded", reason=str(error))
+        else:
+            _log.info("settings reloaded")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    if process.parent is not None:
+        loop.add_reader(process.parent, stop_for_parent)
