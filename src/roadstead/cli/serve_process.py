@@ -67,6 +67,9 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
             _server(app.build_main(registry, settings, metrics, access_log), settings, metrics),
             _server(app.build_operations(registry, settings, metrics), settings, metrics),
         ]
+        metrics.connections.set_function(lambda: len(servers[0].server_state.connections))
+        if access_log is not None:
+            metrics.access_log_dropped.set_function(lambda: access_log.dropped_lines)
         _handle_signals(stopping, servers, process)
         background = [
             asyncio.create_task(app.keep_house(registry, settings)),

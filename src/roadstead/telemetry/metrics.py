@@ -54,8 +54,6 @@ class Metrics:
             buckets=LAG_BOUNDS,
             registry=self.registry,
         )
-        self.pushed_bytes = self._counter("roadstead_pushed_bytes", "Bytes of blobs and manifests that were accepted")
-        self.pulled_bytes = self._counter("roadstead_pulled_bytes", "Bytes of blobs and manifests that were sent")
         self.upload_sessions = self._gauge("roadstead_upload_sessions", "Upload sessions that are not finished")
         self.quarantined_blobs = self._gauge("roadstead_quarantined_blobs", "Blobs that were found damaged")
         self.connections = self._gauge("roadstead_connections", "Open connections of the main listener")
@@ -80,9 +78,6 @@ class Metrics:
     def count_refusal(self, reason: str) -> None:
         """Adds a request that a limit ended; ``reason`` is one of a few fixed words."""
         self._refused.labels(reason).inc()
-
-    def _counter(self, name: str, description: str) -> Counter:
-        return Counter(name, description, registry=self.registry)
 
     def _gauge(self, name: str, description: str) -> Gauge:
         return Gauge(name, description, registry=self.registry)

@@ -33,6 +33,11 @@ MAXIMUM_HANDLERS: Final = 200
 
 OTHER_HANDLER: Final = "other"
 
+CONTENT_HANDLERS: Final = frozenset({"manifest", "blob", "blob_upload", "blob_upload_chunk"})
+PUSH_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
+PULL_METHODS: Final = frozenset({"GET"})
+FIRST_REFUSAL: Final = 400
+
 
 class HasHandler(Protocol):
     """A request under way, as far as counting goes."""
@@ -115,6 +120,19 @@ class RequestCounters(Collector):
             lambda counts: (counts.sent, counts.response_bytes),
         )
 
+        yield self._traffic(
+            "roadstead_pushed_bytes",
+            "Bytes of blobs and manifests that were accepted",
+            PUSH_METHODS,
+            lambda counts: counts.total_bytes,
+        )
+        yield self._traffic(
+            "roadstead_pulled_bytes",
+            "Bytes of blobs and manifests that were sent",
+            PULL_METHODS,
+            lambda counts: counts.response_bytes,
+        )
+
     def describe(self) -> Iterable[Metric]:
         """The same; cheap before the first request, when the registry asks for the names."""
         return self.collect()
@@ -135,6 +153,15 @@ class RequestCounters(Collector):
         for (handler, method, status), counts in self._counts.items():
             family.add_metric((str(status), handler, METHODS.get(method, method)), counts.requests)
         return family
+
+    def _traffic(self, name: str, description: str, methods: frozenset[str], read: Callable[[_Counts], int]) -> Metric:
+        """Bytes of content in requests that succeeded: derived, since every request has been counted already."""
+        total = sum(
+            read(counts)
+            for (handler, found, status), counts in self._counts.items()
+            if handler in CONTENT_HANDLERS and found in methods and status < FIRST_REFUSAL
+        )
+        return CounterMetricFamily(name, description, value=total)
 
     def _histogram(
         self,

@@ -83,11 +83,15 @@ def test_storage_process_and_build_are_there() -> None:
     metrics.storage_action("filesystem", "Stat").observe(0.002)
     metrics.storage_action("filesystem", "Stat").observe(0.002)
     metrics.count_refusal("header_timeout")
-    metrics.pushed_bytes.inc(10)
+    metrics.requests.count("blob_upload_chunk", "PATCH", 202, 0.1, 10, 0)
+    metrics.requests.count("blob_upload_chunk", "PATCH", 416, 0.1, 99, 0)
+    metrics.requests.count("blob", "GET", 206, 0.1, 0, 7)
+    metrics.requests.count("blob", "HEAD", 200, 0.1, 0, 5)
     found = samples(metrics)
     assert found["registry_storage_action_seconds_count{action=Stat,driver=filesystem}"] == 2
     assert found["roadstead_refused_requests_total{reason=header_timeout}"] == 1
     assert found["roadstead_pushed_bytes_total{}"] == 10
+    assert found["roadstead_pulled_bytes_total{}"] == 7
     assert found["process_resident_memory_bytes{}"] > 0
     assert any(name.startswith("roadstead_build_info{") and "version=0.1" in name for name in found)
     assert not any("_created" in name for name in found)
