@@ -3,7 +3,7 @@
 import collections
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,28 @@ from roadstead.oci import Digest
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.findings import Finding
+
+
+_RESTORE: Final = "restore roadstead.db from a backup"
+_QUARANTINE: Final = "run this with --quarantine, then push it again"  # until then clients are told that it is there
+_PUSH: Final = "push it again"
+
+REMEDIES: Final = {
+    "catalogue-damaged": _RESTORE,
+    "tag-dangling": "push the tag again, or delete it",
+    "manifest-digest": _PUSH,
+    "manifest-invalid": "push it again with a client that writes it rightly",
+    "manifest-unreadable": _RESTORE,
+    "manifest-blob-missing": "push the image again",
+    "blob-missing": _QUARANTINE,
+    "blob-length": _QUARANTINE,
+    "blob-digest": _QUARANTINE,
+    "blob-unreadable": f"look at the disk; {_QUARANTINE}",
+    "blob-quarantined": _PUSH,
+    "storage-unreadable": "check who owns the folder, and the disk",
+    "bytes-unrecorded": "harmless: takes space, and nothing else",
+}
+"""What heals each kind of finding."""
 
 
 @click.command(
@@ -56,7 +78,7 @@ def check(
     try:
         session.run(data, config, lambda opened: _check(opened, report, deep=deep, quarantine=quarantine))
     except DatabaseDamagedError as error:
-        detail = f"it cannot be opened: {error.detail}; restore roadstead.db from a backup"
+        detail = f"it cannot be opened: {error.detail}"
         report.add(Finding(FindingKind.CATALOGUE_DAMAGED, "catalogue", detail), is_put_aside=False)
     report.finish(deep=deep)
     context.exit(ExitCode.DAMAGED if report.counts["damage"] else ExitCode.DONE)
@@ -73,6 +95,7 @@ class _Report:
         self.counts[finding.severity] += 1
         self.counts["quarantined"] += is_put_aside
         subject, detail = text.printable(finding.subject), text.printable(finding.detail)
+        remedy = "put into quarantine now; push it again" if is_put_aside else REMEDIES[finding.kind]
         if self.as_json:
             print_json(
                 {
@@ -80,6 +103,7 @@ class _Report:
                     "kind": finding.kind,
                     "subject": finding.subject,
                     "detail": finding.detail,
+                    "remedy": remedy,
                     "quarantined": is_put_aside,
                 }
             )
@@ -88,9 +112,10 @@ class _Report:
             print_line(
                 f"{style(finding.severity, colour=colour, bold=True)} {finding.kind} {style(subject, bold=True)}"
             )
-            print_wrapped(detail + ("; put into quarantine now" if is_put_aside else ""), indent=" " * 7)
+            print_wrapped(detail, indent=" " * 7)
+            print_wrapped(f"-> {remedy}", indent=" " * 7)
         else:
-            print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}")
+            print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}\t{remedy}")
 
     def finish(self, *, deep: bool) -> None:
         damage, notes = self.counts["damage"], self.counts["note"]

@@ -102,7 +102,7 @@ class Checker:
     async def _check_catalogue(self) -> AsyncIterator[Finding]:
         self.progress.begin("catalogue", 0, is_bytes=False)
         for detail in await find_damage(self.registry.database, deep=self.deep):
-            yield _catalogue(f"{detail}; restore roadstead.db from a backup")
+            yield _catalogue(detail)
 
     async def _check_tags(self) -> AsyncIterator[Finding]:
         self.progress.begin("tags", 0, is_bytes=False)
@@ -112,9 +112,7 @@ class Checker:
         ):
             for after_id, after, repository in rows:  # noqa: B007 - the last row is where the next page begins
                 subject = f"{repository or 'a repository without a record'}:{after}"
-                yield Finding(
-                    FindingKind.TAG_DANGLING, subject, "the manifest that the tag points at is gone; push the tag again"
-                )
+                yield Finding(FindingKind.TAG_DANGLING, subject, "the manifest that the tag points at is gone")
 
     # --- manifests
 
@@ -137,10 +135,7 @@ class Checker:
         findings = await self._find_missing_blobs(digest)
         if found is not None:
             kind, detail = found
-            remedy = (
-                "restore roadstead.db from a backup" if kind == FindingKind.MANIFEST_UNREADABLE else "push it again"
-            )
-            findings.insert(0, Finding(kind, digest, f"{detail}; {remedy}; {await self._where(digest)}"))
+            findings.insert(0, Finding(kind, digest, f"{detail}; {await self._where(digest)}"))
         return findings
 
     async def _where(self, digest: Digest) -> str:
@@ -159,7 +154,7 @@ class Checker:
             Finding(
                 FindingKind.MANIFEST_BLOB_MISSING,
                 f"{repository}@{digest}",
-                f"the repository does not have the blob {blob}; push the image again",
+                f"the repository does not have the blob {blob}",
                 severity,
             )
             for repository, blob in rows
@@ -191,7 +186,7 @@ class Checker:
         except (DatabaseDamagedError, DatabaseUnavailableError) as error:
             return [_catalogue(f"the record of blob {digest} cannot be read: {error.detail}")]
         kind, detail = found
-        return [Finding(kind, digest, f"{detail}; push it again{holders}")]
+        return [Finding(kind, digest, detail + holders)]
 
     async def _look_at(self, digest: Digest, advance: Callable[[int], None]) -> "_Found | None":
         """What is wrong with a blob at this moment."""
@@ -238,7 +233,7 @@ class Checker:
     async def _holders(self, digest: Digest) -> str:
         """Which manifests need a blob."""
         rows = await self.registry.database.fetch_all(store.LIST_HOLDERS, digest=digest, limit=NAMED_HOLDERS + 1)
-        return f" with {_some([f'{row[0]}@{row[1]}' for row in rows])}" if rows else ""
+        return f"; needed by {_some([f'{row[0]}@{row[1]}' for row in rows])}" if rows else ""
 
     # --- bytes
 
@@ -296,7 +291,7 @@ def _catalogue(detail: str) -> Finding:
 
 
 def _unrecorded(key: str, detail: str) -> Finding:
-    return Finding(FindingKind.BYTES_UNRECORDED, key, f"{detail}; harmless, takes space", Severity.NOTE)
+    return Finding(FindingKind.BYTES_UNRECORDED, key, detail, Severity.NOTE)
 
 
 def _parse(text: str) -> Digest | None:

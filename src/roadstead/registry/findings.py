@@ -32,7 +32,7 @@ class FindingKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong: with what, and a sentence that says how and what heals it."""
+    """Something that is wrong: with what, and how; what heals it follows from the kind."""
 
     kind: FindingKind
     subject: str

@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from roadstead.cli.check import REMEDIES
+from roadstead.registry.findings import FindingKind
 from tests.api.cli.conftest import APP, Command
 from tests.factories.registries import blob_file, on_registry, push_image
 
@@ -25,9 +27,10 @@ def test_damage_is_named_and_has_exit_code_4(command: Command) -> None:
     os.truncate(blob_file(command.folder, LAYER), 1)
     result = command("check")
     assert result.exit_code == 4
-    severity, kind, subject, detail = result.stdout.rstrip("\n").split("\t")
+    severity, kind, subject, detail, remedy = result.stdout.rstrip("\n").split("\t")
     assert (severity, kind, subject) == ("damage", "blob-length", LAYER)
     assert "it has 1 bytes instead of" in detail
+    assert "--quarantine" in remedy
     result = command("check", "--json")
     finding, summary = [json.loads(line) for line in result.stdout.splitlines()]
     assert (result.exit_code, finding["kind"], finding["quarantined"]) == (4, "blob-length", False)
@@ -82,3 +85,7 @@ def test_what_takes_long_shows_a_bar_on_a_terminal(command: Command, monkeypatch
     assert "blobs" in seen
     assert "GB" in seen
     assert f"blob-digest \x1b[0m\x1b[1m{LAYER}" in seen or LAYER in seen
+
+
+def test_every_kind_of_finding_has_a_remedy() -> None:
+    assert set(REMEDIES) == set(FindingKind)

@@ -22,7 +22,7 @@ def subclasses(kind: type[RoadsteadError]) -> set[type[RoadsteadError]]:
 
 def test_every_error_of_the_domain_has_an_entry() -> None:
     for module in pkgutil.walk_packages(roadstead.__path__, "roadstead."):
-        if not module.name.startswith(("roadstead.testing", "roadstead.database.migrations")):
+        if not module.name.startswith(("roadstead.testing", "roadstead.database.migrations", "roadstead.__main__")):
             importlib.import_module(module.name)
     outside = ("roadstead.web.", "roadstead.cli.serve", "tests.")  # answered to clients; or an entry of its own accord
     for kind in subclasses(RoadsteadError):
