@@ -115,6 +115,11 @@ ADD_MANIFEST: Final = Statement(
         }
     )
 )
+HEAL_MANIFEST: Final = Statement(  # changes nothing unless the bytes were damaged
+    update(manifests)
+    .where(manifests.c.id == parameter("manifest_id"), manifests.c.body.is_distinct_from(parameter("body")))
+    .values(body=parameter("body"))
+)
 ADD_MANIFEST_BLOB: Final = Statement(insert_or_skip(manifest_blobs, "manifest_id", "blob_digest"))
 ADD_MANIFEST_CHILD: Final = Statement(insert_or_skip(manifest_children, "manifest_id", "child_digest"))
 LINK_MANIFEST: Final = Statement(
