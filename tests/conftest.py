@@ -1,4 +1,4 @@
-"""Order of the run: what answers fast runs first; within a tier the order is random, since tests must not lean on it."""
+"""Order of the run: what answers fast runs first; within a tier the order is random, for no test may lean on it."""
 
 from pathlib import Path
 

@@ -47,14 +47,18 @@ def test_packages_define_nothing() -> None:
         for name, text in modules()
         if name.endswith("__init__.py")
         and name != "cli/__init__.py"
-        and any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in ast.parse(text).body)
+        and any(
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in ast.parse(text).body
+        )
     ]
     assert not defining, f"move definitions into a module: {defining}"
 
 
 def reads(text: str, module: str, name: str) -> bool:
     return any(
-        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) == (module, name)
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) == (module, name)
         for node in ast.walk(ast.parse(text))
     )
 

@@ -3,7 +3,6 @@
 import pytest
 
 
-
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
