@@ -22,7 +22,11 @@ from roadstead.web.distribution import Distribution
 
 
 class Instance:
-    """A registry with its client; ``quarantined`` gathers the notices of damaged blobs."""
+    """A registry with its client.
+
+    ``quarantined`` gathers the notices of damaged blobs; another ``boot_id`` before a restart is a machine
+    started anew.
+    """
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Instance:
         """Nothing is opened yet: see ``open``."""
         self.folder = folder
         self.clock = SettableClock()
+        self.boot_id = "first-boot"
         self.quarantined: list[tuple[Digest, str]] = []
         self._limits = limits or LimitSettings()
         self._accepts_missing_blobs = accepts_missing_blobs
@@ -61,6 +66,7 @@ class Instance:
             storage or FilesystemStore(self.objects),
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
+            boot_id=self.boot_id,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
         )
