@@ -9,7 +9,9 @@ somebody looks (`observe`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+KEPT_DELETIONS: Final = 60
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -37,7 +39,14 @@ class Expectation(Generic[K, V]):
 
     def settle(self, key: K, value: V) -> None:
         """A change was acknowledged, or a value was seen."""
+        self._possible.pop(key, None)  # the last settled stands last
         self._possible[key] = {value}
+
+    def forget(self, value: V, keep: int) -> None:
+        """Drop the keys that were settled at a value longest ago, so that a check's time does not grow for ever."""
+        keys = self.with_value(value)
+        for key in keys[: max(0, len(keys) - keep)]:
+            del self._possible[key]
 
     def known(self) -> list[K]:
         """Everything that was ever changed."""
@@ -71,3 +80,8 @@ class Journal:
     subjects: dict[str, str] = field(default_factory=dict)
     """The subject of each manifest that has one."""
     acknowledged: int = 0
+
+    def shorten(self) -> None:
+        """Forget what was deleted long ago and looked for since."""
+        self.manifests.forget(False, KEPT_DELETIONS)  # noqa: FBT003 - a value
+        self.blobs.forget(False, KEPT_DELETIONS)  # noqa: FBT003 - a value

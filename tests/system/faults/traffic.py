@@ -30,6 +30,7 @@ CONTENTS: Final = 24
 LARGEST_BYTES: Final = 400_000
 LONG_UPLOAD_BYTES: Final = 200_000
 KEPT_MANIFESTS: Final = 40
+KEPT_BLOBS: Final = 80
 """A client with more deletes one for each that it pushes, so that a check's time does not grow."""
 
 
@@ -142,6 +143,8 @@ class Worker:
         self._random.choices(self._actions, weights)[0][1]()
         while len(self.journal.manifests.with_value(True)) > KEPT_MANIFESTS:  # noqa: FBT003 - a value
             self._delete_manifest()
+        for _ in range(len(self.journal.blobs.with_value(True)) - KEPT_BLOBS):  # noqa: FBT003 - a value
+            self._delete_blob()
 
     # ── Pushing ───────────────────────────────────────────────────────────────────────────────────────────────
 
