@@ -1,10 +1,11 @@
 # The one door: `make help` lists what is behind it.
 .DEFAULT_GOAL := help
-.PHONY: help setup develop serve test test-fast lint format bench soak audit lock clean
+.PHONY: help setup develop serve test test-fast lint format bench docs soak audit lock clean
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LISTEN ?= 127.0.0.1:5000
+OPS_LISTEN ?= 127.0.0.1:5001
 DATA ?= ./data
 JOBS ?= auto
 
@@ -28,7 +29,7 @@ setup: $(VENV)/.runtime ## make .venv with roadstead in it, from the lock
 develop: $(VENV)/.dev ## the same with everything that tests and linters need
 
 serve: $(VENV)/.runtime ## serve the registry at http://127.0.0.1:5000, data in ./data
-	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --data $(DATA)
+	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --ops-listen $(OPS_LISTEN) --data $(DATA)
 
 test: $(VENV)/.dev ## run all tests; installs the real clients they drive where it can
 	@$(VENV)/bin/python tests/system/provision.py
@@ -52,6 +53,9 @@ format: $(VENV)/.dev ## put every file into shape
 bench: $(VENV)/.dev ## compare with other registries in one run and write the table into the docs
 	@$(VENV)/bin/python tests/system/provision.py
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev ## write the generated pages of the reference again
+	@$(VENV)/bin/python docs/generate.py
 
 soak: $(VENV)/.dev ## the long forms: hundreds of crashes, thousands of examples
 	@$(VENV)/bin/python tests/system/provision.py

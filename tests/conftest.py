@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.skips"]
+pytest_plugins = ["tests.profiles", "tests.skips"]
 
 TIERS = ("unit", "contract", "api", "architecture", "migration", "conformance", "system")
 

@@ -56,7 +56,7 @@ class CatalogueOutdatedError(RoadsteadError):
 
 def data_folder(settings: Settings) -> DataFolder:
     """The data folder that the settings name."""
-    return DataFolder(Path(settings.data.folder))
+    return DataFolder(settings.data.folder, catalogue=settings.database_file, objects=settings.storage_folder)
 
 
 def build_registry(settings: Settings, metrics: Metrics) -> Registry:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-COMMANDS = {
+COMMANDS: dict[str, list[str | Path]] = {
     "ruff": [BIN / "ruff", "check", "--quiet", "--output-format=concise"],
     "format": [BIN / "ruff", "format", "--check", "--quiet"],
     "mypy": [BIN / "mypy"],

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import Final
 
 import click
 import structlog
@@ -18,6 +19,17 @@ from roadstead.cli.serve_workers import inherited_process, serve_workers
 from roadstead.config import Settings, load_settings
 from roadstead.telemetry import configure_logging
 
+SETTING_OF_FLAG: Final = {
+    "listen": "listen.main",
+    "ops_listen": "listen.operations",
+    "data": "data.folder",
+    "auth": "authentication.mode",
+    "database": "database.url",
+    "storage": "storage.url",
+    "workers": "listen.workers",
+}
+"""What each flag sets."""
+
 _log = structlog.get_logger("roadstead.serve")
 
 
@@ -27,17 +39,11 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--data", metavar="DIR", help="Folder in which everything is kept.  [default: data]")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings in YAML.")
 @click.option("--auth", metavar="MODE", help="How callers prove who they are: none.  [default: none]")
+@click.option("--database", metavar="URL", help="The catalogue: sqlite:///PATH.  [default: roadstead.db in DIR]")
+@click.option("--storage", metavar="URL", help="The blobs: file:///PATH.  [default: registry in DIR]")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
-def serve(
-    listen: str | None,
-    ops_listen: str | None,
-    data: str | None,
-    config: Path | None,
-    auth: str | None,
-    workers: str | None,
-    worker_descriptors: str | None,
-) -> None:
+def serve(config: Path | None, worker_descriptors: str | None, **flags: str | None) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
@@ -50,13 +56,7 @@ def serve(
       roadstead serve --listen 0.0.0.0:5000 --auth none
       roadstead serve --workers 4
     """  # noqa: D301 - click's mark for text that keeps its lines
-    overrides = {
-        "listen.main": listen,
-        "listen.operations": ops_listen,
-        "data.folder": data,
-        "authentication.mode": auth,
-        "listen.workers": workers,
-    }
+    overrides = {key: flags[flag] for flag, key in SETTING_OF_FLAG.items()}
 
     def read() -> Settings:
         return load_settings(config, overrides=overrides)

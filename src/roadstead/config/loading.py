@@ -87,11 +87,15 @@ def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
     address = settings.listen.main
     if not address.is_loopback and "authentication.mode" not in given:
         raise ListenAddressUnsafeError(given["listen.main"].source, str(address))
-    limits = settings.limits
-    if limits.page_default > limits.page_maximum:
-        source = (given.get("limits.page_default") or given["limits.page_maximum"]).source
+    _check_url(settings.database.url, given.get("database.url"), "sqlite:///")
+    _check_url(settings.storage.url, given.get("storage.url"), "file:///")
+
+
+def _check_url(url: str | None, value: GivenValue | None, prefix: str) -> None:
+    """What a URL asks for must not be ignored: a store that this version does not have is refused."""
+    if url is not None and value is not None and not url.startswith(prefix):
         raise SettingInvalidError(
-            source,
-            f"limits.page_default ({limits.page_default}) is above limits.page_maximum ({limits.page_maximum})",
-            "raise the one or lower the other",
+            value.source,
+            f"{value.key} has a scheme that this version does not have",
+            f"write {prefix}ABSOLUTE/PATH, or leave it out",
         )

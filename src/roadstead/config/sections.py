@@ -44,7 +44,11 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         SecretText | None,
-        _meta("URL of the catalogue's database; none means SQLite in the data folder.", flag="--database", secret=True),
+        _meta(
+            "sqlite:///PATH of the catalogue; none means roadstead.db in the data folder.",
+            flag="--database",
+            secret=True,
+        ),
     ] = None
 
 
@@ -53,7 +57,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         SecretText | None,
-        _meta("URL of the blobs' storage; none means the folder registry in the data folder.", flag="--storage",
+        _meta("file:///PATH of the blobs; none means the folder registry in the data folder.", flag="--storage",
               secret=True),
     ] = None  # fmt: skip
     minimum_free_bytes: Annotated[
@@ -99,7 +103,6 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
         float, _meta("Time for which a connection without a request is kept; above that of most proxies.", gt=0)
     ] = 75.0
     page_maximum: Annotated[int, _meta("Most entries of a listing in one answer.", ge=1, le=100_000)] = 1000
-    page_default: Annotated[int, _meta("Entries of a listing in one answer when nobody says.", ge=1)] = 100
     connections: Annotated[int, _meta("Connections at one time; more get 503.", ge=1)] = 10_000
     upload_age_seconds: Annotated[int, _meta("Age at which an unfinished upload is dropped.", ge=60)] = 7 * DAY
     drain_timeout_seconds: Annotated[

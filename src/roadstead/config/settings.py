@@ -37,13 +37,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def database_file(self) -> Path:
-        """Where the catalogue is when ``database.url`` is none."""
-        return self.data.folder / DATABASE_FILE
+        """Where the catalogue is."""
+        url = self.database.url
+        return Path(url.removeprefix("sqlite://")) if url else self.data.folder / DATABASE_FILE
 
     @property
     def storage_folder(self) -> Path:
-        """Where blobs are when ``storage.url`` is none."""
-        return self.data.folder / STORAGE_FOLDER
+        """Where blobs are."""
+        url = self.storage.url
+        return Path(url.removeprefix("file://")) if url else self.data.folder / STORAGE_FOLDER
 
     @property
     def secrets_folder(self) -> Path:

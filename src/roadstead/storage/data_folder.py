@@ -29,19 +29,14 @@ class DataFolderBusyError(DataFolderError):
 class DataFolder:
     """Paths below a data folder, and the lock on it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, catalogue: Path | None = None, objects: Path | None = None) -> None:
+        """``catalogue`` and ``objects`` say where those are if not in ``path``."""
         self.path = path.absolute()
-        self._lock: int | None = None
-
-    @property
-    def catalogue(self) -> Path:
+        self.catalogue = (catalogue or path / "roadstead.db").absolute()
         """The catalogue's file."""
-        return self.path / "roadstead.db"
-
-    @property
-    def objects(self) -> Path:
+        self.objects = (objects or path / "registry").absolute()
         """The root of the object store."""
-        return self.path / "registry"
+        self._lock: int | None = None
 
     def prepare(self) -> None:
         """Makes the folder and sees that it can be written to.
@@ -53,9 +48,9 @@ class DataFolder:
             changed = make_folders(str(self.path)) + make_folders(str(self.objects))
             secrets = self.path / "secrets"
             secrets.mkdir(mode=0o700, exist_ok=True)
-            for folder in (self.path, self.objects):
+            for folder in {self.path, self.objects, self.catalogue.parent}:
                 _require_writable(folder)
-            for file in self.path.glob(f"{self.catalogue.name}*"):
+            for file in self.catalogue.parent.glob(f"{self.catalogue.name}*"):
                 os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC))
             for path in changed:
                 sync_folder(path)

@@ -25,7 +25,7 @@ LEVELS: Final[dict[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-_CHATTY: Final = ("uvicorn", "uvicorn.error", "asyncio", "sqlalchemy")
+_CHATTY: Final = ("alembic", "uvicorn", "uvicorn.error", "asyncio", "sqlalchemy")
 """Libraries whose INFO says nothing that we do not say ourselves."""
 
 _HEAD: Final = ("time", "level", "event", "logger", "request_id")

@@ -28,6 +28,9 @@ from roadstead.web.context import REFUSED_KEY, Refusal, new_request_id
 PIPELINED: Final = 64
 """Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
 
+TLS_HANDSHAKE: Final = b"\x16\x03"
+"""How a client that speaks TLS begins (RFC 8446, section 5.1)."""
+
 _log = structlog.get_logger("roadstead.connection")
 
 
@@ -89,7 +92,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         except httptools.HttpParserUpgrade as upgrade:
             self._resume_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(self._fault or reasons.MALFORMED)
+            is_tls = not self._requests and data.startswith(TLS_HANDSHAKE)
+            self._refuse(self._fault or (reasons.TLS if is_tls else reasons.MALFORMED))
         if self._quiet_bytes > self.rules.limits.header_bytes:
             self._refuse(reasons.HEADER_TOO_LARGE)
 
@@ -285,6 +289,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
     def _report(self, reason: Reason, status: int, request_id: str) -> None:
         client = self.client[0] if self.client else "-"
-        _log.info("client refused", reason=reason.word, status=status, client=client, request_id=request_id)
+        # Docker and containerd try TLS first on every push and pull to localhost
+        log = _log.debug if reason is reasons.TLS else _log.info
+        log("client refused", reason=reason.word, status=status, client=client, request_id=request_id)
         if self.rules.on_refusal is not None:
             self.rules.on_refusal(Refusal(reason.word, status, client, request_id))

@@ -22,6 +22,7 @@ class Reason:
 MALFORMED: Final = Reason(
     "malformed", 400, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
 )
+TLS: Final = Reason("tls", 400, ErrorCode.UNSUPPORTED, "this port speaks plain HTTP, not TLS")
 HEADER_TOO_LARGE: Final = Reason(
     "header_size",
     431,
