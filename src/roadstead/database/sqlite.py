@@ -126,7 +126,7 @@ class SqliteDatabase:
             with contextlib.suppress(sqlite3.Error):
                 self._writing.execute("ROLLBACK")
             raise
-        self._checkpoint_when_due()
+        await self._checkpoint_when_due()
 
     async def _begin(self, *, full_sync: bool) -> None:
         if full_sync != self._is_full_sync:
@@ -160,12 +160,19 @@ class SqliteDatabase:
             else:
                 self._writing.execute("COMMIT")
 
-    def _checkpoint_when_due(self) -> None:
+    async def _checkpoint_when_due(self) -> None:
+        """Folds the log in beside the next commits, then what these have added, with nobody writing.
+
+        Only a log that is folded in to its last page begins anew, so under constant writes it would grow without end.
+        """
         self._commits += 1
-        is_running = self._checkpointing is not None and not self._checkpointing.done()
-        if self._commits >= CHECKPOINT_COMMITS and not is_running:
+        loop = asyncio.get_running_loop()
+        if self._checkpointing is not None:
+            if self._checkpointing.done():
+                self._checkpointing = None
+                await loop.run_in_executor(self._executor, _checkpoint, self.path)
+        elif self._commits >= CHECKPOINT_COMMITS:
             self._commits = 0
-            loop = asyncio.get_running_loop()
             self._checkpointing = loop.run_in_executor(self._executor, _checkpoint, self.path)
 
 

@@ -2,8 +2,10 @@
 
 from alembic import context
 
+from roadstead.database.schema import metadata
+
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, transactional_ddl=True, render_as_batch=True)
+context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True, render_as_batch=True)
 connection.exec_driver_sql("BEGIN IMMEDIATE")
 with context.begin_transaction():
     context.run_migrations()

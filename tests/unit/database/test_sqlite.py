@@ -1,0 +1,262 @@
+"""The catalogue in SQLite: commits are shared, failures are not, readers do not wait, errors are named."""
+
+import asyncio
+import multiprocessing
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, Text, func, insert, select
+
+from roadstead.database import (
+    DatabaseDamagedError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    SqliteDatabase,
+    Statement,
+    Transaction,
+    parameter,
+)
+from roadstead.database.sqlite import CHECKPOINT_COMMITS, GROUP_LIMIT, connect
+
+pytestmark = pytest.mark.anyio
+
+NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("text", Text, unique=True))
+ADD = Statement(insert(NOTES).values(text=parameter("text")))
+COUNT = Statement(select(func.count()).select_from(NOTES))
+FIND = Statement(select(NOTES.c.text).where(NOTES.c.text == parameter("text")))
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    path = tmp_path / "roadstead.db"
+    with closing(connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
+    return path
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase.open(path)
+    yield database
+    await database.close()
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+async def add(database: SqliteDatabase, text: str, *, durable: bool = True) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(ADD, text=text)
+
+    await database.write(work, durable=durable)
+
+
+async def count(database: SqliteDatabase) -> int:
+    row = await database.fetch_one(COUNT)
+    assert row is not None
+    return int(row[0])
+
+
+def commits(database: SqliteDatabase) -> list[str]:
+    """The statements that the writing connection runs from now on and that end a group."""
+    seen: list[str] = []
+
+    def trace(statement: str) -> None:
+        if statement == "COMMIT":
+            seen.append(statement)
+
+    database._writing.set_trace_callback(trace)
+    return seen
+
+
+async def test_concurrent_writes_share_commits(database: SqliteDatabase) -> None:
+    seen = commits(database)
+    await asyncio.gather(*(add(database, str(number)) for number in range(200)))
+    assert await count(database) == 200
+    assert len(seen) <= 200 // GROUP_LIMIT + 2
+
+
+async def test_one_after_the_other_is_one_commit_each(database: SqliteDatabase) -> None:
+    seen = commits(database)
+    for number in range(5):
+        await add(database, str(number))
+    assert len(seen) == 5
+
+
+async def test_a_failure_leaves_its_neighbours_alone(database: SqliteDatabase) -> None:
+    async def failing(transaction: Transaction) -> None:
+        await transaction.execute(ADD, text="undone")
+        raise LookupError("on purpose")
+
+    results = await asyncio.gather(
+        add(database, "before"),
+        database.write(failing),
+        add(database, "before"),
+        add(database, "after"),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), LookupError, sqlite3.IntegrityError, type(None)]
+    assert await count(database) == 2
+    assert await database.fetch_one(FIND, text="undone") is None
+    assert await database.fetch_one(FIND, text="after") == ("after",)
+
+
+async def test_a_transaction_sees_its_own_changes_and_others_do_not(database: SqliteDatabase) -> None:
+    inside: list[object] = []
+
+    async def work(transaction: Transaction) -> str:
+        await transaction.execute(ADD, text="new")
+        inside.append(await transaction.fetch_one(FIND, text="new"))
+        inside.append(await transaction.fetch_all(COUNT))
+        inside.append(await database.fetch_one(FIND, text="new"))
+        return "result"
+
+    with pytest.raises(RuntimeError):  # the reader is no transaction: awaiting it works only as it never waits
+        await database.write(lambda _transaction: asyncio.sleep(0))
+    assert await database.write(work) == "result"
+    assert inside == [("new",), [(1,)], None]
+    assert await database.fetch_one(FIND, text="new") == ("new",)
+
+
+async def test_work_that_waits_for_something_else_is_refused(database: SqliteDatabase) -> None:
+    async def waiting(transaction: Transaction) -> None:
+        await transaction.execute(ADD, text="undone")
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="awaited something other"):
+        await database.write(waiting)
+    assert await count(database) == 0
+    await add(database, "later")
+    assert await count(database) == 1
+
+
+async def test_a_caller_that_is_cancelled_does_not_stop_its_group(database: SqliteDatabase) -> None:
+    given_up = asyncio.create_task(add(database, "given up"))
+    kept = asyncio.create_task(add(database, "kept"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await kept
+    assert await count(database) == 2
+
+
+async def test_a_failure_that_nobody_waits_for_is_silent(database: SqliteDatabase) -> None:
+    async def failing(_transaction: Transaction) -> None:
+        raise LookupError("on purpose")
+
+    task = asyncio.create_task(database.write(failing))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises((asyncio.CancelledError, LookupError)):
+        await task
+
+
+async def test_closing_commits_what_is_queued(database: SqliteDatabase, path: Path) -> None:
+    task = asyncio.create_task(add(database, "queued"))
+    await asyncio.sleep(0)
+    await database.close()
+    await task
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT text FROM notes").fetchall() == [("queued",)]
+    assert not path.with_name("roadstead.db-wal").exists(), "the log is folded in"
+
+
+async def test_durable_writes_are_flushed_and_others_are_not(database: SqliteDatabase) -> None:
+    async def synchronous() -> int:
+        return int(database._writing.execute("PRAGMA synchronous").fetchone()[0])
+
+    await add(database, "1", durable=False)
+    assert await synchronous() == 1
+    await add(database, "2")
+    assert await synchronous() == 2
+    await asyncio.gather(add(database, "3", durable=False), add(database, "4", durable=True))
+    assert await synchronous() == 2, "one that must be flushed is enough for its group"
+
+
+async def test_readers_are_not_blocked_by_a_writer_elsewhere(database: SqliteDatabase, path: Path) -> None:
+    await add(database, "old")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO notes (text) VALUES ('uncommitted')")
+        assert await asyncio.wait_for(count(database), 1) == 1
+        other.execute("ROLLBACK")
+
+
+def hold_lock(path: Path, ready: "multiprocessing.synchronize.Event", go: "multiprocessing.synchronize.Event") -> None:
+    """Another process that writes for a while."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO notes (text) VALUES ('of the other')")
+        ready.set()
+        go.wait(30)
+        connection.execute("COMMIT")
+
+
+async def test_a_writer_waits_for_another_process(database: SqliteDatabase, path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    other = context.Process(target=hold_lock, args=(path, ready, go))
+    other.start()
+    assert await asyncio.to_thread(ready.wait, 30)
+    writing = asyncio.create_task(add(database, "mine"))
+    await asyncio.sleep(0.1)
+    assert not writing.done()
+    assert await count(database) == 0, "the loop goes on meanwhile"
+    go.set()
+    await writing
+    await asyncio.to_thread(other.join)
+    assert await count(database) == 2
+
+
+async def test_a_full_database_undoes_the_group_and_recovers(database: SqliteDatabase) -> None:
+    await add(database, "before")
+    pages = database._writing.execute("PRAGMA page_count").fetchone()[0]
+    database._writing.execute(f"PRAGMA max_page_count = {pages}")
+    results = await asyncio.gather(add(database, "small"), add(database, "x" * 1_000_000), return_exceptions=True)
+    assert isinstance(results[1], DatabaseFullError)
+    database._writing.execute("PRAGMA max_page_count = 1000000")
+    await add(database, "after")
+    found = {text for text in ("small", "after") if await database.fetch_one(FIND, text=text)}
+    assert found == {"after"} | ({"small"} if results[0] is None else set()), "told and done agree"
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+async def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.db"
+    path.write_bytes(content)
+    with pytest.raises(DatabaseDamagedError):
+        SqliteDatabase.open(path)
+
+
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        SqliteDatabase.open(tmp_path / "missing" / "roadstead.db")
+
+
+async def test_a_page_that_is_damaged(database: SqliteDatabase, path: Path) -> None:
+    for number in range(50):
+        await add(database, f"{number:04}" + "x" * 2000)
+    await database.close()
+    with path.open("r+b") as file:
+        file.seek(4096 * 4)
+        file.write(b"\xff" * 4096 * 10)
+    damaged = SqliteDatabase.open(path)
+    with pytest.raises(DatabaseDamagedError):
+        await damaged.fetch_all(Statement(select(NOTES.c.text).order_by(NOTES.c.id)))
+    damaged._reading.close()
+    damaged._writing.close()
+    damaged._executor.shutdown()
+
+
+async def test_the_log_does_not_grow_under_constant_writes(database: SqliteDatabase, path: Path) -> None:
+    log = path.with_name("roadstead.db-wal")
+    sizes: list[int] = []
+    for number in range(CHECKPOINT_COMMITS * 8):
+        await add(database, f"{number}" + "x" * 3000, durable=False)
+        sizes.append(size_of(log))
+    assert sizes[-1] <= 2 * sizes[CHECKPOINT_COMMITS * 2]
+    await database.close()
+    assert size_of(path) > CHECKPOINT_COMMITS * 8 * 3000
