@@ -71,8 +71,8 @@ class Manifests:
             row = await self._database.fetch_one(store.GET_MANIFEST_BODY, digest=digest)
             if row is None:
                 raise ManifestUnknownError("", digest)
-            body = bytes(row[0])
-            if Digest.of(body, digest.algorithm) != digest:
+            body = row[0]  # damage may have changed its type too
+            if not isinstance(body, bytes) or Digest.of(body, digest.algorithm) != digest:
                 raise DatabaseDamagedError(f"the bytes of manifest {digest} are not those that were pushed")
             self._bodies.add(digest, body)
         return body

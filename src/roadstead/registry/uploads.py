@@ -17,6 +17,7 @@ The life of an upload, and what is true after a crash at any point of it:
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final
@@ -55,6 +56,10 @@ GATHER_BUDGET_BYTES: Final = 12 << 20
 
 READ_BYTES: Final = 1 << 20
 """Bytes read at once where a digest must be computed again."""
+
+BUSY_TRIES: Final = 20
+BUSY_WAIT_SECONDS: Final = 0.02
+"""Together the time for which a request waits for another one that writes to its session."""
 
 PURGE_BATCH: Final = 200
 """Sessions that one round of purging takes on."""
@@ -193,28 +198,35 @@ class Uploads:
         self, repository: RepositoryName, session_id: str, begin: int | None
     ) -> tuple[UploadSession, ObjectWriter]:
         """The session as it stands once nobody else can write to it, and its writer."""
-        session = await self.get(repository, session_id)
-        if begin is not None and begin != session.offset:
-            raise UploadOffsetError(session_id, session.offset)
+        for _ in range(BUSY_TRIES):
+            session = await self.get(repository, session_id)
+            if begin is not None and begin > session.offset:
+                raise UploadOffsetError(session_id, session.offset)
+            with contextlib.suppress(ObjectBusyError):
+                return session, await self._open_writer(session, begin)
+            await asyncio.sleep(BUSY_WAIT_SECONDS)  # a request that broke off needs a moment to record what it had
+        raise UploadBusyError(session_id)
+
+    async def _open_writer(self, session: UploadSession, begin: int | None) -> ObjectWriter:
+        """The writer, once it is certain that the record has not changed before we had the lock."""
         try:
-            writer = await self._storage.open_writer(layout.upload_key(session_id), session.offset)
-        except ObjectBusyError:
-            raise UploadBusyError(session_id) from None
+            writer = await self._storage.open_writer(layout.upload_key(session.id), session.offset)
         except ObjectUnknownError:
-            await self._forget(session_id)  # its bytes are gone: the client must begin again
-            raise UploadUnknownError(session_id) from None
+            await self._forget(session.id)  # its bytes are gone: the client must begin again
+            raise UploadUnknownError(session.id) from None
         try:
-            await self._require_offset(session)
+            await self._require_unchanged(session, begin)
         except BaseException:
             writer.close()
             raise
-        return session, writer
+        return writer
 
-    async def _require_offset(self, session: UploadSession) -> None:
-        """Refuses if another request has added to the session between our look at it and our lock."""
+    async def _require_unchanged(self, session: UploadSession, begin: int | None) -> None:
         latest = await self.get(session.repository, session.id)
+        if begin is not None and begin != latest.offset:
+            raise UploadOffsetError(session.id, latest.offset)
         if latest.offset != session.offset:
-            raise UploadBusyError(session.id)
+            raise ObjectBusyError(layout.upload_key(session.id))
 
     async def _take_in(
         self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes]

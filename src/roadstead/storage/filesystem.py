@@ -195,11 +195,8 @@ def _create(path: str) -> int:
 
 
 def _seek(descriptor: int, offset: int, key: str) -> None:
-    size = os.fstat(descriptor).st_size
-    if size < offset:
+    if os.fstat(descriptor).st_size < offset:
         raise ObjectUnknownError(key)
-    if size > offset:
-        os.truncate(descriptor, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
 
 
@@ -295,6 +292,7 @@ class FileWriter:
         self._descriptor = descriptor
         self._offset = offset
         self._executor = executor
+        self._is_cut = False
 
     @property
     def offset(self) -> int:
@@ -304,6 +302,7 @@ class FileWriter:
     async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
         """Writes and shows each buffer to ``observe``, in one thread job for all of them; a few bytes at once."""
         with _translated(self._key):
+            self._cut()
             if len(buffers) == 1 and len(buffers[0]) <= INLINE_BYTES:
                 self._offset += _write_all(self._descriptor, buffers, observe)
                 return
@@ -316,7 +315,14 @@ class FileWriter:
         with _translated(self._key):
             await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, f"{self._root}/{target}")
 
+    def _cut(self) -> None:
+        """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
+        if not self._is_cut:
+            os.truncate(self._descriptor, self._offset)
+            self._is_cut = True
+
     def _publish(self, path: str) -> None:
+        self._cut()
         changed = rename(f"{self._root}/{self._key}", path)
         os.fsync(self._descriptor)
         for folder in changed:

@@ -3,8 +3,9 @@
 An object store knows keys and bytes; it has never heard of digests, repositories or uploads. Keys are relative paths of
 plain ASCII components. The life of an object that is written here:
 
-1. ``open_writer(key, offset)`` makes it (or takes it up again: bytes past ``offset`` are dropped) and locks it against
-   every other writer. It is visible to ``iter_objects`` from now on, and to nobody that goes by a catalogue.
+1. ``open_writer(key, offset)`` makes it, or takes it up again, and locks it against every other writer. Bytes past
+   ``offset`` are dropped when the first are added or the object is published, not before: closing changes nothing. It
+   is visible to ``iter_objects`` from now on, and to nobody that goes by a catalogue.
 2. ``append`` adds bytes. After a failure the object holds some prefix of what was appended; nobody should rely on how
    much, which is why offsets are records.
 3. ``publish`` gives it its final key and promises: the whole of it survives a loss of power, under that key. Until

@@ -50,8 +50,7 @@ class MemoryStore:
             found = self._objects[key] = _Object()
         if found.is_locked:
             raise ObjectBusyError(key)
-        del found.content[offset:]
-        return _MemoryWriter(self, key, found, self._failures)
+        return _MemoryWriter(self, key, found, offset, self._failures)
 
     async def open_reader(self, key: str) -> ObjectReader:
         """Opens an object."""
@@ -115,30 +114,36 @@ class _MemoryReader:
 
 
 class _MemoryWriter:
-    def __init__(self, store: MemoryStore, key: str, target: _Object, failures: deque[StorageError]) -> None:
+    def __init__(
+        self, store: MemoryStore, key: str, target: _Object, offset: int, failures: deque[StorageError]
+    ) -> None:
         self._store: MemoryStore | None = store
         self._key = key
         self._target = target
+        self._offset = offset
         self._failures = failures
         target.is_locked = True
         store.open_handles += 1
 
     @property
     def offset(self) -> int:
-        return len(self._target.content)
+        return self._offset
 
     async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+        del self._target.content[self._offset :]
         for buffer in buffers:
             observe(buffer)
             if self._failures:
                 self._target.content += buffer[: len(buffer) // 2]
                 raise self._failures.popleft()
             self._target.content += buffer
+            self._offset += len(buffer)
         self._target.modified_ms = time.time_ns() // 1_000_000
 
     async def publish(self, target: str) -> None:
         if self._store is None or not self._store.is_current(self._key, self._target):
             raise ObjectUnknownError(self._key)
+        del self._target.content[self._offset :]
         await self._store.move(self._key, target)
 
     def close(self) -> None:

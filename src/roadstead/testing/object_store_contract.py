@@ -155,8 +155,17 @@ class ObjectStoreContract:
     async def test_beginning_again(self, store: ObjectStore) -> None:
         """A writer at offset 0 drops everything."""
         await write(store, "object", b"0123456789")
+        writer = await store.open_writer("object")
+        await writer.append([b"x"], ignore)
+        writer.close()
+        assert await read(store, "object") == b"x"
+
+    async def test_opening_changes_nothing(self, store: ObjectStore) -> None:
+        """Who opens an object and thinks better of it leaves it as it was."""
+        await write(store, "object", b"0123456789")
+        (await store.open_writer("object", 4)).close()
         (await store.open_writer("object")).close()
-        assert await read(store, "object") == b""
+        assert await read(store, "object") == b"0123456789"
 
     async def test_taking_up_what_is_not_there(self, store: ObjectStore) -> None:
         """An object that is missing or too short cannot be gone on with, and is not made or changed by the try."""
