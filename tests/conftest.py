@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("roadstead.testing.object_store_contract")
+
 pytest_plugins = ["tests.profiles", "tests.skips"]
 
 TIERS = ("unit", "contract", "api", "architecture", "migration", "conformance", "system")

@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("roadstead.testing.object_store_contract")
-
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -46,20 +46,37 @@ class Blobs:
         Raises:
             BlobUnknownError, BlobQuarantinedError: as ``get``, or just found out.
         """
-        blob = await self.get(repository, digest)
-        try:
-            reader = await self._storage.open_reader(layout.blob_key(digest))
-        except ObjectUnknownError:
-            await self.quarantine(digest, "its bytes are missing")
-            raise BlobQuarantinedError(digest) from None
-        if reader.size_bytes != blob.size_bytes:
-            reader.close()
-            await self.quarantine(digest, f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}")
-            raise BlobQuarantinedError(digest)
+        reader = await self._open_intact(await self.get(repository, digest))
+        if isinstance(reader, str):
+            reader = await self._open_or_quarantine(repository, digest)
         return reader
 
     async def quarantine(self, digest: Digest, reason: str) -> None:
         """Stops serving a blob and puts its bytes aside; a push of the same digest brings it back."""
+        async with self._storage.exclusive(digest):
+            await self._put_aside(digest, reason)
+
+    async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+        """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
+        async with self._storage.exclusive(digest):
+            reader = await self._open_intact(await self.get(repository, digest))
+            if isinstance(reader, str):
+                await self._put_aside(digest, reader)
+                raise BlobQuarantinedError(digest)
+            return reader
+
+    async def _open_intact(self, blob: Blob) -> ObjectReader | str:
+        """The blob's bytes, or what is wrong with them."""
+        try:
+            reader = await self._storage.open_reader(layout.blob_key(blob.digest))
+        except ObjectUnknownError:
+            return "its bytes are missing"
+        if reader.size_bytes == blob.size_bytes:
+            return reader
+        reader.close()
+        return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
+
+    async def _put_aside(self, digest: Digest, reason: str) -> None:
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:

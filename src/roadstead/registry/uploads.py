@@ -21,7 +21,6 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final
-from weakref import WeakValueDictionary
 
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
@@ -87,7 +86,6 @@ class Uploads:
         self._clock = clock
         self._minimum_free_bytes = minimum_free_bytes
         self._receiving = 0
-        self._committing: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
         """Begins an upload whose digest will be of ``algorithm``.
@@ -327,17 +325,15 @@ class Uploads:
         self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
     ) -> None:
         """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done."""
-        lock = self._committing.setdefault(digest, asyncio.Lock())
-        async with lock:
+        async with self._storage.exclusive(digest):
             row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            was_recorded = row is not None and row[2] is None
-            is_known = row is not None and was_recorded and await self._is_intact(digest, row[1])
-            if not is_known and await self._mark(session, writer, running, digest, was_recorded=was_recorded):
+            is_known = row is not None and row[2] is None and await self._is_intact(digest, row[1])
+            if not is_known:
+                await self._mark(session, writer, running, digest)
                 await self._publish(session, writer, digest)
-                await self._conclude(session, writer.offset, digest)
-                return
             await self._conclude(session, writer.offset, digest)
-        await self._storage.delete(layout.upload_key(session.id))
+        if is_known:
+            await self._storage.delete(layout.upload_key(session.id))
 
     async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest) -> None:
         """The transaction by which the upload becomes a blob of its repository."""
@@ -369,24 +365,15 @@ class Uploads:
         return found is not None and found.size_bytes == size_bytes
 
     async def _mark(
-        self,
-        session: UploadSession,
-        writer: ObjectWriter,
-        running: RunningDigest | None,
-        digest: Digest,
-        *,
-        was_recorded: bool,
-    ) -> bool:
-        """Records that the object is about to get the blob's key; False if another process has just recorded the blob.
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+    ) -> None:
+        """Records that the object is about to get the blob's key.
 
         Bytes that are recorded under this digest but not intact are not to be served while they are replaced.
         """
         state, now_ms = self._save(running), self._clock.now_ms()
 
-        async def work(transaction: Transaction) -> bool:
-            row = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            if row is not None and row[2] is None and not was_recorded:
-                return False
+        async def work(transaction: Transaction) -> None:
             await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
             await transaction.execute(
                 store.MARK_UPLOAD,
@@ -396,9 +383,8 @@ class Uploads:
                 digest=digest,
                 now_ms=now_ms,
             )
-            return True
 
-        return await self._database.write(work, durable=False)
+        await self._database.write(work, durable=False)
 
     async def _forget(self, session_id: str) -> None:
         async def work(transaction: Transaction) -> None:

@@ -12,7 +12,8 @@ import fcntl
 import itertools
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -36,6 +37,13 @@ INLINE_BYTES: Final = 32 << 10
 
 CREATION_TRIES: Final = 100
 """Each fails only if somebody else removed the folder within microseconds."""
+
+LOCKS: Final = "locks"
+LOCK_FILES: Final = 1024
+"""Names that share a file wait for each other; twenty at once rarely do."""
+
+LOCK_POLL_SECONDS: Final = 0.002
+"""A holder has it for some milliseconds, the time of a flush."""
 
 LISTING_BATCH: Final = 1000
 """Files a listing reads in one background job."""
@@ -103,6 +111,19 @@ class FilesystemStore:
             for found in batch:
                 yield found
 
+    @contextlib.asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncGenerator[None, None]:
+        """Holds a lock file: ``flock`` knows processes and, since each holder opens it anew, tasks alike."""
+        path = f"{self.root}/{LOCKS}/{zlib.crc32(name.encode()) % LOCK_FILES}"
+        with _translated(name):
+            descriptor = _create(path)
+        try:
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder may be another process
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)
+
     async def free_bytes(self) -> int | None:
         """What the file system lets this user write."""
         folder = self.root
@@ -126,11 +147,8 @@ class FilesystemStore:
         path = self._path(key)
         descriptor = _create(path) if offset == 0 else os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, key)
             _seek(descriptor, offset, key)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise ObjectBusyError(key) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -188,10 +206,26 @@ class FilesystemStore:
 def _create(path: str) -> int:
     """Opens a file, made with its folder if need be; the folder may be found empty and removed at any moment."""
     for _ in range(CREATION_TRIES):
-        make_folders(os.path.dirname(path))
+        try:
+            make_folders(os.path.dirname(path))
+        except NotADirectoryError as error:  # no object is missing: there can be none
+            raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
         with contextlib.suppress(FileNotFoundError):
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o644)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _lock(descriptor: int, key: str) -> None:
+    if not _try_lock(descriptor):
+        raise ObjectBusyError(key)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _seek(descriptor: int, offset: int, key: str) -> None:
@@ -318,7 +352,8 @@ class FileWriter:
     def _cut(self) -> None:
         """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
         if not self._is_cut:
-            os.truncate(self._descriptor, self._offset)
+            if os.fstat(self._descriptor).st_size > self._offset:
+                os.truncate(self._descriptor, self._offset)
             self._is_cut = True
 
     def _publish(self, path: str) -> None:

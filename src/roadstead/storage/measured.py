@@ -1,6 +1,7 @@
 """An object store that times what another one does, under the action names of registry:2's storage drivers."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from roadstead.clock import Clock
@@ -71,6 +72,10 @@ class MeasuredStore:
     def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
         """All objects below a folder; not timed, since the caller decides how long it takes."""
         return self._store.iter_objects(prefix)
+
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Keeps everybody else out."""
+        return self._store.exclusive(name)
 
     async def free_bytes(self) -> int | None:
         """Space left."""

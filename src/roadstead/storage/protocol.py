@@ -14,6 +14,7 @@ plain ASCII components. The life of an object that is written here:
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +115,13 @@ class ObjectStore(Protocol):
 
     def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
         """All objects whose key lies below the folder ``prefix``, in no particular order."""
+        ...
+
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Waits until nobody else, in any process that uses this store, is inside with the same ``name``.
+
+        Not to be entered twice by one task: names share a limited number of locks.
+        """
         ...
 
     async def free_bytes(self) -> int | None:

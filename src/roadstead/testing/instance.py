@@ -15,6 +15,7 @@ from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.recovery import Recovered, recover
 from roadstead.storage import FilesystemStore, ObjectStore
+from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import BlobContent, ManifestContent
@@ -113,11 +114,11 @@ class Instance:
         return manifest.digest
 
     def files(self) -> dict[str, int]:
-        """Every file of the object store, as key and size."""
+        """Every file of the object store but its locks, as key and size."""
         return {
             str(path.relative_to(self.objects)): path.stat().st_size
             for path in self.objects.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.parent.name != LOCKS
         }
 
 

@@ -3,9 +3,11 @@
 It never blocks and never fails by itself; ``fail_next`` makes the next appends fail as a disk would.
 """
 
+import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from roadstead.storage import (
     ObjectBusyError,
@@ -34,6 +36,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._objects: dict[str, _Object] = {}
         self._failures: deque[StorageError] = deque()
+        self._exclusive: dict[str, asyncio.Lock] = {}
         self.open_handles = 0
         """Readers and writers that nobody has closed."""
 
@@ -85,6 +88,12 @@ class MemoryStore:
         for key, found in list(self._objects.items()):
             if key.startswith(below):
                 yield StoredObject(key, len(found.content), found.modified_ms)
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncGenerator[None, None]:
+        """Keeps everybody else out."""
+        async with self._exclusive.setdefault(name, asyncio.Lock()):
+            yield
 
     async def free_bytes(self) -> int | None:
         """Memory has no limit that a test should lean on."""

@@ -178,6 +178,24 @@ class ObjectStoreContract:
         assert await read(store, "short") == b"123"
         (await store.open_writer("short", 3)).close()
 
+    async def test_exclusive(self, store: ObjectStore) -> None:
+        """One holder of a name at a time; the next comes in when it has left, however it left."""
+        inside: list[str] = []
+
+        async def visit(name: str) -> None:
+            async with store.exclusive("name"):
+                inside.append(name)
+                assert len(inside) == 1
+                await asyncio.sleep(0.005)
+                inside.remove(name)
+
+        await asyncio.gather(*(visit(str(number)) for number in range(5)))
+        with contextlib.suppress(ZeroDivisionError):
+            async with store.exclusive("name"):
+                raise ZeroDivisionError
+        async with asyncio.timeout(5), store.exclusive("name"):
+            pass
+
     async def test_one_writer(self, store: ObjectStore) -> None:
         """A second writer is refused and changes nothing, until the first is closed."""
         await write(store, "object", b"123")

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TypeVar
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from roadstead.database import Database, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
-from roadstead.registry.errors import UploadDigestMismatchError, UploadUnknownError
+from roadstead.registry.blobs import Blobs
+from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
 from roadstead.registry.uploads import GATHER_BYTES, Uploads
 from roadstead.storage import StorageFullError, StorageUnavailableError
 from roadstead.testing.instance import Instance
@@ -190,27 +191,58 @@ class HeldDatabase:
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-async def test_an_upload_that_ends_late_does_not_touch_what_was_acknowledged(
-    instance: Instance, *, is_broken: bool
-) -> None:
-    """Two processes with the same content: the second looks before the first has recorded it, and goes on after.
-
-    Whether it can publish or not, the blob stays as it is.
-    """
+async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Instance, *, is_broken: bool) -> None:
+    """Two processes with the same content: the second waits while the first is committing, whatever becomes of it."""
     registry = instance.registry
     held = HeldDatabase(registry.database)
     slow = Uploads(held, registry.storage, instance.clock)
     first, second = [await registry.uploads.start(APP, "sha256") for _ in range(2)]
-    finishing = asyncio.create_task(slow.finish(APP, second.id, body(CONTENT), DIGEST))
+    finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST))
     await held.looked.wait()
-    await registry.uploads.finish(APP, first.id, body(CONTENT), DIGEST)
-    assert await pull(registry) == CONTENT
+    waiting = asyncio.create_task(registry.uploads.finish(APP, second.id, body(CONTENT), DIGEST))
+    await asyncio.wait({waiting}, timeout=0.05)
+    assert not waiting.done()
     if is_broken:
-        (instance.objects / layout.upload_key(second.id)).unlink()
+        (instance.objects / layout.upload_key(first.id)).unlink()
     held.go_on.set()
-    await finishing
+    with pytest.raises(UploadUnknownError) if is_broken else nullcontext():
+        await finishing
+    await waiting
     assert await pull(registry) == CONTENT
     assert list(instance.files()) == [layout.blob_key(DIGEST)]
+
+
+async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> None:
+    """A reader finds the bytes missing and is slow to say so; what a push has healed meanwhile stays."""
+    registry = instance.registry
+    await instance.push_blob("app", CONTENT)
+    (instance.objects / layout.blob_key(DIGEST)).unlink()
+    held = HeldDatabase(registry.database)
+    slow = Blobs(held, registry.storage, instance.clock, lambda _digest, _reason: None)
+    reading = asyncio.create_task(slow.open(APP, DIGEST))
+    await held.looked.wait()
+    healing = asyncio.create_task(instance.push_blob("app", CONTENT))
+    await asyncio.wait({healing}, timeout=0.05)
+    assert not healing.done()
+    held.go_on.set()
+    with pytest.raises(BlobQuarantinedError):
+        await reading
+    await healing
+    assert await pull(registry) == CONTENT
+
+
+async def test_a_reader_that_looks_again_finds_what_was_healed(instance: Instance) -> None:
+    """The bytes are missing at the first look, and back when the reader has the blob for itself."""
+    registry = instance.registry
+    await instance.push_blob("app", CONTENT)
+    (instance.objects / layout.blob_key(DIGEST)).unlink()
+    async with registry.storage.exclusive(DIGEST):
+        reading = asyncio.create_task(registry.blobs.open(APP, DIGEST))
+        await asyncio.wait({reading}, timeout=0.05)
+        (instance.objects / layout.blob_key(DIGEST)).write_bytes(CONTENT)
+    reader = await reading
+    assert bytes(await reader.read(0, 100)) == CONTENT[:100]
+    reader.close()
 
 
 async def test_uploads_of_one_content_end_one_after_the_other(instance: Instance) -> None:
