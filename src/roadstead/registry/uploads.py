@@ -272,7 +272,7 @@ class Uploads:
                 size += len(piece)
                 if size >= self._gather_bytes():
                     if job is not None:
-                        await job
+                        await asyncio.shield(job)  # a job that is cancelled goes on in its thread, uncounted
                         await self._require_space()
                     job = asyncio.create_task(writer.append(gathered, observe))
                     gathered, size = [], 0

@@ -1,10 +1,12 @@
 """Upload sessions below HTTP: failures of storage, restarts, purging, and two that end with the same content."""
 
 import asyncio
+import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,7 +16,7 @@ from roadstead.registry import Registry, layout
 from roadstead.registry.blobs import Blobs
 from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
 from roadstead.registry.uploads import GATHER_BYTES, Uploads
-from roadstead.storage import StorageFullError, StorageUnavailableError
+from roadstead.storage import StorageFullError, StorageUnavailableError, filesystem
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore
 
@@ -170,6 +172,32 @@ async def test_a_request_that_is_cancelled_keeps_what_arrived(instance: Instance
     assert (await instance.registry.uploads.get(APP, session.id)).offset == 7
     await instance.registry.uploads.finish(APP, session.id, body(CONTENT[7:]), DIGEST)
     assert await pull(instance.registry) == CONTENT
+
+
+async def test_a_request_that_is_cancelled_while_bytes_are_written(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job goes on in its thread: what it wrote and what it hashed must both be counted."""
+    started, go_on = threading.Event(), threading.Event()
+    write_all = filesystem._write_all
+
+    def wait_and_write(*arguments: Any) -> int:
+        started.set()
+        assert go_on.wait(10)
+        return write_all(*arguments)
+
+    monkeypatch.setattr(filesystem, "_write_all", wait_and_write)
+    session = await instance.registry.uploads.start(APP, "sha256")
+    pieces = [os.urandom(GATHER_BYTES), os.urandom(GATHER_BYTES)]
+    upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, body(*pieces)))
+    assert await asyncio.to_thread(started.wait, 10)
+    upload.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    reached = (await instance.registry.uploads.get(APP, session.id)).offset
+    assert reached == sum(len(piece) for piece in pieces)
+    await instance.registry.uploads.finish(APP, session.id, body(), Digest.of(b"".join(pieces)))
 
 
 class HeldDatabase:
