@@ -119,7 +119,6 @@ upload_sessions: Final = Table(
     Column("digest_state", LargeBinary, nullable=True),
     Column("committing_digest", Text, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
-    Column("updated_ms", BigInteger, nullable=False),
-    Index("ix_upload_sessions_updated_ms", "updated_ms"),
+    Column("updated_ms", BigInteger, nullable=False),  # no index: purging reads the few rows there are
     sqlite_with_rowid=False,
 )

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from roadstead.web.connection import reasons
 from roadstead.web.connection.gathering import GatheringTransport
+from roadstead.web.connection.pieces import Pieces
 from roadstead.web.connection.reaper import Inspected, Reaper, Rules
 from roadstead.web.connection.reasons import Reason, refusal_answer
 from roadstead.web.context import REFUSED_KEY, Refusal, new_request_id
@@ -136,8 +137,11 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0
         if cycle.response_complete:
             return
-        # uvicorn would copy each piece into a bytearray and out again
-        cycle.body = cast("bytearray", body if not cycle.body else cycle.body + body)
+        waiting: object = cycle.body
+        if isinstance(waiting, Pieces):
+            waiting.append(body)
+        else:
+            cycle.body = cast("bytearray", Pieces(body))  # uvicorn asks it for bytes, then puts a new bytearray here
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         cycle.message_event.set()

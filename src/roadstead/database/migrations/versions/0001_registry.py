@@ -98,7 +98,6 @@ def upgrade() -> None:
         sa.Column("updated_ms", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_upload_sessions_updated_ms", "upload_sessions", ["updated_ms"])
 
 
 def downgrade() -> None:
