@@ -307,7 +307,8 @@ def build_go(name: str, package: str) -> str:
         )
         next(staging.iterdir()).rename(target)
     except subprocess.CalledProcessError as error:
-        raise PeerAbsentError(f"`go install {package}` failed: {_reason(error.stderr)}") from error
+        name = package.partition("@")[0].rsplit("/", 1)[-1]
+            raise PeerAbsentError(f"{name} could not be built with `go install`: {_reason(error.stderr)}") from error
     except subprocess.TimeoutExpired as error:
         raise PeerAbsentError(f"could not be built with Go within {BUILD_SECONDS} s") from error
     finally:

@@ -28,6 +28,7 @@ def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
         return ExitCode.USAGE
     if is_debugging and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
+    _drop_unwritable_output()
     sentence, code = _explain(error)
     click.echo(json.dumps({"error": sentence}) if as_json else click.style("error: ", fg="red") + sentence, err=True)
     return code
@@ -52,6 +53,14 @@ def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{message}; see `{context.command_path} --help`" if context else message
+
+
+def _drop_unwritable_output() -> None:
+    """What could not be written now will not be written at the end: the interpreter must not try, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_output()
 
 
 def _silence_output() -> None:

@@ -137,7 +137,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0
         if cycle.response_complete:
             return
-        waiting: object = cycle.body
+        waiting = cast("object", cycle.body)
         if isinstance(waiting, Pieces):
             waiting.append(body)
         else:
