@@ -307,8 +307,9 @@ def build_go(name: str, package: str) -> str:
         )
         next(staging.iterdir()).rename(target)
     except subprocess.CalledProcessError as error:
-        name = package.partition("@")[0].rsplit("/", 1)[-1]
-            raise PeerAbsentError(f"{name} could not be built with `go install`: {_reason(error.stderr)}") from error
+        raise PeerAbsentError(
+            f"{name.partition('-')[0]} could not be built with `go install`: {_reason(error.stderr)}"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise PeerAbsentError(f"could not be built with Go within {BUILD_SECONDS} s") from error
     finally:
