@@ -77,7 +77,7 @@ def _decode(kind: type, value: object) -> object:
         return Path(value).expanduser()
     if kind is SecretText:
         return SecretText(value)
-    raise NotImplementedError(kind)
+    raise NotImplementedError(kind)  # how msgspec wants to hear that a hook does not know a type
 
 
 def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:

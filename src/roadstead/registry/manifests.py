@@ -18,7 +18,6 @@ from roadstead.registry.errors import (
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
     ManifestUnknownError,
-    RepositoryUnknownError,
 )
 from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.registry.repositories import ensure_repository, get_repository_id
@@ -143,14 +142,6 @@ class Manifests:
             await transaction.execute(store.UNLINK_MANIFEST, **keys)
 
         await self._database.write(work)
-
-    async def exists(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a repository has a manifest."""
-        try:
-            await self.get(repository, digest)
-        except (RepositoryUnknownError, ManifestUnknownError):
-            return False
-        return True
 
 
 async def _find_missing_blobs(
