@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from roadstead.registry import Registry
 from roadstead.registry.recovery import recover
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
-from roadstead.telemetry import AccessLog, Metrics
+from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
 from roadstead.web.distribution import Distribution
 from roadstead.web.http import Receive, Scope, Send
 from roadstead.web.middleware import Application, RequestMiddleware
@@ -177,6 +177,18 @@ async def tidy_up_alone(settings: Settings) -> None:
         await tidy_up(registry)
     finally:
         await close_registry(registry)
+
+
+def background_work(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """What a serving process does beside answering, each until cancelled.
+
+    Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
+    """
+    return [
+        keep_house(registry, settings),
+        watch(registry, metrics),
+        measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
+    ]
 
 
 async def watch(registry: Registry, metrics: Metrics) -> None:

@@ -16,7 +16,7 @@ import uvicorn
 from roadstead import __version__, app
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
-from roadstead.telemetry import AccessLog, Metrics, is_human, measure_loop_lag, set_log_level
+from roadstead.telemetry import AccessLog, Metrics, is_human, set_log_level
 from roadstead.web.connection import server_config
 from roadstead.web.context import Refusal
 from roadstead.web.middleware import Application
@@ -71,11 +71,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
         if access_log is not None:
             metrics.access_log_dropped.set_function(lambda: access_log.dropped_lines)
         _handle_signals(stopping, servers, process)
-        background = [
-            asyncio.create_task(app.keep_house(registry, settings)),
-            asyncio.create_task(app.watch(registry, metrics)),
-            asyncio.create_task(measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds)),
-        ]
+        background = [asyncio.create_task(work) for work in app.background_work(registry, settings, metrics)]
         await _run(servers, [process.main, process.operations], stopping, on_start)
         await _cancel(background)
     finally:

@@ -80,6 +80,10 @@ def _type_name(inner: object) -> str:
     arguments = typing.get_args(inner)
     if typing.get_origin(inner) is Literal:
         return " | ".join(str(choice) for choice in arguments)
+    if typing.get_origin(inner) is tuple:
+        return f"list of {_type_name(arguments[0])}"
+    if typing.get_origin(inner) is dict:
+        return "mapping"
     if isinstance(inner, types.UnionType):
         return " | ".join(_type_name(argument) for argument in arguments)
     names = {
@@ -88,6 +92,9 @@ def _type_name(inner: object) -> str:
         "bool": "true | false",
         "NoneType": "none",
         "ListenAddress": "HOST:PORT",
+        "str": "text",
+        "AccessRule": "rules",
+        "NotificationEndpoint": "endpoints",
     }
     name = getattr(inner, "__name__", str(inner))
     return names.get(name, "path" if name == "Path" else "text" if name == "SecretText" else name)
@@ -95,8 +102,10 @@ def _type_name(inner: object) -> str:
 
 def _default_text(default: object) -> str:
     match default:
-        case None:
+        case None | () | {}:
             return "none"
+        case "":
+            return "empty"
         case bool():
             return str(default).lower()
         case float():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from roadstead.config.address import ListenAddress
 from roadstead.config.description import describe_settings
@@ -61,9 +62,22 @@ def _convert(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - ms
     try:
         if kind is ListenAddress:
             return _decode(kind, given.value)  # msgspec would take a dataclass apart by its fields
-        return msgspec.convert(given.value, value_type, strict=not given.is_text, dec_hook=_decode)
+        value = _parse_text(given) if given.is_text and _is_nested(kind) else given.value
+        return msgspec.convert(value, value_type, strict=not given.is_text, dec_hook=_decode)
     except ValueError as error:
         raise SettingInvalidError(given.source, str(error), "see the reference of settings") from None
+
+
+def _is_nested(kind: object) -> bool:
+    """Whether values are lists or mappings, which a variable or flag spells as YAML (or JSON)."""
+    return typing.get_origin(kind) in {tuple, dict}
+
+
+def _parse_text(given: GivenValue) -> object:
+    try:
+        return yaml.safe_load(str(given.value))
+    except yaml.YAMLError:
+        raise ValueError("expected a list or mapping as YAML or JSON") from None
 
 
 def _decode(kind: type, value: object) -> object:

@@ -5,6 +5,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from roadstead.config.caller_sections import AccessSettings, NotificationSettings
+from roadstead.config.keeping_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.sections import (
     AuthenticationSettings,
     ContentSettings,
@@ -16,6 +18,7 @@ from roadstead.config.sections import (
     MetricsSettings,
     StorageSettings,
 )
+from roadstead.config.serving_sections import HealthSettings, HttpSettings, TlsSettings
 
 DATABASE_FILE: Final = "roadstead.db"
 STORAGE_FOLDER: Final = "registry"
@@ -26,11 +29,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Everything that can be set; what is not said has the default that suits one machine."""
 
     listen: ListenSettings = ListenSettings()
+    http: HttpSettings = HttpSettings()
+    tls: TlsSettings = TlsSettings()
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    access: AccessSettings = AccessSettings()
     content: ContentSettings = ContentSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    garbage: GarbageSettings = GarbageSettings()
+    links: LinkSettings = LinkSettings()
+    scrub: ScrubSettings = ScrubSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    health: HealthSettings = HealthSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

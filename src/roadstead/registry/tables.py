@@ -11,6 +11,14 @@ the order that the distribution specification asks of listings.
          |                  ^
          +------< tags -----+                             a tag points at a manifest of its own repository
     upload_sessions                                       not tied to a repository's row: there may be none yet
+
+What was deleted and can still be restored, and what must be looked at by the collector (see ``collection``)::
+
+    removed_manifests    a manifest taken out of its repository: kept, with all it names, until expires_ms
+    tag_history          each change of a tag: what it pointed at afterwards, or before it was deleted
+    reviews              a link, manifest or blob that nothing may need any more, and when to look
+    repositories.removed_ms    deleted; a push brings it back
+    blobs.deleting_ms    its bytes are going: a row that no repository links to
 """
 
 from typing import Final
@@ -25,6 +33,7 @@ repositories: Final = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created_ms", BigInteger, nullable=False),
+    Column("removed_ms", BigInteger, nullable=True),
 )
 
 blobs: Final = Table(
@@ -35,8 +44,10 @@ blobs: Final = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("quarantined_ms", BigInteger, nullable=True),
+    Column("deleting_ms", BigInteger, nullable=True),
 )
 Index("ix_blobs_quarantined_ms", blobs.c.quarantined_ms, sqlite_where=blobs.c.quarantined_ms.is_not(None))
+Index("ix_blobs_deleting_ms", blobs.c.deleting_ms, sqlite_where=blobs.c.deleting_ms.is_not(None))
 
 repository_blobs: Final = Table(
     "repository_blobs",
@@ -120,5 +131,45 @@ upload_sessions: Final = Table(
     Column("committing_digest", Text, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),  # no index: purging reads the few rows there are
+    sqlite_with_rowid=False,
+)
+
+removed_manifests: Final = Table(
+    "removed_manifests",
+    metadata,
+    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
+    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("pushed_ms", BigInteger, nullable=False),
+    Column("removed_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("ix_removed_manifests_manifest_id", "manifest_id"),
+    Index("ix_removed_manifests_expires_ms", "expires_ms"),
+    sqlite_with_rowid=False,
+)
+
+tag_history: Final = Table(
+    "tag_history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository_id", Integer, ForeignKey("repositories.id"), nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("action", Text, nullable=False),  # push, delete, restore, adopt
+    Column("digest", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("ix_tag_history_repository_id_tag", "repository_id", "tag", "id"),
+    sqlite_autoincrement=True,
+)
+
+reviews: Final = Table(
+    "reviews",
+    metadata,
+    Column("kind", Integer, primary_key=True),  # collection.ReviewKind
+    Column("repository_id", Integer, primary_key=True),  # 0 where the item belongs to none
+    Column("item_id", Integer, primary_key=True),  # a blob's or a manifest's
+    Column("since_ms", BigInteger, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Index("ix_reviews_not_before_ms", "not_before_ms"),
     sqlite_with_rowid=False,
 )

@@ -16,7 +16,10 @@ import roadstead.database
 from roadstead.database import DatabaseDamagedError, SchemaUnknownError, metadata, migrate
 from roadstead.database.migrate import HEAD, current_revision
 from roadstead.database.sqlite import connect
+from roadstead.events import tables as event_tables
+from roadstead.jobs import tables as job_tables
 from roadstead.registry import tables
+from roadstead.webhooks import tables as webhook_tables
 
 FOLDER = Path(roadstead.database.__file__).parent / "migrations"
 
@@ -38,7 +41,11 @@ def catalogue(tmp_path: Path) -> Path:
 def schema(path: Path) -> set[tuple[str, str]]:
     """What the database has, in its own words."""
     with closing(sqlite3.connect(path)) as connection:
-        return set(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        return set(
+            connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'sqlite_sequence'"
+            )
+        )
 
 
 def downgrade(config: Config, path: Path) -> None:
@@ -50,7 +57,8 @@ def downgrade(config: Config, path: Path) -> None:
 
 
 def test_the_code_s_tables_are_those_of_the_catalogue(catalogue: Path) -> None:
-    assert tables.blobs.metadata is metadata
+    for known in (tables.blobs, event_tables.events, job_tables.leases, webhook_tables.parked_events):
+        assert known.metadata is metadata
     engine = create_engine(f"sqlite:///{catalogue}")
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)

@@ -1,0 +1,6 @@
+"""What happened, for those who want to know: written with the change itself, read later."""
+
+from roadstead.events.model import NOBODY, Event, EventAction, Origin
+from roadstead.events.outbox import Outbox
+
+__all__ = ["NOBODY", "Event", "EventAction", "Origin", "Outbox"]

@@ -1,0 +1,30 @@
+"""How far each endpoint has been told, and what could not be told to it."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
+
+from roadstead.database import metadata
+
+notification_cursors: Final = Table(
+    "notification_cursors",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("event_id", Integer, nullable=False),  # the last event that it was told, or that was parked
+    Column("attempts", Integer, nullable=False),  # failed ones at the next event
+    Column("next_ms", BigInteger, nullable=False),  # not before
+    Column("error", Text, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+parked_events: Final = Table(
+    "parked_events",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("event_id", Integer, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("parked_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
