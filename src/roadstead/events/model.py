@@ -25,6 +25,8 @@ class Origin:
     host: str = ""
     method: str = ""
     user_agent: str = ""
+    base_url: str = ""
+    """How the client reaches the registry: scheme, host, and the path before ``/v2/`` if there is one."""
 
 
 NOBODY: Final = Origin()
