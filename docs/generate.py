@@ -10,6 +10,8 @@ What stands in a page before the mark is written by hand and kept.
 import argparse
 import functools
 import itertools
+import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +39,8 @@ _WORDS: Final = {
         "day": "d",
         "hour": "h",
         "aside": " ({})",
+        "list": "list of {}",
+        "example": "In a file, and as a variable:",
     },
     "zh": {
         "type": "取值",
@@ -49,10 +53,22 @@ _WORDS: Final = {
         "day": "天",
         "hour": "小时",
         "aside": "（{}）",
+        "list": "{}列表",
+        "example": "写在文件中，以及写成环境变量：",
     },
 }
 
-_TYPES_ZH: Final = {"integer": "整数", "number": "数", "text": "文本", "path": "路径", "none": "无"}
+_TYPES_ZH: Final = {
+    "integer": "整数",
+    "number": "数",
+    "text": "文本",
+    "path": "路径",
+    "none": "无",
+    "mapping": "映射",
+    "rules": "规则",
+    "endpoints": "端点",
+}
+_LIST: Final = "list of "
 _BOUNDS_ZH: Final = {"at least": "不小于", "above": "大于", "at most": "不大于", "below": "小于"}
 
 _UNITS: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -125,7 +141,31 @@ def _entry(language: str, setting: SettingDescription, text: str) -> str:
     lines = [f"- {name}{words['colon']}{value}" for name, value in facts]
     if setting.is_secret:
         lines.append("- " + words["secret"].format(f"{setting.environment_name}_FILE"))
-    return f"### {setting.key}\n\n{text}\n\n" + "\n".join(lines) + "\n"
+    return f"### {setting.key}\n\n{text}\n\n" + "\n".join(lines) + "\n" + _example(words, setting)
+
+
+def _example(words: Mapping[str, str], setting: SettingDescription) -> str:
+    """How a list or mapping is written in a file and in a variable."""
+    if setting.example is None:
+        return ""
+    section, name = setting.key.split(".")
+    in_file = yaml.dump({section: {name: setting.example}}, Dumper=_IndentedDumper, sort_keys=False, width=200)
+    variable = f"{setting.environment_name}={shlex.quote(json.dumps(setting.example))}\n"
+    return f"\n{words['example']}\n\n```yaml\n{in_file}```\n\n```sh\n{variable}```\n"
+
+
+class _IndentedDumper(yaml.SafeDumper):
+    """YAML with lists indented below their key, and short ones on its line, as people write it."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().increase_indent(flow, indentless=False)
+
+    def represent_short_list(self, data: list[Any]) -> yaml.Node:
+        is_plain = not any(isinstance(value, list | dict) for value in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=is_plain)
+
+
+_IndentedDumper.add_representer(list, _IndentedDumper.represent_short_list)
 
 
 @functools.cache
@@ -136,14 +176,20 @@ def _flags() -> frozenset[str]:
 
 def _kind(language: str, setting: SettingDescription) -> str:
     """The type and its bounds, in the page's language; choices and formats stay as they are typed."""
-    names = setting.type_name.split(" | ")
-    if names[0] not in _TYPES_ZH or names[0] == "none":  # choices
-        names = [f"`{name}`" for name in names]
     bounds = setting.bounds.split(", ") if setting.bounds else []
     if language == "zh":
-        names = [_TYPES_ZH.get(name, name) for name in names]
         bounds = [_in_chinese(bound) for bound in bounds]
-    return _WORDS[language]["comma"].join([" | ".join(names), *bounds])
+    if setting.type_name.startswith(_LIST):
+        kind = _WORDS[language]["list"].format(_name(language, setting.type_name.removeprefix(_LIST)))
+    else:
+        names = setting.type_name.split(" | ")
+        is_choice = names[0] not in _TYPES_ZH or names[0] == "none"
+        kind = " | ".join(f"`{name}`" if is_choice else _name(language, name) for name in names)
+    return _WORDS[language]["comma"].join([kind, *bounds])
+
+
+def _name(language: str, type_name: str) -> str:
+    return _TYPES_ZH.get(type_name, type_name) if language == "zh" else type_name
 
 
 def _in_chinese(bound: str) -> str:

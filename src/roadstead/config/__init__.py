@@ -1,6 +1,7 @@
 """The settings: read from a file, the environment and flags, checked together, then frozen."""
 
 from roadstead.config.address import ListenAddress
+from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import (
     AuthenticationModeUnavailableError,
@@ -10,6 +11,7 @@ from roadstead.config.errors import (
     SettingsInvalidError,
     SettingUnknownError,
 )
+from roadstead.config.keeping_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.loading import load_settings
 from roadstead.config.secret import SecretText
 from roadstead.config.sections import (
@@ -23,20 +25,31 @@ from roadstead.config.sections import (
     MetricsSettings,
     StorageSettings,
 )
+from roadstead.config.serving_sections import HealthSettings, HttpSettings, TlsSettings
 from roadstead.config.settings import Settings
 
 __all__ = [
+    "AccessRule",
+    "AccessSettings",
     "AuthenticationModeUnavailableError",
     "AuthenticationSettings",
     "ContentSettings",
     "DataSettings",
     "DatabaseSettings",
+    "GarbageSettings",
+    "HealthSettings",
+    "HttpSettings",
     "LimitSettings",
+    "LinkSettings",
     "ListenAddress",
     "ListenAddressUnsafeError",
     "ListenSettings",
     "LogSettings",
+    "MaintenanceSettings",
     "MetricsSettings",
+    "NotificationEndpoint",
+    "NotificationSettings",
+    "ScrubSettings",
     "SecretText",
     "SettingDescription",
     "SettingInvalidError",
@@ -45,6 +58,7 @@ __all__ = [
     "SettingsFileInvalidError",
     "SettingsInvalidError",
     "StorageSettings",
+    "TlsSettings",
     "describe_settings",
     "load_settings",
 ]

@@ -27,7 +27,14 @@ class AccessSettings(Struct, frozen=True, kw_only=True):
 
     rules: Annotated[
         tuple[AccessRule, ...],
-        meta("Rules of users, repositories and actions; what no rule allows is denied. None: users may do everything."),
+        meta(
+            "Rules of users, repositories and actions; what no rule allows is denied. None: users may do everything.",
+            example=[
+                {"users": ["alice"], "repositories": ["*"], "actions": ["pull", "push", "delete"]},
+                {"users": ["ci"], "repositories": ["team/*", "base"], "actions": ["pull", "push"]},
+                {"users": ["*", "anonymous"], "repositories": ["public/*"], "actions": ["pull"]},
+            ],
+        ),
     ] = ()
 
 
@@ -50,7 +57,21 @@ class NotificationSettings(Struct, frozen=True, kw_only=True):
 
     endpoints: Annotated[
         tuple[NotificationEndpoint, ...],
-        meta("Systems that are told, each with name, url, headers, timeout_seconds, threshold, backoff_seconds."),
+        meta(
+            "Systems that are told, each with name, url, headers, timeout_seconds, threshold, backoff_seconds.",
+            example=[
+                {
+                    "name": "builds",
+                    "url": "https://builds.example.com/registry",
+                    "headers": {"Authorization": ["Bearer 4f1c"]},
+                    "timeout_seconds": 5,
+                    "threshold": 5,
+                    "backoff_seconds": 1,
+                    "ignored_media_types": ["application/octet-stream"],
+                    "ignored_actions": ["pull"],
+                }
+            ],
+        ),
     ] = ()
     include_references: Annotated[bool, meta("Whether a manifest's event lists what the manifest names.")] = False
     attempts: Annotated[int, meta("Tries after which an event is parked and the next one's turn comes.", ge=1)] = 20

@@ -34,6 +34,8 @@ class SettingDescription:
     """Whether it is also read from the file that ``<environment_name>_FILE`` names."""
     value_type: Any
     """What ``msgspec.convert`` is given."""
+    example: object
+    """A value as a file's YAML would give it, for lists and mappings; None where the default says enough."""
 
 
 @functools.cache
@@ -66,6 +68,7 @@ def _describe(section: str, summary: str, field: msgspec.structs.FieldInfo, valu
         description=meta.description or "",
         is_secret=extra.get("secret", False),
         value_type=value_type,
+        example=extra.get("example"),
     )
 
 
@@ -102,7 +105,7 @@ def _type_name(inner: object) -> str:
 
 def _default_text(default: object) -> str:
     match default:
-        case None | () | {}:
+        case None | () | msgspec.NODEFAULT:  # msgspec has a factory where the default is a mapping: an empty one
             return "none"
         case "":
             return "empty"

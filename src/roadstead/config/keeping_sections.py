@@ -12,7 +12,7 @@ class MaintenanceSettings(Struct, frozen=True, kw_only=True):
 
     mode: Annotated[
         Literal["off", "read-only", "closed"],
-        meta("read-only refuses every change, closed every request; `roadstead maintenance` sets it while serving."),
+        meta("read-only refuses every change, closed every request; roadstead maintenance sets it while serving."),
     ] = "off"
     message: Annotated[str, meta("What refused clients are told.", max_length=500)] = (
         "the registry is under maintenance"
@@ -56,8 +56,6 @@ class LinkSettings(Struct, frozen=True, kw_only=True):
 
     mode: Annotated[
         Literal["follow", "on-release"],
-        meta(
-            "Whether tags and manifests are also written as files behind each change, or only by `roadstead release`."
-        ),
+        meta("Whether tags and manifests are also written as files behind each change, or only by roadstead release."),
     ] = "follow"
     interval_seconds: Annotated[float, meta("Time between two looks for changes to follow.", ge=0.1, le=HOUR)] = 5.0

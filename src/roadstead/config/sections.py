@@ -85,10 +85,14 @@ class ContentSettings(Struct, frozen=True, kw_only=True):
     deletion: Annotated[bool, meta("Whether clients may delete; the command line always may.")] = True
     foreign_urls_allow: Annotated[
         tuple[str, ...],
-        meta("Regular expressions of URLs that a layer may name as its source; with any, others are refused."),
+        meta(
+            "Regular expressions of URLs that a layer may name as its source; with any, others are refused.",
+            example=["^https://layers.example.com/"],
+        ),
     ] = ()
     foreign_urls_deny: Annotated[
-        tuple[str, ...], meta("Regular expressions of URLs that a layer may not name, allowed or not.")
+        tuple[str, ...],
+        meta("Regular expressions of URLs that a layer may not name, allowed or not.", example=["^http://"]),
     ] = ()
 
 

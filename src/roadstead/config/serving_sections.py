@@ -17,10 +17,19 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     ] = None
     prefix: Annotated[str, meta("Path below which everything is served, such as /registry/; / for none.")] = "/"
     relative_urls: Annotated[bool, meta("Whether Location headers leave out scheme and host.")] = False
-    headers: Annotated[dict[str, tuple[str, ...]], meta("Headers that every answer has, each with its values.")] = {}
+    headers: Annotated[
+        dict[str, tuple[str, ...]],
+        meta(
+            "Headers that every answer has, each with its values.",
+            example={"X-Content-Type-Options": ["nosniff"], "Strict-Transport-Security": ["max-age=31536000"]},
+        ),
+    ] = {}
     trusted_proxies: Annotated[
         tuple[str, ...],
-        meta("Addresses and networks whose X-Forwarded-For, -Proto, -Host, -Port and Forwarded headers are believed."),
+        meta(
+            "Addresses and networks whose X-Forwarded-For, -Proto, -Host, -Port and Forwarded headers are believed.",
+            example=["127.0.0.1", "10.0.0.0/8"],
+        ),
     ] = ()
     accel_location: Annotated[
         str,
@@ -41,12 +50,26 @@ class TlsSettings(Struct, frozen=True, kw_only=True):
     ] = None
     key: Annotated[Path | None, meta("Key of that certificate, PEM without a password.", flag="--tls-key")] = None
     hosts: Annotated[
-        tuple[str, ...], meta("Names and addresses that a self-signed or ACME certificate is made for.")
+        tuple[str, ...],
+        meta(
+            "Names and addresses that a self-signed or ACME certificate is made for.",
+            example=["registry.example.com", "192.0.2.10"],
+        ),
     ] = ()
     minimum_version: Annotated[Literal["1.2", "1.3"], meta("Least version of TLS.")] = "1.2"
-    cipher_suites: Annotated[tuple[str, ...], meta("Cipher suites of TLS 1.2 by their names; none: safe ones.")] = ()
+    cipher_suites: Annotated[
+        tuple[str, ...],
+        meta(
+            "Cipher suites of TLS 1.2 by their names; none: safe ones.",
+            example=["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"],
+        ),
+    ] = ()
     client_authorities: Annotated[
-        tuple[Path, ...], meta("Certificates of the authorities that clients' certificates are checked against, PEM.")
+        tuple[Path, ...],
+        meta(
+            "Certificates of the authorities that clients' certificates are checked against, PEM.",
+            example=["/etc/roadstead/clients.pem"],
+        ),
     ] = ()
     client_certificates: Annotated[
         Literal["off", "optional", "required"], meta("Whether clients show a certificate of one of these authorities.")
@@ -73,10 +96,19 @@ class HealthSettings(Struct, frozen=True, kw_only=True):
     storage_interval_seconds: Annotated[float, meta("Time between two looks at the storage; 0: none.", ge=0)] = 10.0
     storage_threshold: Annotated[int, meta("Failures in a row after which requests are answered with 503.", ge=1)] = 3
     files: Annotated[
-        tuple[Path, ...], meta("Files whose presence takes the registry out of service, such as one made by hand.")
+        tuple[Path, ...],
+        meta(
+            "Files whose presence takes the registry out of service, such as one made by hand.",
+            example=["/run/roadstead/out-of-service"],
+        ),
     ] = ()
-    urls: Annotated[tuple[str, ...], meta("URLs that must answer with a status below 400.")] = ()
-    addresses: Annotated[tuple[str, ...], meta("HOST:PORT addresses that must accept a TCP connection.")] = ()
+    urls: Annotated[
+        tuple[str, ...],
+        meta("URLs that must answer with a status below 400.", example=["http://127.0.0.1:8080/healthy"]),
+    ] = ()
+    addresses: Annotated[
+        tuple[str, ...], meta("HOST:PORT addresses that must accept a TCP connection.", example=["127.0.0.1:389"])
+    ] = ()
     interval_seconds: Annotated[float, meta("Time between two looks at files, URLs and addresses.", ge=0.1)] = 10.0
     timeout_seconds: Annotated[float, meta("Time that one such look may take.", gt=0)] = 5.0
     threshold: Annotated[int, meta("Failures in a row of one of them after which it counts.", ge=1)] = 3
