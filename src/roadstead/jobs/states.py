@@ -8,6 +8,11 @@ from roadstead.database import Reader, Statement, Transaction, insert_or_update,
 from roadstead.jobs.tables import states
 
 _FIND: Final = Statement(select(states.c.value).where(states.c.name == parameter("name")))
+_LIST: Final = Statement(
+    select(states.c.name, states.c.value)
+    .where(states.c.name >= parameter("first"), states.c.name < parameter("end"))
+    .limit(1000)
+)
 _SAVE: Final = Statement(insert_or_update(states, "name", "value", key=("name",)))
 _DELETE: Final = Statement(delete(states).where(states.c.name == parameter("name")))
 
@@ -16,6 +21,12 @@ async def find_state(reader: Reader, name: str) -> str | None:
     """The text kept under ``name``, None if there is none."""
     row = await reader.fetch_one(_FIND, name=name)
     return None if row is None else str(row[0])
+
+
+async def list_states(reader: Reader, prefix: str) -> dict[str, str]:
+    """The texts, at most a thousand, whose names begin with ``prefix``, by name; ``prefix`` ends in an ASCII mark."""
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return {str(name): str(value) for name, value in await reader.fetch_all(_LIST, first=prefix, end=end)}
 
 
 async def save_state(transaction: Transaction, name: str, value: str) -> None:

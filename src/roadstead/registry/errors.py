@@ -106,3 +106,25 @@ class UploadSizeMismatchError(RoadsteadError):
         super().__init__("provided length did not match content length")
         self.expected = expected
         self.actual = actual
+
+
+class BlobTooLargeError(RoadsteadError):
+    """An upload has more bytes than a blob may have; it is gone."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the blob is larger than the limit of {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class RegistryReadOnlyError(RoadsteadError):
+    """Nothing may be changed now; ``str`` is what the administrator wants clients to be told."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the registry is read-only now: {message}")
+
+
+class RegistryClosedError(RoadsteadError):
+    """Nothing is answered now; ``str`` is what the administrator wants clients to be told."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the registry is closed now: {message}")

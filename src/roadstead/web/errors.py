@@ -4,6 +4,7 @@ Source: distribution specification, section "Error Codes"; the codes that it lac
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,10 +16,13 @@ from roadstead.oci import ErrorCode
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry.errors import (
     BlobReferencedError,
+    BlobTooLargeError,
     BlobUnknownError,
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
     ManifestUnknownError,
+    RegistryClosedError,
+    RegistryReadOnlyError,
     RepositoryUnknownError,
     UploadBusyError,
     UploadDigestMismatchError,
@@ -60,6 +64,29 @@ class MethodUnsupportedError(RoadsteadError):
         self.allowed = allowed
 
 
+class DeletionDisabledError(MethodUnsupportedError):
+    """Clients may not delete here."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__("DELETE", allowed)
+        self.args = ("deletion is disabled on this registry",)
+
+
+class TooManyRequestsError(RoadsteadError):
+    """A client makes more requests than it may; ``retry_after_seconds`` from now it may make another."""
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__("too many requests: slow down")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ServiceUnhealthyError(RoadsteadError):
+    """A health check has failed too often; which one is told on the operations listener alone."""
+
+    def __init__(self) -> None:
+        super().__init__("a health check fails; /readyz and /debug/health of the operations listener say which")
+
+
 class ContentRangeInvalidError(RoadsteadError):
     """A chunk's ``Content-Range`` is malformed."""
 
@@ -98,9 +125,14 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     RangeUnsatisfiableError: Problem(ErrorCode.RANGE_INVALID, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
     PageSizeInvalidError: Problem(ErrorCode.PAGINATION_NUMBER_INVALID, HTTPStatus.BAD_REQUEST),
     QueryInvalidError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.BAD_REQUEST),
+    BlobTooLargeError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     BodyTooLargeError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     EndpointUnknownError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.NOT_FOUND),
     MethodUnsupportedError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
+    RegistryReadOnlyError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
+    RegistryClosedError: Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE),
+    ServiceUnhealthyError: Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE),
+    TooManyRequestsError: Problem(ErrorCode.TOOMANYREQUESTS, HTTPStatus.TOO_MANY_REQUESTS),
     ClientDisconnectedError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.BAD_REQUEST),
     StorageFullError: _FULL,
     DatabaseFullError: _FULL,
@@ -166,9 +198,23 @@ def _headers(error: RoadsteadError) -> Headers:
     match error:
         case MethodUnsupportedError():
             return [(b"allow", ", ".join(error.allowed).encode("ascii"))]
+        case RegistryReadOnlyError():
+            return [(b"allow", b"GET, HEAD")]
         case RangeUnsatisfiableError():
             return [(b"content-range", b"bytes */%d" % error.size_bytes)]
-        case DatabaseError() | StorageError():
-            return [(b"retry-after", b"5")]
         case _:
-            return []
+            seconds = _retry_after_seconds(error)
+            return [(b"retry-after", b"%d" % seconds)] if seconds else []
+
+
+def _retry_after_seconds(error: RoadsteadError) -> int:
+    """When the same request may succeed, 0 where waiting alone does not help."""
+    match error:
+        case TooManyRequestsError():
+            return max(1, math.ceil(error.retry_after_seconds))
+        case RegistryClosedError() | ServiceUnhealthyError():
+            return 30
+        case DatabaseError() | StorageError():
+            return 5
+        case _:
+            return 0
