@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, text
 
 from roadstead.database import metadata
 
@@ -26,5 +26,7 @@ parked_events: Final = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", Text, nullable=False),
     Column("parked_ms", BigInteger, nullable=False),
+    Column("is_due", Integer, nullable=False),  # 1: to be told again, before what is new; 0: only on request
+    Index("ix_parked_events_due", "endpoint", "event_id", sqlite_where=text("is_due = 1")),
     sqlite_with_rowid=False,
 )

@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("not_before_ms", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_reviews_not_before_ms", "reviews", ["not_before_ms"])
+    op.create_index("ix_reviews_kind_not_before_ms", "reviews", ["kind", "not_before_ms"])
     _create_events()
     _create_background_work()
     _review_what_nothing_names()
@@ -84,7 +84,11 @@ def _create_events() -> None:
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("parked_ms", sa.BigInteger, nullable=False),
+        sa.Column("is_due", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_parked_events_due", "parked_events", ["endpoint", "event_id"], sqlite_where=sa.text("is_due = 1")
     )
 
 
