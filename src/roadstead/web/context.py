@@ -7,6 +7,9 @@ from typing import Final
 SCOPE_KEY: Final = "roadstead"
 """Where the ASGI scope holds the context."""
 
+PROXIED_KEY: Final = "roadstead.proxied"
+"""Where the scope says that a trusted proxy passed the request on."""
+
 REFUSED_KEY: Final = "roadstead.refused"
 """Where the scope holds the status with which the connection itself answered, in the application's place."""
 
@@ -21,6 +24,14 @@ class RequestContext:
     repository: str = ""
     actor: str = "-"
     """Who was recognised; ``-`` for nobody."""
+    origin: str = ""
+    """Scheme and host in front of ``Location``; empty, the default, where it is only a path."""
+    root: str = ""
+    """The path below which clients see the registry, without a slash at its end."""
+
+    def location(self, path: str) -> tuple[bytes, bytes]:
+        """The ``Location`` header that leads to ``path``, which begins with ``/v2/``."""
+        return b"location", f"{self.origin}{self.root}{path}".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

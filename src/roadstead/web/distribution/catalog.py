@@ -24,4 +24,5 @@ class CatalogEndpoint:
         if wanted.size == 0:
             return json_response(200, {"repositories": []})
         page = await self._repositories.list_names(after=wanted.after, limit=wanted.size)
-        return json_response(200, {"repositories": page.items}, listing_headers("/v2/_catalog", wanted, page.last))
+        headers = listing_headers(request, "/v2/_catalog", wanted, page.last)
+        return json_response(200, {"repositories": page.items}, headers)

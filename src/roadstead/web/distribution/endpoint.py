@@ -19,7 +19,7 @@ def origin_of(request: Request) -> Origin:
     The middleware has replaced scheme, host and client by what a trusted proxy says of them.
     """
     scope = request.scope
-    context: RequestContext = scope[SCOPE_KEY]
+    context = context_of(request)
     host = request.header(b"host")
     client = scope.get("client")
     return Origin(
@@ -29,11 +29,21 @@ def origin_of(request: Request) -> Origin:
         host=host,
         method=request.method,
         user_agent=request.header(b"user-agent"),
-        base_url=f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}" if host else "",
+        base_url=_base_url(request, context, host),
     )
 
 
+def _base_url(request: Request, context: RequestContext, host: str) -> str:
+    """Where clients see the registry, as far as anybody said; empty where nobody did."""
+    if context.origin:
+        return f"{context.origin}{context.root}"
+    return f"{request.scope.get('scheme', 'http')}://{host}{context.root}" if host else ""
+
+
 def _address(host: str, port: int) -> str:
+    """Proxies do not tell the port from which their client asked."""
+    if not port:
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -47,11 +57,20 @@ def etag(digest: Digest) -> str:
     return f'"{digest}"'
 
 
-def listing_headers(path: str, wanted: PageRequest, last: str, **more: str) -> Headers:
-    """The way to the next page, and a word where the page is smaller than the client asked for."""
+def context_of(request: Request) -> RequestContext:
+    """What is known about a request besides its bytes."""
+    context: RequestContext = request.scope[SCOPE_KEY]
+    return context
+
+
+def listing_headers(request: Request, path: str, wanted: PageRequest, last: str, **more: str) -> Headers:
+    """The way to the next page of ``path``, and a word where the page is smaller than the client asked for.
+
+    The link has no host, as registry:2's has none: it leads to where the client is already.
+    """
     headers: Headers = []
     if last and wanted.size:
-        headers.append(next_link(path, wanted.size, last, **more))
+        headers.append(next_link(f"{context_of(request).root}{path}", wanted.size, last, **more))
     if wanted.is_reduced:
         headers.append(warning(f"n was reduced to {wanted.size}, the most this registry lists at once"))
     return headers

@@ -41,7 +41,7 @@ class ReferrersEndpoint:
             for item in page.items
         ]
         more = {"artifactType": artifact_type} if artifact_type else {}
-        headers = listing_headers(f"/v2/{route.repository}/referrers/{subject}", wanted, page.last, **more)
+        headers = listing_headers(request, f"/v2/{route.repository}/referrers/{subject}", wanted, page.last, **more)
         if artifact_type:
             headers.append((b"oci-filters-applied", b"artifactType"))
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}

@@ -22,5 +22,5 @@ class TagsEndpoint:
         """A page of tags; ``n=0`` asks whether the repository is there."""
         wanted = read_page_request(request, self._page_maximum)
         page = await self._tags.list_names(route.repository, after=wanted.after, limit=wanted.size)
-        headers = listing_headers(f"/v2/{route.repository}/tags/list", wanted, page.last)
+        headers = listing_headers(request, f"/v2/{route.repository}/tags/list", wanted, page.last)
         return json_response(200, {"name": route.repository, "tags": page.items}, headers)
