@@ -95,7 +95,7 @@ async def _remove_all(registry: "Registry", repository: RepositoryName, *, is_su
     extent = f"{text.plural(found.tags, 'tag')} and {text.plural(found.manifests, 'manifest')}"
     if not is_sure and not click.confirm(f"Delete {repository} with {extent}?", err=True):
         raise CommandRefusedError("nothing was deleted")
-    removed = await remove_repository(registry.database, repository)
+    removed = await remove_repository(registry, repository)
     extent = f"{text.plural(removed.tags, 'tag')} and {text.plural(removed.manifests, 'manifest')}"
     return _Done(
         f"Deleted {repository} with {extent}.",

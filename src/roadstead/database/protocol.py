@@ -5,7 +5,7 @@ never suspends, so a statement costs microseconds and many pushes can be run one
 PostgreSQL the same coroutine waits for the network.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from roadstead.database.statement import Statement
@@ -31,6 +31,10 @@ class Transaction(Reader, Protocol):
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""
+        ...
+
+    async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, object]]) -> None:
+        """The same statement for each of ``rows`` of parameters, for less than the cost of as many calls."""
         ...
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +195,12 @@ class SqliteTransaction:
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""
         return self._connection.execute(*statement.for_sqlite(parameters)).rowcount
+
+    async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, object]]) -> None:
+        """Changes rows for each of ``rows`` of parameters."""
+        if rows:
+            bound = [statement.for_sqlite(dict(row)) for row in rows]
+            self._connection.executemany(bound[0][0], [values for _, values in bound])
 
 
 def connect(path: Path) -> sqlite3.Connection:

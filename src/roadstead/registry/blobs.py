@@ -1,25 +1,43 @@
 """Blobs: found, read, mounted, deleted, put into quarantine."""
 
 from collections.abc import Callable
+from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout, store
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.model import Blob
+from roadstead.registry.removal_steps import Change, postpone_link, review_blob, review_link
 from roadstead.registry.repositories import ensure_repository, get_repository_id
+from roadstead.registry.rules import GarbageRules
 from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError
 
 Notice = Callable[[Digest, str], None]
 """Told which blob was put into quarantine and why."""
 
 
+OCTETS: Final = "application/octet-stream"
+"""The media type that registry:2 gives every blob in its events."""
+
+
 class Blobs:
     """The blobs of a registry's repositories."""
 
-    def __init__(self, database: Database, storage: ObjectStore, clock: Clock, on_quarantine: Notice) -> None:
+    def __init__(
+        self,
+        database: Database,
+        storage: ObjectStore,
+        clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
+        on_quarantine: Notice,
+    ) -> None:
         self._database = database
+        self._rules = rules
+        self._outbox = outbox
         self._storage = storage
         self._clock = clock
         self._on_quarantine = on_quarantine
@@ -37,6 +55,21 @@ class Blobs:
         if row[1] is not None:
             raise BlobQuarantinedError(digest)
         return Blob(digest, row[0])
+
+    async def rely_on(self, repository: RepositoryName, digest: Digest) -> None:
+        """A client asks whether a blob is there, and will not push it again: it stays while a manifest is awaited.
+
+        Costs a look-up; a write only where nothing names the blob and its time is half over.
+        """
+        row = await self._database.fetch_one(store.FIND_BLOB_UNDER_REVIEW, repository=repository, digest=digest)
+        if row is None or row[4] is None:
+            return
+        change = Change(self._clock.now_ms(), "", self._rules)
+        if row[4] - change.now_ms > self._rules.upload_ms // 2:
+            return
+        await self._database.write(
+            lambda transaction: postpone_link(transaction, row[2], row[3], change), durable=False
+        )
 
     async def open(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
         """A blob's bytes; the caller closes the reader.
@@ -89,22 +122,40 @@ class Blobs:
             reason += "; there was nothing to put aside"
         self._on_quarantine(digest, reason)
 
-    async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
+    async def mount(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        source: RepositoryName | None,
+        *,
+        origin: Origin = NOBODY,
+    ) -> bool:
         """Lets ``repository`` read a blob that ``source`` (None: any repository) holds; False if it cannot.
 
         Source: distribution specification, section "Mounting a blob from another repository".
         """
 
         async def work(transaction: Transaction) -> bool:
-            blob_id = await _find_mountable(transaction, digest, source)
-            if blob_id is None:
+            found = await _find_mountable(transaction, digest, source)
+            if found is None:
                 return False
-            await link_blob(transaction, repository, blob_id, self._clock)
+            blob_id, size_bytes = found
+            await link_blob(transaction, repository, blob_id, self._clock, self._rules)
+            event = Event(
+                action=EventAction.MOUNT,
+                repository=repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                source_repository=source or "",
+                origin=origin,
+            )
+            await self._outbox.record(transaction, event)
             return True
 
         return await self._database.write(work)
 
-    async def delete(self, repository: RepositoryName, digest: Digest) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY) -> None:
         """Takes a blob out of a repository; its bytes stay for other repositories and until they are collected.
 
         Source: distribution specification, section "Deleting Blobs".
@@ -126,23 +177,36 @@ class Blobs:
                 raise BlobReferencedError(digest, Digest(holder[0]))
             if not await transaction.execute(store.UNLINK_BLOB, repository_id=repository_id, blob_id=record[0]):
                 raise BlobUnknownError(digest)
+            await review_blob(transaction, record[0], Change(self._clock.now_ms(), origin.actor, self._rules))
+            event = Event(
+                action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, origin=origin
+            )
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work)
 
 
-async def _find_mountable(transaction: Transaction, digest: Digest, source: RepositoryName | None) -> int | None:
-    """The key of a blob that ``source``, or any repository, can read."""
+async def _find_mountable(
+    transaction: Transaction, digest: Digest, source: RepositoryName | None
+) -> tuple[int, int] | None:
+    """Key and size of a blob that ``source``, or any repository, can read."""
     if source is None:
         row = await transaction.fetch_one(store.FIND_BLOB_ANYWHERE, digest=digest)
-        return row[0] if row is not None and row[2] is None else None
+        return (row[0], row[1]) if row is not None and row[2] is None else None
     repository = await transaction.fetch_one(store.FIND_REPOSITORY, repository=source)
     if repository is None:
         return None
     row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository[0], digest=digest)
-    return row[0] if row is not None else None
+    return (row[0], row[1]) if row is not None else None
 
 
-async def link_blob(transaction: Transaction, repository: RepositoryName, blob_id: int, clock: Clock) -> None:
-    """Lets a repository, made if need be, read a blob."""
+async def link_blob(
+    transaction: Transaction, repository: RepositoryName, blob_id: int, clock: Clock, rules: GarbageRules
+) -> None:
+    """Lets a repository, made if need be, read a blob, which waits for a manifest that names it."""
     repository_id = await ensure_repository(transaction, repository, clock)
-    await transaction.execute(store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=clock.now_ms())
+    change = Change(clock.now_ms(), "", rules)
+    is_new = await transaction.execute(
+        store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=change.now_ms
+    )
+    await review_link(transaction, repository_id, blob_id, change, is_new=bool(is_new))

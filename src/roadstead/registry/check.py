@@ -193,7 +193,9 @@ class Checker:
         row = await self.registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
         if row is None:
             return None
-        _, size_bytes, quarantined_ms = row
+        _, size_bytes, quarantined_ms, deleting_ms = row
+        if deleting_ms is not None:
+            return None  # nobody has it any more, and its bytes may be gone already
         if quarantined_ms is not None:
             return FindingKind.BLOB_QUARANTINED, "its bytes were damaged and have been put aside"
         try:

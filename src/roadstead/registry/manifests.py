@@ -11,6 +11,7 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry import store
@@ -20,7 +21,15 @@ from roadstead.registry.errors import (
     ManifestUnknownError,
 )
 from roadstead.registry.model import PushedManifest, StoredManifest
+from roadstead.registry.removal_steps import (
+    Change,
+    discard_manifest,
+    point_tag,
+    review_untagged,
+    settle_manifest,
+)
 from roadstead.registry.repositories import ensure_repository, get_repository_id
+from roadstead.registry.rules import GarbageRules
 
 CACHE_BYTES: Final = 8 << 20
 """Bodies kept in memory: some thousand manifests of usual size, a small part of the 100 MB a server may use."""
@@ -35,9 +44,19 @@ PARSE_IN_THREAD_BYTES: Final = 64 << 10
 class Manifests:
     """The manifests of a registry's repositories."""
 
-    def __init__(self, database: Database, clock: Clock, *, accepts_missing_blobs: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
+        *,
+        accepts_missing_blobs: bool = False,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._rules = rules
+        self._outbox = outbox
         self._accepts_missing_blobs = accepts_missing_blobs
         self._bodies = _BodyCache()
 
@@ -84,6 +103,7 @@ class Manifests:
         *,
         digest: Digest | None,
         tags: Sequence[Tag],
+        origin: Origin = NOBODY,
     ) -> PushedManifest:
         """Adds a manifest to a repository, and points ``tags`` at it.
 
@@ -104,7 +124,7 @@ class Manifests:
             raise ManifestDigestMismatchError(digest, actual)
 
         async def work(transaction: Transaction) -> int:
-            now_ms = self._clock.now_ms()
+            change = Change(now_ms := self._clock.now_ms(), origin.actor, self._rules)
             repository_id = await ensure_repository(transaction, repository, self._clock)
             missing = await _find_missing_blobs(transaction, repository_id, manifest.required_blobs)
             if missing and not self._accepts_missing_blobs:
@@ -113,18 +133,46 @@ class Manifests:
             await transaction.execute(
                 store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=now_ms
             )
+            await settle_manifest(transaction, repository_id, manifest_id)
             for tag in tags:
-                await transaction.execute(
-                    store.SET_TAG, repository_id=repository_id, name=tag, manifest_id=manifest_id, updated_ms=now_ms
-                )
+                await point_tag(transaction, repository_id, tag, manifest_id, actual, change, "push")
+            if not tags:
+                await review_untagged(transaction, repository_id, manifest_id, change)
+            await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, origin)
             return len(missing) + await _count_missing_children(transaction, repository_id, manifest.children)
 
         missing = await self._database.write(work)
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(actual, tuple(tags), subject, missing)
 
-    async def delete(self, repository: RepositoryName, digest: Digest) -> None:
+    async def _tell_of_push(
+        self,
+        transaction: Transaction,
+        repository: RepositoryName,
+        manifest: Manifest,
+        digest: Digest,
+        size_bytes: int,
+        tags: Sequence[Tag],
+        origin: Origin,
+    ) -> None:
+        if not self._outbox.wants(EventAction.PUSH):
+            return
+        for tag in tags or ("",):
+            event = Event(
+                action=EventAction.PUSH,
+                repository=repository,
+                digest=digest,
+                media_type=manifest.media_type,
+                size_bytes=size_bytes,
+                tag=tag,
+                origin=origin,
+            )
+            await self._outbox.record(transaction, event)
+
+    async def delete(self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
+
+        Until its grace time ends it can be restored, and what it names is kept.
 
         Source: distribution specification, section "Deleting Manifests".
 
@@ -137,9 +185,10 @@ class Manifests:
             row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
             if row is None:
                 raise ManifestUnknownError(repository, digest)
-            keys = {"repository_id": repository_id, "manifest_id": row[0]}
-            await transaction.execute(store.DELETE_TAGS_OF_MANIFEST, **keys)
-            await transaction.execute(store.UNLINK_MANIFEST, **keys)
+            change = Change(self._clock.now_ms(), origin.actor, self._rules)
+            await discard_manifest(transaction, repository_id, row[0], digest, change)
+            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work)
 

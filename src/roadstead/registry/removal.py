@@ -7,10 +7,13 @@ any more is for the collection of garbage.
 from dataclasses import dataclass
 from typing import Final
 
-from roadstead.database import Database, Transaction
+from roadstead.database import Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import RepositoryName
 from roadstead.registry import store
+from roadstead.registry.removal_steps import Change, discard_manifest, remove_repository_row
 from roadstead.registry.repositories import get_repository_id
+from roadstead.registry.service import Registry
 
 STEP: Final = 200
 """Manifests removed in one transaction: a few milliseconds in which other writers wait."""
@@ -22,46 +25,50 @@ class Removed:
 
     tags: int
     manifests: int
-    blobs: int
 
 
-async def remove_repository(database: Database, repository: RepositoryName) -> Removed:
-    """Removes all that a repository holds, and its name.
+async def remove_repository(registry: Registry, repository: RepositoryName, *, origin: Origin = NOBODY) -> Removed:
+    """Removes all that a repository holds, and its name; until the grace time ends it can be restored.
 
-    A push that goes on meanwhile may be refused, since the blobs it relied on are gone, or bring the repository back.
+    A push that goes on meanwhile may be refused, since the manifests it relied on are gone, or bring the repository
+    back.
 
     Raises:
         RepositoryUnknownError: there is none of this name.
     """
-    await get_repository_id(database, repository)
+    await get_repository_id(registry.database, repository)
+    change = Change(registry.clock.now_ms(), origin.actor, registry.rules)
     tags = manifests = 0
     while True:
-        removed, found = await database.write(lambda transaction: _unlink_some(transaction, repository))
+        removed, found = await registry.database.write(
+            lambda transaction: _discard_some(transaction, registry.outbox, repository, change, origin)
+        )
         tags += removed
         manifests += found
         if found < STEP:
-            return Removed(tags, manifests, await database.write(lambda transaction: _finish(transaction, repository)))
+            await registry.database.write(lambda transaction: _finish(transaction, repository, change))
+            return Removed(tags, manifests)
 
 
-async def _unlink_some(transaction: Transaction, repository: RepositoryName) -> tuple[int, int]:
+async def _discard_some(
+    transaction: Transaction, outbox: Outbox, repository: RepositoryName, change: Change, origin: Origin
+) -> tuple[int, int]:
     """Removes some manifests and their tags: the numbers of tags and manifests."""
     record = await transaction.fetch_one(store.FIND_REPOSITORY, repository=repository)  # again: keys are used again
     if record is None:
         return 0, 0
-    rows = await transaction.fetch_all(store.LIST_LINKED_MANIFEST_IDS, repository_id=record[0], limit=STEP)
+    rows = await transaction.fetch_all(store.LIST_LINKED_MANIFESTS, repository_id=record[0], limit=STEP)
     tags = 0
-    for (manifest_id,) in rows:
-        keys = {"repository_id": record[0], "manifest_id": manifest_id}
-        tags += await transaction.execute(store.DELETE_TAGS_OF_MANIFEST, **keys)
-        await transaction.execute(store.UNLINK_MANIFEST, **keys)
+    for manifest_id, digest in rows:
+        tags += await discard_manifest(transaction, record[0], manifest_id, digest, change)
+        event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
+        await outbox.record(transaction, event)
     return tags, len(rows)
 
 
-async def _finish(transaction: Transaction, repository: RepositoryName) -> int:
-    """Removes links to blobs and the name, unless a manifest was pushed just now: what that names must stay."""
+async def _finish(transaction: Transaction, repository: RepositoryName, change: Change) -> None:
+    """Takes the name away, unless a manifest was pushed just now."""
     record = await transaction.fetch_one(store.FIND_REPOSITORY, repository=repository)
-    if record is None or await transaction.fetch_all(store.LIST_LINKED_MANIFEST_IDS, repository_id=record[0], limit=1):
-        return 0
-    blobs = await transaction.execute(store.UNLINK_ALL_BLOBS, repository_id=record[0])
-    await transaction.execute(store.DELETE_REPOSITORY, repository_id=record[0])
-    return blobs
+    if record is None or await transaction.fetch_all(store.LIST_LINKED_MANIFESTS, repository_id=record[0], limit=1):
+        return
+    await remove_repository_row(transaction, record[0], change)

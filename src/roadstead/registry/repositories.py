@@ -3,7 +3,7 @@
 from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.oci import RepositoryName
-from roadstead.registry import store
+from roadstead.registry import removal_store, store
 from roadstead.registry.errors import RepositoryUnknownError
 from roadstead.registry.model import Page, RepositorySummary
 
@@ -50,9 +50,11 @@ async def get_repository_id(reader: Reader, repository: RepositoryName) -> int:
 
 
 async def ensure_repository(transaction: Transaction, repository: RepositoryName, clock: Clock) -> int:
-    """The key of a repository's row, made if need be."""
-    row = await transaction.fetch_one(store.FIND_REPOSITORY, repository=repository)
+    """The key of a repository's row, made if need be; a removed one is brought back."""
+    row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
     if row is None:
         await transaction.execute(store.ADD_REPOSITORY, name=repository, created_ms=clock.now_ms())
         return await get_repository_id(transaction, repository)
+    if row[1] is not None:
+        await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=row[0])
     return int(row[0])

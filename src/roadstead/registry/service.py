@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from roadstead.clock import Clock
 from roadstead.database import Database
+from roadstead.events import Outbox
 from roadstead.registry.blobs import Blobs, Notice
 from roadstead.registry.manifests import Manifests
 from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
+from roadstead.registry.rules import GarbageRules
 from roadstead.registry.tags import Tags
 from roadstead.registry.uploads import Uploads
 from roadstead.storage import ObjectStore
@@ -19,6 +21,9 @@ class Registry:
 
     database: Database
     storage: ObjectStore
+    clock: Clock
+    rules: GarbageRules
+    outbox: Outbox
     repositories: Repositories
     tags: Tags
     manifests: Manifests
@@ -37,15 +42,24 @@ class Registry:
         boot_id: str = "",
         minimum_free_bytes: int = 0,
         accepts_missing_blobs: bool = False,
+        rules: GarbageRules | None = None,
+        outbox: Outbox | None = None,
     ) -> "Registry":
         """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters."""
+        rules = rules or GarbageRules()
+        outbox = outbox or Outbox(clock)
         return cls(
             database=database,
             storage=storage,
+            clock=clock,
+            rules=rules,
+            outbox=outbox,
             repositories=Repositories(database),
-            tags=Tags(database),
-            manifests=Manifests(database, clock, accepts_missing_blobs=accepts_missing_blobs),
+            tags=Tags(database, clock, rules, outbox),
+            manifests=Manifests(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
             referrers=Referrers(database),
-            blobs=Blobs(database, storage, clock, on_quarantine),
-            uploads=Uploads(database, storage, clock, boot_id=boot_id, minimum_free_bytes=minimum_free_bytes),
+            blobs=Blobs(database, storage, clock, rules, outbox, on_quarantine),
+            uploads=Uploads(
+                database, storage, clock, rules, outbox, boot_id=boot_id, minimum_free_bytes=minimum_free_bytes
+            ),
         )

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, tuple_, update
 
 from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
+from roadstead.registry.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
     manifest_blobs,
@@ -18,6 +19,7 @@ from roadstead.registry.tables import (
     repositories,
     repository_blobs,
     repository_manifests,
+    reviews,
     tags,
     upload_sessions,
 )
@@ -32,7 +34,9 @@ _of_repository = and_(repositories.c.name == _repository, repositories.c.id == r
 
 # --- repositories
 
-FIND_REPOSITORY: Final = Statement(select(repositories.c.id).where(repositories.c.name == _repository))
+FIND_REPOSITORY: Final = Statement(
+    select(repositories.c.id).where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None))
+)
 ADD_REPOSITORY: Final = Statement(insert_or_skip(repositories, "name", "created_ms"))
 LIST_REPOSITORIES: Final = Statement(
     select(repositories.c.name)
@@ -167,7 +171,26 @@ FIND_BLOB: Final = Statement(
     select(blobs.c.size_bytes, blobs.c.quarantined_ms)
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
     .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
-    .where(repositories.c.name == _repository, blobs.c.digest == _digest)
+    .where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None), blobs.c.digest == _digest)
+)
+FIND_BLOB_UNDER_REVIEW: Final = Statement(  # the same with what is needed to move the review's time
+    select(
+        blobs.c.size_bytes,
+        blobs.c.quarantined_ms,
+        repository_blobs.c.repository_id,
+        blobs.c.id,
+        select(reviews.c.not_before_ms)
+        .where(
+            reviews.c.kind == literal(ReviewKind.LINK.value),
+            reviews.c.repository_id == repository_blobs.c.repository_id,
+            reviews.c.item_id == blobs.c.id,
+        )
+        .correlate(repository_blobs, blobs)
+        .scalar_subquery(),
+    )
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None), blobs.c.digest == _digest)
 )
 FIND_BLOB_ANYWHERE: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(
@@ -175,7 +198,7 @@ FIND_BLOB_ANYWHERE: Final = Statement(
     )
 )
 FIND_BLOB_RECORD: Final = Statement(
-    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(blobs.c.digest == _digest)
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms, blobs.c.deleting_ms).where(blobs.c.digest == _digest)
 )
 FIND_LINKED_BLOB: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes)
@@ -187,7 +210,7 @@ FIND_LINKED_BLOB: Final = Statement(
     )
 )
 SAVE_BLOB: Final = Statement(
-    insert_or_update(blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", key=("digest",))
+    insert_or_update(blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",))
 )
 QUARANTINE_BLOB: Final = Statement(
     update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))
@@ -339,10 +362,9 @@ FIND_UPLOAD_RECORD: Final = Statement(select(upload_sessions.c.id).where(upload_
 
 # --- removal of a repository
 
-LIST_LINKED_MANIFEST_IDS: Final = Statement(
-    select(repository_manifests.c.manifest_id)
+LIST_LINKED_MANIFESTS: Final = Statement(
+    select(repository_manifests.c.manifest_id, manifests.c.digest)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
     .where(repository_manifests.c.repository_id == _repository_id)
     .limit(_limit)
 )
-UNLINK_ALL_BLOBS: Final = Statement(delete(repository_blobs).where(repository_blobs.c.repository_id == _repository_id))
-DELETE_REPOSITORY: Final = Statement(delete(repositories).where(repositories.c.id == _repository_id))

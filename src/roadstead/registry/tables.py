@@ -170,6 +170,6 @@ reviews: Final = Table(
     Column("item_id", Integer, primary_key=True),  # a blob's or a manifest's
     Column("since_ms", BigInteger, nullable=False),
     Column("not_before_ms", BigInteger, nullable=False),
-    Index("ix_reviews_not_before_ms", "not_before_ms"),
+    Index("ix_reviews_kind_not_before_ms", "kind", "not_before_ms"),
     sqlite_with_rowid=False,
 )

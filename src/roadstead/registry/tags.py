@@ -1,18 +1,25 @@
 """Tags: listed and deleted (a push sets them: ``manifests``)."""
 
+from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import store
 from roadstead.registry.errors import ManifestUnknownError
 from roadstead.registry.model import Page, TagSummary
+from roadstead.registry.removal_steps import Change, drop_tag
 from roadstead.registry.repositories import get_repository_id, page
+from roadstead.registry.rules import GarbageRules
 
 
 class Tags:
     """The tags of a registry's repositories."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock, rules: GarbageRules, outbox: Outbox) -> None:
         self._database = database
+        self._clock = clock
+        self._rules = rules
+        self._outbox = outbox
 
     async def list_names(self, repository: RepositoryName, *, after: str = "", limit: int) -> Page:
         """Tags in order of their bytes, beginning after ``after``.
@@ -57,8 +64,10 @@ class Tags:
         )
         return tuple(row[0] for row in rows)
 
-    async def delete(self, repository: RepositoryName, tag: Tag) -> None:
+    async def delete(self, repository: RepositoryName, tag: Tag, *, origin: Origin = NOBODY) -> None:
         """Removes a tag; the manifest that it pointed at stays.
+
+        Its history stays too, so that it can be restored.
 
         Source: distribution specification, section "Deleting tags".
 
@@ -68,7 +77,11 @@ class Tags:
 
         async def work(transaction: Transaction) -> None:
             repository_id = await get_repository_id(transaction, repository)
-            if not await transaction.execute(store.DELETE_TAG, repository_id=repository_id, tag=tag):
+            change = Change(self._clock.now_ms(), origin.actor, self._rules)
+            digest = await drop_tag(transaction, repository_id, tag, change)
+            if digest is None:
                 raise ManifestUnknownError(repository, tag)
+            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, tag=tag, origin=origin)
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work)

@@ -24,9 +24,10 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout, store
-from roadstead.registry.blobs import link_blob
+from roadstead.registry.blobs import OCTETS, link_blob
 from roadstead.registry.errors import (
     UploadBusyError,
     UploadDigestMismatchError,
@@ -34,6 +35,7 @@ from roadstead.registry.errors import (
     UploadUnknownError,
 )
 from roadstead.registry.model import UploadSession
+from roadstead.registry.rules import GarbageRules
 from roadstead.registry.running_digest import RunningDigest, can_resume
 from roadstead.storage import (
     ObjectBusyError,
@@ -72,6 +74,8 @@ class Uploads:
         database: Database,
         storage: ObjectStore,
         clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
         *,
         boot_id: str = "",
         minimum_free_bytes: int = 0,
@@ -84,6 +88,8 @@ class Uploads:
         self._database = database
         self._storage = storage
         self._clock = clock
+        self._rules = rules
+        self._outbox = outbox
         self._minimum_free_bytes = minimum_free_bytes
         self._receiving = 0
 
@@ -149,6 +155,7 @@ class Uploads:
         digest: Digest,
         *,
         begin: int | None = None,
+        origin: Origin = NOBODY,
     ) -> None:
         """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
 
@@ -163,7 +170,7 @@ class Uploads:
             if actual != digest:
                 await self._forget(session_id)
                 raise UploadDigestMismatchError(digest, actual)
-            await self._commit(session, writer, running, digest)
+            await self._commit(session, writer, running, digest, origin)
         finally:
             writer.close()
 
@@ -322,20 +329,26 @@ class Uploads:
         return digest.digest()
 
     async def _commit(
-        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+        self,
+        session: UploadSession,
+        writer: ObjectWriter,
+        running: RunningDigest | None,
+        digest: Digest,
+        origin: Origin,
     ) -> None:
         """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done."""
         async with self._storage.exclusive(digest):
             row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            is_known = row is not None and row[2] is None and await self._is_intact(digest, row[1])
+            is_kept = row is not None and row[2] is None and row[3] is None
+            is_known = row is not None and is_kept and await self._is_intact(digest, row[1])
             if not is_known:
                 await self._mark(session, writer, running, digest)
                 await self._publish(session, writer, digest)
-            await self._conclude(session, writer.offset, digest)
+            await self._conclude(session, writer.offset, digest, origin)
         if is_known:
             await self._storage.delete(layout.upload_key(session.id))
 
-    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest) -> None:
+    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest, origin: Origin) -> None:
         """The transaction by which the upload becomes a blob of its repository."""
         now_ms = self._clock.now_ms()
 
@@ -343,11 +356,25 @@ class Uploads:
             if not await transaction.execute(store.DELETE_UPLOAD, session_id=session.id):
                 raise UploadUnknownError(session.id)  # cancelled meanwhile
             await transaction.execute(
-                store.SAVE_BLOB, digest=digest, size_bytes=size_bytes, created_ms=now_ms, quarantined_ms=None
+                store.SAVE_BLOB,
+                digest=digest,
+                size_bytes=size_bytes,
+                created_ms=now_ms,
+                quarantined_ms=None,
+                deleting_ms=None,
             )
             record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             if record is not None:
-                await link_blob(transaction, session.repository, record[0], self._clock)
+                await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
+            event = Event(
+                action=EventAction.PUSH,
+                repository=session.repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                origin=origin,
+            )
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work)
 

@@ -99,7 +99,7 @@ def test_pushes_meanwhile_leave_nothing_dangling(command: Command) -> None:
             for _ in range(10):
                 await asyncio.sleep(0.01)
                 with contextlib.suppress(RepositoryUnknownError):  # the last one was quicker than the next push
-                    await remove_repository(removing.database, RepositoryName("library/app"))
+                    await remove_repository(removing, RepositoryName("library/app"))
             await task
 
     asyncio.run(run())

@@ -223,7 +223,7 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     """Two processes with the same content: the second waits while the first is committing, whatever becomes of it."""
     registry = instance.registry
     held = HeldDatabase(registry.database)
-    slow = Uploads(held, registry.storage, instance.clock)
+    slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox)
     first, second = [await registry.uploads.start(APP, "sha256") for _ in range(2)]
     finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST))
     await held.looked.wait()
@@ -246,7 +246,7 @@ async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> Non
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     held = HeldDatabase(registry.database)
-    slow = Blobs(held, registry.storage, instance.clock, lambda _digest, _reason: None)
+    slow = Blobs(held, registry.storage, instance.clock, registry.rules, registry.outbox, lambda _digest, _reason: None)
     reading = asyncio.create_task(slow.open(APP, DIGEST))
     await held.looked.wait()
     healing = asyncio.create_task(instance.push_blob("app", CONTENT))

@@ -13,7 +13,7 @@ from typing import Final
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.storage import ObjectReader
-from roadstead.web.distribution.endpoint import Methods, digest_header, etag
+from roadstead.web.distribution.endpoint import Methods, digest_header, etag, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import ClientDisconnectedError, Headers, Request, Response, Send
 from roadstead.web.ranges import ByteRange, allows_range, matches_etag, parse_range
@@ -52,14 +52,15 @@ class BlobEndpoint:
         digest = Digest.parse(route.reference)
         reader = await self._blobs.open(route.repository, digest)
         reader.close()
+        await self._blobs.rely_on(route.repository, digest)
         if _is_known_to(request, digest):
             return Response(304, _headers(digest))
         headers = [_OCTETS, *_headers(digest)]
         return Response(200, headers, size_bytes=reader.size_bytes)
 
-    async def delete(self, _request: Request, route: Route) -> Response:
+    async def delete(self, request: Request, route: Route) -> Response:
         """Takes the blob out of the repository."""
-        await self._blobs.delete(route.repository, Digest.parse(route.reference))
+        await self._blobs.delete(route.repository, Digest.parse(route.reference), origin=origin_of(request))
         return Response(202)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from roadstead.oci import Digest, Tag, parse_reference
 from roadstead.registry import Registry
 from roadstead.registry.model import PushedManifest, StoredManifest
-from roadstead.web.distribution.endpoint import Methods, digest_header, etag
+from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, etag, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Headers, QueryInvalidError, Request, Response, warning
 from roadstead.web.ranges import matches_etag
@@ -56,18 +56,19 @@ class ManifestEndpoint:
             request.header(b"content-type"),
             digest=reference if isinstance(reference, Digest) else None,
             tags=tags,
+            origin=origin_of(request),
         )
-        location = f"/v2/{route.repository}/manifests/{pushed.digest}"
-        headers: Headers = [(b"location", location.encode("ascii")), digest_header(pushed.digest)]
+        location = context_of(request).location(f"/v2/{route.repository}/manifests/{pushed.digest}")
+        headers: Headers = [location, digest_header(pushed.digest)]
         return Response(201, headers + _consequences(pushed, named=isinstance(reference, Digest)))
 
-    async def delete(self, _request: Request, route: Route) -> Response:
+    async def delete(self, request: Request, route: Route) -> Response:
         """Deletes a tag, or a manifest with its tags."""
         reference = parse_reference(route.reference)
         if isinstance(reference, Tag):
-            await self._tags.delete(route.repository, reference)
+            await self._tags.delete(route.repository, reference, origin=origin_of(request))
         else:
-            await self._manifests.delete(route.repository, reference)
+            await self._manifests.delete(route.repository, reference, origin=origin_of(request))
         return Response(202)
 
 

@@ -12,7 +12,7 @@ from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
-from roadstead.web.distribution.endpoint import Methods, digest_header
+from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import ContentRangeInvalidError, error_response
 from roadstead.web.http import Headers, Request, Response
@@ -41,34 +41,36 @@ class UploadEndpoint:
         if mount is not None:
             digest = Digest.parse(mount)
             if await self._mount(request, route.repository, digest):
-                return _created(route.repository, digest)
-            return await self._begin(route.repository, digest.algorithm)
+                return _created(request, route.repository, digest)
+            return await self._begin(request, route.repository, digest.algorithm)
         stated = request.query("digest")
         if stated is not None:
             digest = Digest.parse(stated)
             if request.content_length != 0 or digest == Digest.of(b"", digest.algorithm):
                 return await self._push(request, route.repository, digest)
-            return await self._begin(route.repository, digest.algorithm)
+            return await self._begin(request, route.repository, digest.algorithm)
         algorithm = request.query("digest-algorithm")
-        return await self._begin(route.repository, parse_algorithm(algorithm) if algorithm else "sha256")
+        return await self._begin(request, route.repository, parse_algorithm(algorithm) if algorithm else "sha256")
 
     async def _mount(self, request: Request, repository: RepositoryName, digest: Digest) -> bool:
         source = request.query("from")
-        return await self._blobs.mount(repository, digest, RepositoryName.parse(source) if source else None)
+        return await self._blobs.mount(
+            repository, digest, RepositoryName.parse(source) if source else None, origin=origin_of(request)
+        )
 
-    async def _begin(self, repository: RepositoryName, algorithm: str) -> Response:
+    async def _begin(self, request: Request, repository: RepositoryName, algorithm: str) -> Response:
         session = await self._uploads.start(repository, algorithm)
-        return Response(202, [*_progress(session), (b"oci-chunk-min-length", b"%d" % CHUNK_BYTES)])
+        return Response(202, [*_progress(request, session), (b"oci-chunk-min-length", b"%d" % CHUNK_BYTES)])
 
     async def _push(self, request: Request, repository: RepositoryName, digest: Digest) -> Response:
         """A whole blob in one request; nothing of it stays if it fails, since the client knows no session."""
         session = await self._uploads.start(repository, digest.algorithm)
         try:
-            await self._uploads.finish(repository, session.id, request.iter_body(), digest)
+            await self._uploads.finish(repository, session.id, request.iter_body(), digest, origin=origin_of(request))
         except BaseException:
             await self._discard(session)
             raise
-        return _created(repository, digest)
+        return _created(request, repository, digest)
 
     async def _discard(self, session: UploadSession) -> None:
         try:
@@ -87,9 +89,9 @@ class UploadChunkEndpoint:
         """What this path answers."""
         return {"GET": self.get, "HEAD": self.get, "PATCH": self.patch, "PUT": self.put, "DELETE": self.delete}
 
-    async def get(self, _request: Request, route: Route) -> Response:
+    async def get(self, request: Request, route: Route) -> Response:
         """Where the upload stands."""
-        return Response(204, _progress(await self._uploads.get(route.repository, route.reference)))
+        return Response(204, _progress(request, await self._uploads.get(route.repository, route.reference)))
 
     async def patch(self, request: Request, route: Route) -> Response:
         """A chunk, or a stream of unknown length."""
@@ -97,8 +99,8 @@ class UploadChunkEndpoint:
         try:
             session = await self._uploads.append(route.repository, route.reference, request.iter_body(), begin=begin)
         except UploadOffsetError as error:
-            return await self._out_of_order(route, error)
-        return Response(202, _progress(session))
+            return await self._out_of_order(request, route, error)
+        return Response(202, _progress(request, session))
 
     async def put(self, request: Request, route: Route) -> Response:
         """The end of the upload, with or without a last chunk."""
@@ -108,20 +110,22 @@ class UploadChunkEndpoint:
         digest = Digest.parse(stated)
         begin = _begin(request)
         try:
-            await self._uploads.finish(route.repository, route.reference, request.iter_body(), digest, begin=begin)
+            await self._uploads.finish(
+                route.repository, route.reference, request.iter_body(), digest, begin=begin, origin=origin_of(request)
+            )
         except UploadOffsetError as error:
-            return await self._out_of_order(route, error)
-        return _created(route.repository, digest)
+            return await self._out_of_order(request, route, error)
+        return _created(request, route.repository, digest)
 
     async def delete(self, _request: Request, route: Route) -> Response:
         """Cancels the upload."""
         await self._uploads.cancel(route.repository, route.reference)
         return Response(204)
 
-    async def _out_of_order(self, route: Route, error: UploadOffsetError) -> Response:
+    async def _out_of_order(self, request: Request, route: Route, error: UploadOffsetError) -> Response:
         """The error, with what the client needs to go on."""
         response = error_response(error)
-        response.headers += _progress(await self._uploads.get(route.repository, route.reference))
+        response.headers += _progress(request, await self._uploads.get(route.repository, route.reference))
         return response
 
 
@@ -140,15 +144,14 @@ def _begin(request: Request) -> int | None:
     return begin
 
 
-def _progress(session: UploadSession) -> Headers:
-    location = f"/v2/{session.repository}/blobs/uploads/{session.id}"
+def _progress(request: Request, session: UploadSession) -> Headers:
     return [
-        (b"location", location.encode("ascii")),
+        context_of(request).location(f"/v2/{session.repository}/blobs/uploads/{session.id}"),
         (b"range", b"0-%d" % max(0, session.offset - 1)),
         (b"docker-upload-uuid", session.id.encode("ascii")),
     ]
 
 
-def _created(repository: RepositoryName, digest: Digest) -> Response:
-    location = f"/v2/{repository}/blobs/{digest}"
-    return Response(201, [(b"location", location.encode("ascii")), digest_header(digest)])
+def _created(request: Request, repository: RepositoryName, digest: Digest) -> Response:
+    location = context_of(request).location(f"/v2/{repository}/blobs/{digest}")
+    return Response(201, [location, digest_header(digest)])
