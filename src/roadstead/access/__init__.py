@@ -1,0 +1,25 @@
+"""Who may do what: rules, callers, the decision and its reason; pure, without I/O."""
+
+from roadstead.access.action import Action
+from roadstead.access.caller import Caller
+from roadstead.access.decision import Decision
+from roadstead.access.errors import AccessDeniedError, LoginRequiredError, RuleInvalidError
+from roadstead.access.pattern import RepositoryPattern
+from roadstead.access.policy import ANONYMOUS, EVERYBODY, Policy, Rule
+from roadstead.access.scope import NameRange, Scope
+
+__all__ = [
+    "ANONYMOUS",
+    "EVERYBODY",
+    "AccessDeniedError",
+    "Action",
+    "Caller",
+    "Decision",
+    "LoginRequiredError",
+    "NameRange",
+    "Policy",
+    "RepositoryPattern",
+    "Rule",
+    "RuleInvalidError",
+    "Scope",
+]

@@ -1,0 +1,29 @@
+"""Who asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roadstead.access.action import Action
+from roadstead.access.scope import Scope
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """Who asks, with what that one may do; ``name`` is empty for who has not logged in."""
+
+    name: str
+    scopes: Mapping[Action, Scope]
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody has logged in."""
+        return not self.name
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is anything at all that this caller may do."""
+        return any(self.scopes.values())
+
+    def may(self, action: Action, repository: str) -> bool:
+        """Whether an action on a repository, there or not, is allowed."""
+        return repository in self.scopes[action]

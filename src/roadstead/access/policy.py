@@ -1,0 +1,132 @@
+"""The rules, and the decision.
+
+=====================================  ===============================================================================
+who                                    what is allowed
+=====================================  ===============================================================================
+nobody has logged in                   what rules with ``anonymous`` allow
+somebody has logged in                 the same (what is open to the world is open to them), and what rules with their
+                                       name or ``*`` allow
+=====================================  ===============================================================================
+
+Rules only allow; what none allows is denied. Without any rule, who has logged in may do everything, and who has not
+may do so where nobody can log in.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from roadstead.access.action import Action
+from roadstead.access.caller import Caller
+from roadstead.access.decision import Decision
+from roadstead.access.errors import RuleInvalidError
+from roadstead.access.pattern import EVERYTHING, RepositoryPattern
+from roadstead.access.scope import Scope
+
+EVERYBODY: Final = "*"
+"""In a rule: everybody who has logged in."""
+
+ANONYMOUS: Final = "anonymous"
+"""In a rule: everybody, logged in or not. A user of this name is no exception: the word is never theirs."""
+
+REMEMBERED: Final = 4096
+"""Callers whose scopes are kept; names come from verified logins, so their number is that of users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Some users may do some actions in some repositories."""
+
+    users: frozenset[str]
+    repositories: tuple[RepositoryPattern, ...]
+    actions: frozenset[Action]
+
+    @classmethod
+    def parse(cls, users: Iterable[str], repositories: Iterable[str], actions: Iterable[str]) -> Self:
+        """A rule of these words.
+
+        Raises:
+            RuleInvalidError: one of them has no meaning, or there is none where there must be one.
+        """
+        names = frozenset(users)
+        patterns = tuple(RepositoryPattern.parse(text) for text in repositories)
+        allowed = frozenset(_action(text) for text in actions)
+        for values, what in ((names, "users"), (patterns, "repositories"), (allowed, "actions")):
+            if not values:
+                raise RuleInvalidError("", f"the rule names no {what}")
+        for name in names:
+            if not name.strip():
+                raise RuleInvalidError(name, "no user has an empty name")
+            if "*" in name and name != EVERYBODY:
+                raise RuleInvalidError(name, "* stands alone, for everybody who has logged in")
+        return cls(names, patterns, allowed)
+
+    def is_for(self, name: str) -> bool:
+        """Whether a caller is meant; an empty name is nobody's."""
+        if ANONYMOUS in self.users:
+            return True
+        return bool(name) and (EVERYBODY in self.users or name in self.users)
+
+    def covers(self, repository: str) -> bool:
+        """Whether a repository is meant."""
+        return any(pattern.range.low <= repository < pattern.range.high for pattern in self.repositories)
+
+
+def _action(text: str) -> Action:
+    try:
+        return Action(text)
+    except ValueError:
+        raise RuleInvalidError(text, f"actions are {', '.join(Action)}") from None
+
+
+_ALL: Final = Scope([RepositoryPattern(EVERYTHING).range])
+_EVERYTHING: Final = dict.fromkeys(Action, _ALL)
+_NOTHING: Final = dict.fromkeys(Action, Scope(()))
+
+
+class Policy:
+    """All rules; ``can_log_in`` says whether there is any way to be somebody."""
+
+    def __init__(self, rules: Sequence[Rule] = (), *, can_log_in: bool = False) -> None:
+        self.rules = tuple(rules)
+        self.is_open = not rules and not can_log_in
+        """Whether everybody may do everything."""
+        self._can_log_in = can_log_in
+        self._callers: OrderedDict[str, Caller] = OrderedDict()
+        self.anonymous = self._make_caller("")
+        """Who has not logged in."""
+
+    def caller(self, name: str) -> Caller:
+        """Somebody who has logged in under ``name``, with what they may do."""
+        found = self._callers.get(name)
+        if found is None:
+            found = self._callers[name] = self._make_caller(name)
+            if len(self._callers) > REMEMBERED:
+                self._callers.popitem(last=False)
+        return found
+
+    def decide(self, name: str, action: Action, repository: str) -> Decision:
+        """Whether ``name`` (empty: nobody has logged in) may do ``action`` in ``repository``, and why."""
+        who = repr(name) if name else "who has not logged in"
+        if not self.rules:
+            if name or not self._can_log_in:
+                return Decision(is_allowed=True, reason="there are no rules: everybody who comes in may do everything")
+            return Decision(is_allowed=False, reason="there are no rules: everybody has to log in")
+        for number, rule in enumerate(self.rules, 1):
+            if action in rule.actions and rule.is_for(name) and rule.covers(repository):
+                return Decision(
+                    is_allowed=True, reason=f"rule {number} lets {who} {action} in {repository}", rule=number
+                )
+        return Decision(is_allowed=False, reason=f"no rule lets {who} {action} in {repository}")
+
+    def _make_caller(self, name: str) -> Caller:
+        if not self.rules:
+            return Caller(name, _EVERYTHING if name or not self._can_log_in else _NOTHING)
+        mine = [rule for rule in self.rules if rule.is_for(name)]
+        return Caller(name, {action: _scope(mine, action) for action in Action})
+
+
+def _scope(rules: Sequence[Rule], action: Action) -> Scope:
+    scope = Scope(pattern.range for rule in rules if action in rule.actions for pattern in rule.repositories)
+    return _ALL if scope.is_all else scope

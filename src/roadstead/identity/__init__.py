@@ -1,0 +1,22 @@
+"""Who somebody is: users, their passwords, and what is remembered of a login."""
+
+from roadstead.identity.errors import (
+    AttemptsExceededError,
+    CredentialsInvalidError,
+    PasswordFileInvalidError,
+    PasswordFileUnavailableError,
+)
+from roadstead.identity.hashes import HashKind, HashRefusedError
+from roadstead.identity.htpasswd import HtpasswdFile
+from roadstead.identity.passwords import Passwords
+
+__all__ = [
+    "AttemptsExceededError",
+    "CredentialsInvalidError",
+    "HashKind",
+    "HashRefusedError",
+    "HtpasswdFile",
+    "PasswordFileInvalidError",
+    "PasswordFileUnavailableError",
+    "Passwords",
+]

@@ -1,0 +1,124 @@
+"""htpasswd files: a user and a hash a line, as Apache's ``htpasswd`` writes them.
+
+Source: Apache's mod_authn_file and registry:2. A line that begins with ``#`` is a comment; blanks around a line and a
+third field do not count; where a user stands twice the first line counts, as for Apache and nginx (for registry:2 it
+is the last). A line that cannot be used shuts out its user and nobody else.
+
+Names are UTF-8, or Latin-1 where they are no UTF-8; clients may send either.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from roadstead.identity.errors import PasswordFileInvalidError
+from roadstead.identity.hashes import HashCost, HashKind, HashRefusedError, cost_of
+
+FILE_BYTES: Final = 4 << 20
+"""Fifty thousand users; reading them takes the event loop less than a tenth of a second."""
+
+LINE_BYTES: Final = 1024
+"""Ten times the longest line that htpasswd writes."""
+
+NAME_BYTES: Final = 255
+"""As Apache's htpasswd has it."""
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line that cannot be used; ``user`` is empty where it has no name that could be shown."""
+
+    number: int
+    user: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HtpasswdFile:
+    """The users of a file with their hashes."""
+
+    hashes: Mapping[str, bytes]
+    refused: tuple[RefusedLine, ...]
+    kinds: Mapping[HashKind, int]
+    """How many users have a hash of each kind."""
+    decoy: bytes
+    """A hash that costs what most cost: names that nobody has take as long as others; empty without users."""
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """The users in ``content``.
+
+        Raises:
+            PasswordFileInvalidError: it is too large.
+        """
+        if len(content) > FILE_BYTES:
+            raise PasswordFileInvalidError(f"it has more than {FILE_BYTES >> 20} MiB")
+        hashes: dict[str, bytes] = {}
+        refused: list[RefusedLine] = []
+        costs: Counter[HashCost] = Counter()
+        seen: set[str] = set()
+        for number, line in _lines(content):
+            try:
+                user, hashed = _split(line)
+            except HashRefusedError as error:
+                refused.append(RefusedLine(number, "", str(error)))
+                continue
+            try:
+                if user in seen:
+                    raise HashRefusedError("the user stands in an earlier line, which counts")
+                seen.add(user)
+                costs[cost_of(hashed)] += 1
+                hashes[user] = hashed
+            except HashRefusedError as error:
+                refused.append(RefusedLine(number, user, str(error)))
+        return cls(hashes, tuple(refused), _kinds(costs), _decoy(hashes, costs))
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that are neither blank nor comments, with their numbers."""
+    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), 1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith(b"#"):
+            yield number, stripped
+
+
+def _split(line: bytes) -> tuple[str, bytes]:
+    """A line's user and hash."""
+    if len(line) > LINE_BYTES:
+        raise HashRefusedError(f"the line has more than {LINE_BYTES} bytes")
+    name, colon, rest = line.partition(b":")
+    if not colon:
+        raise HashRefusedError("there is no colon between a user and a hash")
+    if not is_name(name):
+        raise HashRefusedError("the user's name is empty, too long, or has control characters")
+    return decode_name(name), rest.partition(b":")[0].strip()
+
+
+def is_name(name: bytes) -> bool:
+    """Whether a user may have this name."""
+    return 0 < len(name) <= NAME_BYTES and b":" not in name and decode_name(name).isprintable()
+
+
+def decode_name(name: bytes) -> str:
+    """A name as text: UTF-8, or Latin-1 where it is none."""
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
+
+
+def _kinds(costs: Counter[HashCost]) -> dict[HashKind, int]:
+    kinds: Counter[HashKind] = Counter()
+    for cost, count in costs.items():
+        kinds[cost.kind] += count
+    return dict(kinds)
+
+
+def _decoy(hashes: Mapping[str, bytes], costs: Counter[HashCost]) -> bytes:
+    if not hashes:
+        return b""
+    [(usual, _)] = costs.most_common(1)
+    return next(hashed for hashed in hashes.values() if cost_of(hashed) == usual)

@@ -1,0 +1,195 @@
+"""Checking passwords, slowly once, then from memory.
+
+A verified credential is remembered for a short time under a keyed digest (the key is this process's own and never
+leaves it; no password is kept), together with the line of the file that it was checked against. It counts only as long
+as that very line is in the file, so a changed password or a removed user counts at once, and other users do not have to
+hash theirs again when somebody is added.
+
+What costs is bounded: one hash for the same credential however many connections bring it at once; a few threads, and a
+bounded number of credentials that wait for them; a wrong credential that comes again is refused from memory; clients
+that fail too often have to wait (see ``attempts``), but not with a credential that was right before. A name that nobody
+has takes as long as one that somebody has.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from roadstead.clock import Clock
+from roadstead.identity.attempts import FailedAttempts
+from roadstead.identity.errors import AttemptsExceededError, CredentialsInvalidError, PasswordFileUnavailableError
+from roadstead.identity.hashes import verify
+from roadstead.identity.htpasswd import HtpasswdFile, decode_name, is_name
+from roadstead.identity.watched_file import SETTLE_MS, WatchedFile
+
+PASSWORD_BYTES: Final = 1024
+"""Longer ones are wrong without being hashed: the time of SHA-crypt grows with the password."""
+
+THREADS: Final = 2
+"""Hash at one time; bcrypt leaves the event loop alone meanwhile."""
+
+WAITING: Final = 64
+"""Different credentials that wait for a thread or have one: two seconds of bcrypt with a cost of 10."""
+
+REMEMBERED: Final = 10_000
+"""Credentials, right and wrong alike: about 2 MB each."""
+
+KEY_BYTES: Final = 32
+
+Check = Callable[[bytes, bytes], bool]
+
+_NOBODYS: Final = b"?"
+"""Before a hash that an unknown name's password is checked against; no hash begins so."""
+
+_V = TypeVar("_V")
+
+
+class _Verified(NamedTuple):
+    """A credential that was right: for whom, against which hash, until when that needs no other look."""
+
+    user: str
+    hashed: bytes
+    until_seconds: float
+
+
+class _Attempt(NamedTuple):
+    """A credential that is to be checked against a hash: its user's, or one that is marked as nobody's."""
+
+    key: bytes
+    user: str
+    password: bytes
+    hashed: bytes
+    client: str
+
+    def decide(self, check: Check) -> bool:
+        """Whether it is right; for a user that nobody is, after the same time, that it is not."""
+        is_right = check(self.password, self.hashed.removeprefix(_NOBODYS))
+        return is_right and not self.hashed.startswith(_NOBODYS)
+
+
+class Passwords:
+    """The users of a password file; used from the event loop only."""
+
+    def __init__(self, path: Path, clock: Clock, *, remember_seconds: float, check: Check = verify) -> None:
+        """``check`` says whether a hash is one of a password, in a thread of its own."""
+        self._watched = WatchedFile(path, clock)
+        self._now = clock.monotonic_seconds
+        self._remember_seconds = remember_seconds
+        self._check = check
+        self._key = secrets.token_bytes(KEY_BYTES)
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._refused: OrderedDict[bytes, bytes] = OrderedDict()
+        self._flights: dict[tuple[bytes, bytes], asyncio.Future[bool]] = {}
+        self._attempts = FailedAttempts(clock)
+        self._threads: ThreadPoolExecutor | None = None
+
+    def recall(self, presented: bytes) -> str:
+        """The user whose remembered credential this is, empty if none is remembered; takes a few microseconds.
+
+        ``presented`` is the credential as it was sent, in any one spelling.
+        """
+        found = self._verified.get(self._digest(presented))
+        if found is None or found.until_seconds <= self._now():
+            return ""
+        try:
+            hashed = self._watched.current().hashes.get(found.user)
+        except PasswordFileUnavailableError:
+            return ""
+        return found.user if hashed is found.hashed or hashed == found.hashed else ""
+
+    async def login(self, presented: bytes, name: bytes, password: bytes, client: str) -> str:
+        """The user whose name and password these are, who is remembered under ``presented``.
+
+        Raises:
+            CredentialsInvalidError: nobody's.
+            AttemptsExceededError: the client has failed too often, or too many wait.
+            PasswordFileUnavailableError: nobody's can be checked.
+        """
+        if not is_name(name) or len(password) > PASSWORD_BYTES:
+            raise CredentialsInvalidError
+        key, user = self._digest(presented), decode_name(name)
+        file = await self._file()
+        while True:
+            hashed = file.hashes.get(user, b"")
+            is_right = await self._is_right(_Attempt(key, user, password, hashed or _NOBODYS + file.decoy, client))
+            if not is_right and self._watched.has_just_changed():
+                await asyncio.sleep(SETTLE_MS / 1000)  # it may be half written
+            file = await self._file()
+            if file.hashes.get(user, b"") == hashed:
+                break
+        if not is_right:
+            raise CredentialsInvalidError
+        _keep(self._verified, key, _Verified(user, hashed, self._now() + self._remember_seconds))
+        return user
+
+    def read_again(self) -> None:
+        """Reads the file anew before the next login, whatever its status says."""
+        self._watched.read_again()
+
+    def load(self) -> None:
+        """Reads the file now, so that the log says at the start what is wrong with it.
+
+        Raises:
+            PasswordFileUnavailableError: it cannot be read or used.
+        """
+        self._watched.current()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+            self._threads = None
+
+    async def _file(self) -> HtpasswdFile:
+        try:
+            return self._watched.current()
+        except PasswordFileUnavailableError:
+            await asyncio.sleep(SETTLE_MS / 1000)  # an editor may be putting another in its place
+            return self._watched.current()
+
+    async def _is_right(self, attempt: "_Attempt") -> bool:
+        """Whether a credential is right: from memory, from a check under way, or from one that begins."""
+        if self._refused.get(attempt.key) == attempt.hashed or attempt.hashed == _NOBODYS:
+            return False
+        flight = self._flights.get((attempt.key, attempt.hashed)) or self._begin(attempt)
+        is_right = await asyncio.shield(flight)
+        if not is_right:
+            self._verified.pop(attempt.key, None)
+            _keep(self._refused, attempt.key, attempt.hashed)
+        return is_right
+
+    def _begin(self, attempt: "_Attempt") -> asyncio.Future[bool]:
+        is_counted = attempt.key not in self._verified
+        if is_counted:
+            if len(self._flights) >= WAITING:
+                raise AttemptsExceededError(1)
+            self._attempts.begin(attempt.client, attempt.user)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
+        flight = asyncio.get_running_loop().run_in_executor(self._threads, attempt.decide, self._check)
+        self._flights[attempt.key, attempt.hashed] = flight
+
+        def land(done: asyncio.Future[bool]) -> None:
+            del self._flights[attempt.key, attempt.hashed]
+            if is_counted and not done.cancelled() and done.exception() is None and done.result():
+                self._attempts.succeed(attempt.client, attempt.user)
+
+        flight.add_done_callback(land)
+        return flight
+
+    def _digest(self, presented: bytes) -> bytes:
+        """Keyed, so that who reads this process's memory finds nothing to guess passwords against without the key."""
+        return hashlib.blake2b(presented, key=self._key, digest_size=KEY_BYTES).digest()
+
+
+def _keep(memory: OrderedDict[bytes, _V], key: bytes, value: _V) -> None:
+    """Puts something into a bounded memory, which forgets what came first."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)
