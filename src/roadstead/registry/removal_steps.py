@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.database import Transaction
-from roadstead.oci import Digest, Tag
+from roadstead.oci import Digest
 from roadstead.registry import removal_store, store
 from roadstead.registry.rules import GarbageRules, ReviewKind
 
@@ -44,7 +44,7 @@ async def point_tag(
         await review_untagged(transaction, repository_id, row[0], change)
 
 
-async def drop_tag(transaction: Transaction, repository_id: int, tag: Tag, change: Change) -> Digest | None:
+async def drop_tag(transaction: Transaction, repository_id: int, tag: str, change: Change) -> Digest | None:
     """Removes a tag; the digest that it pointed at, None if there was no such tag."""
     row = await transaction.fetch_one(removal_store.FIND_TAG, repository_id=repository_id, tag=tag)
     if row is None:

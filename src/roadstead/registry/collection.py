@@ -1,0 +1,411 @@
+"""Reclaims what nothing needs, in small steps, while clients push and pull.
+
+What is kept, always: a manifest that a repository has, in use or in its trash; a blob that a repository links to; a
+link that a manifest of its repository, in use or in the trash, names, or whose client may still push that manifest.
+
+How an item goes, each arrow one transaction, each state a row that the next run takes up::
+
+    trash: expires_ms over      -> review of the manifest, reviews of the links to the blobs that it names
+    review LINK, nothing names it     -> no link; review of the blob
+    review MANIFEST, nobody has it    -> bytes of its body in storage removed, then no record
+    review BLOB, nobody links to it   -> deleting_ms set  -> bytes removed  -> no record
+    review REPOSITORY, removed, empty -> no history, no record
+    review UNTAGGED, nothing reaches it -> trash
+
+Why nothing that is reachable can go:
+
+1. What is reachable changes only in transactions, and each step asks again, in its own transaction, before it removes a
+   record. A manifest is accepted only if the links to all that it names are there in the same transaction. So a link
+   either goes first, and the manifest is refused (its client pushes the blob again), or stays.
+2. Bytes go only after ``deleting_ms`` was committed on a row that no repository links to, and only inside
+   ``storage.exclusive(digest)``, where the row is read again. Whoever makes a blob of the same bytes does it inside the
+   same lock, sees ``deleting_ms`` and takes the blob for absent; recording it clears the mark. So bytes that somebody
+   was told are stored are never those that are removed.
+3. Nobody reads a row with ``deleting_ms``: reading goes through links, and it has none.
+4. A crash leaves a row with its review: the next run finds it due and goes on. Bytes without a row cannot be left,
+   since the row goes last.
+5. Nothing is forgotten: a link without a review is named by a manifest of its repository (``removal_steps``), and a
+   manifest leaves a repository for good only together with the reviews of what it names.
+
+Cost follows what was deleted; nothing is scanned. Any number of collectors may run at once.
+"""
+
+import asyncio
+import functools
+from dataclasses import dataclass, fields
+from typing import Final
+
+from roadstead.database import Statement, Transaction
+from roadstead.oci import Digest
+from roadstead.registry import collection_store, layout, removal_store, store
+from roadstead.registry.removal_steps import Change, discard_manifest, drop_tag, review_blob
+from roadstead.registry.rules import HOUR_MS, ReviewKind
+from roadstead.registry.service import Registry
+
+BATCH: Final = 200
+"""Rows looked at in one transaction: about three milliseconds in which other writers wait."""
+
+EXPIRED_BATCH: Final = 20
+"""Manifests taken out of the trash at once; each has a review for every blob that it names."""
+
+ERASED_AT_ONCE: Final = 8
+"""Objects removed at the same time."""
+
+PAGE: Final = 2000
+"""Manifests of a repository that are asked at once whether they name a blob that very many name."""
+
+SIGNATURE_SUFFIXES: Final = ("", ".sig", ".att", ".sbom")
+"""Tags in which clients keep what refers to a manifest: the specification's fallback, and cosign's."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a run has done. Sizes in bytes."""
+
+    expired: int = 0
+    links: int = 0
+    blobs: int = 0
+    blob_bytes: int = 0
+    manifests: int = 0
+    untagged: int = 0
+    repositories: int = 0
+    looked_at: int = 0
+    """Reviews that came up, whatever became of them; 0 means that nothing was due."""
+
+    def add(self, other: "Collected") -> None:
+        """Counts ``other`` in."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+class Collector:
+    """Collects the garbage of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._database = registry.database
+        self._storage = registry.storage
+
+    async def step(self) -> Collected:
+        """A bounded part of what is due: a few transactions of milliseconds each.
+
+        Raises:
+            DatabaseError, StorageError: nothing is lost; the next step takes up what was left.
+        """
+        done = Collected()
+        for work in (
+            self._review_untagged,
+            self._expire,
+            self._review_links,
+            self._review_manifests,
+            self._review_blobs,
+            self._review_repositories,
+        ):
+            await work(done)
+        return done
+
+    async def hasten(self, *, older_than_ms: int) -> None:
+        """Makes due at once what was deleted, or has waited unneeded, for at least so long."""
+        now_ms = self._registry.clock.now_ms()
+        times = {"now_ms": now_ms, "before_ms": now_ms - older_than_ms, "limit": BATCH}
+        for statement in (collection_store.HASTEN_TRASH, collection_store.HASTEN_REVIEWS):
+            while await self._execute(statement, **times):
+                pass
+
+    async def review_all_untagged(self) -> None:
+        """Has every manifest that no tag points at looked at, once its time is over: when the rule is new."""
+        after = 0
+        while rows := await self._database.fetch_all(collection_store.LIST_REPOSITORY_IDS, after=after, limit=BATCH):
+            for (repository_id,) in rows:
+                await self._review_untagged_of(repository_id)
+            after = rows[-1][0]
+
+    async def _review_untagged_of(self, repository_id: int) -> None:
+        after = 0
+        while rows := await self._database.fetch_all(
+            collection_store.PAGE_OF_REPOSITORY, repository_id=repository_id, after=after, limit=BATCH
+        ):
+            await self._execute(
+                collection_store.REVIEW_ALL_UNTAGGED,
+                repository_id=repository_id,
+                after=after,
+                last=rows[-1][0],
+                wait_ms=self._registry.rules.undo_ms,
+            )
+            after = rows[-1][0]
+
+    async def _execute(self, statement: Statement, **parameters: object) -> int:
+        """One statement in a transaction of its own."""
+
+        async def work(transaction: Transaction) -> int:
+            return await transaction.execute(statement, **parameters)
+
+        return await self._database.write(work)
+
+    def _change(self) -> Change:
+        return Change(self._registry.clock.now_ms(), "", self._registry.rules)
+
+    # --- trash
+
+    async def _expire(self, done: Collected) -> None:
+        """Takes manifests whose time is over out of the trash, for good."""
+
+        async def work(transaction: Transaction) -> int:
+            change = self._change()
+            rows = await transaction.fetch_all(collection_store.LIST_EXPIRED, now_ms=change.now_ms, limit=EXPIRED_BATCH)
+            for repository_id, manifest_id, digest in rows:
+                await _expire_one(transaction, repository_id, manifest_id, digest, change)
+            return len(rows)
+
+        expired = await self._database.write(work, durable=False)
+        done.expired += expired
+        done.looked_at += expired
+
+    # --- links
+
+    async def _review_links(self, done: Collected) -> None:
+        rows = await self._database.write(self._sort_links, durable=False)
+        done.looked_at += len(rows)
+        done.links += sum(row[4] == "free" for row in rows)
+        for repository_id, blob_id, not_before_ms, digest, state in rows:
+            if state == "often" and not await self._is_named(repository_id, digest):
+                done.links += await self._unlink_if_unchanged(repository_id, blob_id, not_before_ms)
+            elif state == "often":
+                await self._settle(repository_id, blob_id, not_before_ms)
+
+    async def _sort_links(self, transaction: Transaction) -> list[tuple[int, int, int, str, str]]:
+        """Settles what is named and unlinks what is not; what must be looked at for longer is left as it is."""
+        change = self._change()
+        rows = await transaction.fetch_all(collection_store.LIST_DUE_LINKS, now_ms=change.now_ms, limit=BATCH)
+        settled = [_link_key(row[0], row[1]) for row in rows if row[4] != "often"]
+        free = [row for row in rows if row[4] == "free"]
+        await transaction.execute_many(removal_store.DELETE_REVIEW, settled)
+        await transaction.execute_many(
+            collection_store.UNLINK, [{"repository_id": row[0], "blob_id": row[1]} for row in free]
+        )
+        for row in free:
+            await review_blob(transaction, row[1], change)
+        return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+
+    async def _is_named(self, repository_id: int, digest: str) -> bool:
+        """The same question for a blob that very many manifests name, from the repository's side, in pages."""
+        for statement in (collection_store.PAGE_OF_REPOSITORY, collection_store.PAGE_OF_TRASH):
+            after = 0
+            while rows := await self._database.fetch_all(
+                statement, repository_id=repository_id, after=after, limit=PAGE
+            ):
+                for (manifest_id,) in rows:
+                    if await self._database.fetch_one(
+                        collection_store.FIND_NAMING, manifest_id=manifest_id, digest=digest
+                    ):
+                        return True
+                after = rows[-1][0]
+                await asyncio.sleep(0)
+        return False
+
+    async def _unlink_if_unchanged(self, repository_id: int, blob_id: int, not_before_ms: int) -> bool:
+        """A manifest that has begun to name the blob meanwhile has taken the review away."""
+
+        async def work(transaction: Transaction) -> bool:
+            if not await _is_unchanged(transaction, repository_id, blob_id, not_before_ms):
+                return False
+            await transaction.execute(removal_store.DELETE_REVIEW, **_link_key(repository_id, blob_id))
+            await transaction.execute(collection_store.UNLINK, repository_id=repository_id, blob_id=blob_id)
+            await review_blob(transaction, blob_id, self._change())
+            return True
+
+        return await self._database.write(work, durable=False)
+
+    async def _settle(self, repository_id: int, blob_id: int, not_before_ms: int) -> None:
+        """The link is named; if the manifest went meanwhile, its going has put a newer review here."""
+
+        async def work(transaction: Transaction) -> None:
+            if await _is_unchanged(transaction, repository_id, blob_id, not_before_ms):
+                await transaction.execute(removal_store.DELETE_REVIEW, **_link_key(repository_id, blob_id))
+
+        await self._database.write(work, durable=False)
+
+    # --- blobs
+
+    async def _review_blobs(self, done: Collected) -> None:
+        marked = await self._database.write(lambda transaction: self._mark_blobs(transaction, done))
+        if not marked:
+            return
+        gate = asyncio.Semaphore(ERASED_AT_ONCE)
+        erased = await asyncio.gather(*(self._erase(row, gate) for row in marked))
+
+        async def finish(transaction: Transaction) -> None:
+            await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, [{"blob_id": row[0]} for row in marked])
+            await transaction.execute_many(removal_store.DELETE_REVIEW, [_blob_key(row[0]) for row in marked])
+
+        await self._database.write(finish, durable=False)
+        done.blobs += sum(erased)
+        done.blob_bytes += sum(row[2] for row, is_erased in zip(marked, erased, strict=True) if is_erased)
+
+    async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int, bool]]:
+        """Marks blobs that no repository links to; durable before their bytes go."""
+        now_ms = self._registry.clock.now_ms()
+        rows = await transaction.fetch_all(collection_store.LIST_DUE_BLOBS, now_ms=now_ms, limit=BATCH)
+        settled = [_blob_key(row[0]) for row in rows if row[1] is None or row[4]]
+        free = [row for row in rows if row[1] is not None and not row[4]]
+        await transaction.execute_many(removal_store.DELETE_REVIEW, settled)
+        await transaction.execute_many(
+            collection_store.MARK_DELETING, [{"blob_id": row[0], "now_ms": now_ms} for row in free]
+        )
+        done.looked_at += len(rows)
+        return [(row[0], row[1], row[2], row[3] is not None) for row in free]
+
+    async def _erase(self, row: tuple[int, str, int, bool], gate: asyncio.Semaphore) -> bool:
+        """Removes the bytes of a marked blob, unless a push has brought it back."""
+        digest = Digest(row[1])
+        async with gate, self._storage.exclusive(digest):
+            record = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+            if record is None or record[3] is None:
+                return False
+            await self._storage.delete(layout.blob_key(digest))
+            if row[3]:
+                await self._storage.delete(layout.quarantine_key(digest))
+            return True
+
+    # --- manifests
+
+    async def _review_manifests(self, done: Collected) -> None:
+        now_ms = self._registry.clock.now_ms()
+        rows = await self._database.fetch_all(collection_store.LIST_DUE_MANIFESTS, now_ms=now_ms, limit=EXPIRED_BATCH)
+        done.looked_at += len(rows)
+        for manifest_id, digest, _, is_had in rows:
+            if digest is not None and not is_had:
+                await self._erase_body(Digest(digest))
+            work = functools.partial(_delete_manifest, manifest_id=manifest_id)
+            done.manifests += await self._database.write(work, durable=False)
+
+    async def _erase_body(self, digest: Digest) -> None:
+        """A manifest that a registry:2 wrote, or that was written for one, has its body among the blobs too."""
+        async with self._storage.exclusive(digest):
+            if await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
+                await self._storage.delete(layout.blob_key(digest))
+
+    # --- manifests that no tag reaches
+
+    async def _review_untagged(self, done: Collected) -> None:
+        if not self._registry.rules.collects_untagged:
+            return
+
+        async def work(transaction: Transaction) -> tuple[int, int]:
+            change = self._change()
+            rows = await transaction.fetch_all(
+                collection_store.LIST_DUE_UNTAGGED, now_ms=change.now_ms, limit=EXPIRED_BATCH
+            )
+            removed = 0
+            for repository_id, manifest_id, digest, is_there in rows:
+                await transaction.execute(
+                    removal_store.DELETE_REVIEW, **_key(ReviewKind.UNTAGGED, repository_id, manifest_id)
+                )
+                if is_there and not await _is_reached(transaction, repository_id, manifest_id):
+                    await discard_manifest(transaction, repository_id, manifest_id, digest, change)
+                    removed += 1
+            return len(rows), removed
+
+        looked_at, removed = await self._database.write(work, durable=False)
+        done.looked_at += looked_at
+        done.untagged += removed
+
+    # --- repositories
+
+    async def _review_repositories(self, done: Collected) -> None:
+        async def work(transaction: Transaction) -> tuple[int, int]:
+            change = self._change()
+            rows = await transaction.fetch_all(
+                collection_store.LIST_DUE_REPOSITORIES, now_ms=change.now_ms, limit=EXPIRED_BATCH
+            )
+            removed = 0
+            for repository_id, removed_ms, is_used in rows:
+                removed += await _review_repository(
+                    transaction, repository_id, change, is_removed=removed_ms is not None, is_used=bool(is_used)
+                )
+            return len(rows), removed
+
+        looked_at, removed = await self._database.write(work, durable=False)
+        done.looked_at += looked_at
+        done.repositories += removed
+
+
+async def _expire_one(
+    transaction: Transaction, repository_id: int, manifest_id: int, digest: str, change: Change
+) -> None:
+    keys = {"repository_id": repository_id, "manifest_id": manifest_id}
+    await transaction.execute(removal_store.FORGET_DISCARDED, **keys)
+    await transaction.execute(removal_store.REVIEW_LINKS, **keys, now_ms=change.now_ms)
+    await transaction.execute(
+        removal_store.ADD_REVIEW,
+        kind=ReviewKind.MANIFEST.value,
+        repository_id=0,
+        item_id=manifest_id,
+        since_ms=change.now_ms,
+        not_before_ms=change.now_ms,
+    )
+    if change.rules.collects_untagged:
+        await _drop_fallback_tags(transaction, repository_id, Digest(digest), change)
+
+
+async def _drop_fallback_tags(transaction: Transaction, repository_id: int, subject: Digest, change: Change) -> None:
+    """Tags that only kept what referred to a manifest must not keep it after the manifest has gone."""
+    stem = f"{subject.algorithm}-{subject.encoded}"
+    for suffix in SIGNATURE_SUFFIXES:
+        await drop_tag(transaction, repository_id, stem + suffix, change)
+
+
+async def _delete_manifest(transaction: Transaction, manifest_id: int) -> bool:
+    """Deletes a manifest's record with what it names, and its review; False if a repository has it (again)."""
+    await transaction.execute(removal_store.DELETE_REVIEW, **_key(ReviewKind.MANIFEST, 0, manifest_id))
+    if await transaction.fetch_one(collection_store.FIND_HAD_MANIFEST, manifest_id=manifest_id) is not None:
+        return False
+    for statement in (collection_store.DELETE_NAMES, collection_store.DELETE_CHILDREN):
+        await transaction.execute(statement, manifest_id=manifest_id)
+    return bool(await transaction.execute(collection_store.DELETE_MANIFEST, manifest_id=manifest_id))
+
+
+async def _is_reached(transaction: Transaction, repository_id: int, manifest_id: int) -> bool:
+    """Whether a tag, an index or a subject of the repository keeps a manifest; what keeps those is their review."""
+    row = await transaction.fetch_one(
+        collection_store.FIND_WHAT_REACHES, repository_id=repository_id, manifest_id=manifest_id
+    )
+    return row is not None and bool(row[0])
+
+
+async def _review_repository(
+    transaction: Transaction, repository_id: int, change: Change, *, is_removed: bool, is_used: bool
+) -> bool:
+    """Deletes the record of a removed repository once nothing is left in it."""
+    key = _key(ReviewKind.REPOSITORY, 0, repository_id)
+    if is_removed and is_used:
+        await transaction.execute(
+            removal_store.POSTPONE_REVIEW, **key, now_ms=change.now_ms, not_before=change.now_ms + HOUR_MS
+        )
+        return False
+    if is_removed and await transaction.execute(
+        collection_store.DELETE_SOME_HISTORY, repository_id=repository_id, limit=BATCH
+    ):
+        return False  # the review stays due, and the next step goes on
+    await transaction.execute(removal_store.DELETE_REVIEW, **key)
+    if not is_removed:
+        return False
+    await transaction.execute(collection_store.DELETE_REPOSITORY, repository_id=repository_id)
+    return True
+
+
+async def _is_unchanged(transaction: Transaction, repository_id: int, blob_id: int, not_before_ms: int) -> bool:
+    row = await transaction.fetch_one(collection_store.FIND_REVIEW, **_link_key(repository_id, blob_id))
+    return row is not None and row[0] == not_before_ms
+
+
+def _key(kind: ReviewKind, repository_id: int, item_id: int) -> dict[str, int]:
+    return {"review_kind": kind.value, "repository_id": repository_id, "item": item_id}
+
+
+def _link_key(repository_id: int, blob_id: int) -> dict[str, int]:
+    return _key(ReviewKind.LINK, repository_id, blob_id)
+
+
+def _blob_key(blob_id: int) -> dict[str, int]:
+    return _key(ReviewKind.BLOB, 0, blob_id)

@@ -1,0 +1,398 @@
+"""Statements of the collection of garbage."""
+
+from typing import Final
+
+from sqlalchemy import and_, case, delete, exists, func, literal, or_, select, true, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.sql.elements import ColumnElement
+
+from roadstead.database import Statement, parameter
+from roadstead.registry.rules import ReviewKind
+from roadstead.registry.tables import (
+    blobs,
+    manifest_blobs,
+    manifest_children,
+    manifests,
+    removed_manifests,
+    repositories,
+    repository_blobs,
+    repository_manifests,
+    reviews,
+    tag_history,
+    tags,
+)
+
+_now_ms = parameter("now_ms")
+_limit = parameter("limit")
+_after = parameter("after")
+_repository_id = parameter("repository_id")
+_manifest_id = parameter("manifest_id")
+_blob_id = parameter("blob_id")
+_digest = parameter("digest")
+
+MANY_NAMES: Final = 2000
+"""Manifests that name one blob, above which they are gone through a page at a time."""
+
+
+def _due(kind: ReviewKind) -> ColumnElement[bool]:
+    return and_(reviews.c.kind == literal(kind.value), reviews.c.not_before_ms <= _now_ms)
+
+
+def _is_named_in(digest: ColumnElement[str], repository_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a manifest of a repository, in use or in the trash, names a blob."""
+    named = manifest_blobs.alias()
+    return or_(
+        exists()
+        .where(
+            named.c.blob_digest == digest,
+            repository_manifests.c.manifest_id == named.c.manifest_id,
+            repository_manifests.c.repository_id == repository_id,
+        )
+        .correlate(reviews, blobs, repository_blobs),
+        exists()
+        .where(
+            named.c.blob_digest == digest,
+            removed_manifests.c.manifest_id == named.c.manifest_id,
+            removed_manifests.c.repository_id == repository_id,
+        )
+        .correlate(reviews, blobs, repository_blobs),
+    )
+
+
+def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a repository has a manifest, in use or in the trash."""
+    return or_(
+        exists().where(repository_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
+        exists().where(removed_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
+    )
+
+
+_names = select(literal(1)).where(manifest_blobs.c.blob_digest == blobs.c.digest).correlate(blobs)
+_is_named_often = select(func.count()).select_from(_names.limit(literal(MANY_NAMES + 1)).subquery()).scalar_subquery()
+
+# --- trash whose time is over
+
+LIST_EXPIRED: Final = Statement(
+    select(removed_manifests.c.repository_id, removed_manifests.c.manifest_id, manifests.c.digest)
+    .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .where(removed_manifests.c.expires_ms <= _now_ms)
+    .order_by(removed_manifests.c.expires_ms)
+    .limit(_limit)
+)
+
+# --- links
+
+LIST_DUE_LINKS: Final = Statement(
+    select(
+        reviews.c.repository_id,
+        reviews.c.item_id,
+        reviews.c.not_before_ms,
+        blobs.c.digest,
+        case(
+            (blobs.c.id.is_(None), literal("gone")),
+            (_is_named_often > MANY_NAMES, literal("often")),
+            (_is_named_in(blobs.c.digest, reviews.c.repository_id), literal("named")),
+            else_=literal("free"),
+        ),
+    )
+    .join(blobs, blobs.c.id == reviews.c.item_id, isouter=True)
+    .where(_due(ReviewKind.LINK))
+    .order_by(reviews.c.not_before_ms)
+    .limit(_limit)
+)
+FIND_REVIEW: Final = Statement(
+    select(reviews.c.not_before_ms).where(
+        reviews.c.kind == parameter("review_kind"),
+        reviews.c.repository_id == _repository_id,
+        reviews.c.item_id == parameter("item"),
+    )
+)
+PAGE_OF_REPOSITORY: Final = Statement(
+    select(repository_manifests.c.manifest_id)
+    .where(repository_manifests.c.repository_id == _repository_id, repository_manifests.c.manifest_id > _after)
+    .order_by(repository_manifests.c.manifest_id)
+    .limit(_limit)
+)
+PAGE_OF_TRASH: Final = Statement(
+    select(removed_manifests.c.manifest_id)
+    .where(removed_manifests.c.repository_id == _repository_id, removed_manifests.c.manifest_id > _after)
+    .order_by(removed_manifests.c.manifest_id)
+    .limit(_limit)
+)
+FIND_NAMING: Final = Statement(
+    select(manifest_blobs.c.manifest_id).where(
+        manifest_blobs.c.manifest_id == _manifest_id, manifest_blobs.c.blob_digest == _digest
+    )
+)
+UNLINK: Final = Statement(
+    delete(repository_blobs).where(
+        repository_blobs.c.repository_id == _repository_id, repository_blobs.c.blob_id == _blob_id
+    )
+)
+
+# --- blobs
+
+LIST_DUE_BLOBS: Final = Statement(
+    select(
+        reviews.c.item_id,
+        blobs.c.digest,
+        blobs.c.size_bytes,
+        blobs.c.quarantined_ms,
+        exists().where(repository_blobs.c.blob_id == reviews.c.item_id).correlate(reviews),
+    )
+    .join(blobs, blobs.c.id == reviews.c.item_id, isouter=True)
+    .where(_due(ReviewKind.BLOB))
+    .order_by(reviews.c.not_before_ms)
+    .limit(_limit)
+)
+_is_unlinked = ~exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs)
+MARK_DELETING: Final = Statement(update(blobs).where(blobs.c.id == _blob_id, _is_unlinked).values(deleting_ms=_now_ms))
+DELETE_MARKED_BLOB: Final = Statement(
+    delete(blobs).where(blobs.c.id == _blob_id, blobs.c.deleting_ms.is_not(None), _is_unlinked)
+)
+
+# --- manifests
+
+LIST_DUE_MANIFESTS: Final = Statement(
+    select(reviews.c.item_id, manifests.c.digest, manifests.c.size_bytes, _is_had(reviews.c.item_id))
+    .join(manifests, manifests.c.id == reviews.c.item_id, isouter=True)
+    .where(_due(ReviewKind.MANIFEST))
+    .order_by(reviews.c.not_before_ms)
+    .limit(_limit)
+)
+FIND_HAD_MANIFEST: Final = Statement(
+    select(manifests.c.id).where(manifests.c.id == _manifest_id, _is_had(manifests.c.id))
+)
+DELETE_NAMES: Final = Statement(delete(manifest_blobs).where(manifest_blobs.c.manifest_id == _manifest_id))
+DELETE_CHILDREN: Final = Statement(delete(manifest_children).where(manifest_children.c.manifest_id == _manifest_id))
+DELETE_MANIFEST: Final = Statement(delete(manifests).where(manifests.c.id == _manifest_id))
+
+# --- manifests that no tag reaches
+
+LIST_DUE_UNTAGGED: Final = Statement(
+    select(
+        reviews.c.repository_id,
+        reviews.c.item_id,
+        manifests.c.digest,
+        exists()
+        .where(
+            repository_manifests.c.repository_id == reviews.c.repository_id,
+            repository_manifests.c.manifest_id == reviews.c.item_id,
+        )
+        .correlate(reviews),
+    )
+    .join(manifests, manifests.c.id == reviews.c.item_id, isouter=True)
+    .where(_due(ReviewKind.UNTAGGED))
+    .order_by(reviews.c.not_before_ms)
+    .limit(_limit)
+)
+_parent = repository_manifests.alias("parent")
+_subject = manifests.alias("subject")
+FIND_WHAT_REACHES: Final = Statement(  # a tag, an index that names it, or the subject that it refers to
+    select(
+        case(
+            (
+                exists()
+                .where(tags.c.repository_id == _repository_id, tags.c.manifest_id == manifests.c.id)
+                .correlate(manifests),
+                literal("tag"),
+            ),
+            (
+                exists()
+                .where(
+                    manifest_children.c.child_digest == manifests.c.digest,
+                    _parent.c.manifest_id == manifest_children.c.manifest_id,
+                    _parent.c.repository_id == _repository_id,
+                )
+                .correlate(manifests),
+                literal("index"),
+            ),
+            (
+                exists()
+                .where(
+                    _subject.c.digest == manifests.c.subject_digest,
+                    repository_manifests.c.manifest_id == _subject.c.id,
+                    repository_manifests.c.repository_id == _repository_id,
+                )
+                .correlate(manifests),
+                literal("subject"),
+            ),
+            else_=literal(""),
+        )
+    ).where(manifests.c.id == _manifest_id)
+)
+REVIEW_ALL_UNTAGGED: Final = Statement(  # a page of all manifests that no tag points at
+    upsert(reviews)
+    .from_select(
+        ["kind", "repository_id", "item_id", "since_ms", "not_before_ms"],
+        select(
+            literal(ReviewKind.UNTAGGED.value),
+            repository_manifests.c.repository_id,
+            repository_manifests.c.manifest_id,
+            repository_manifests.c.pushed_ms,
+            repository_manifests.c.pushed_ms + parameter("wait_ms"),
+        ).where(
+            repository_manifests.c.repository_id == _repository_id,
+            repository_manifests.c.manifest_id > _after,
+            repository_manifests.c.manifest_id <= parameter("last"),
+            ~exists()
+            .where(
+                tags.c.repository_id == repository_manifests.c.repository_id,
+                tags.c.manifest_id == repository_manifests.c.manifest_id,
+            )
+            .correlate(repository_manifests),
+            true(),
+        ),
+    )
+    .on_conflict_do_nothing()
+)
+LIST_REPOSITORY_IDS: Final = Statement(
+    select(repositories.c.id).where(repositories.c.id > _after).order_by(repositories.c.id).limit(_limit)
+)
+LIST_FALLBACK_TAGS: Final = Statement(  # where clients without the referrers API and cosign keep what refers
+    select(tags.c.name).where(
+        tags.c.repository_id == _repository_id,
+        tags.c.name >= parameter("first"),
+        tags.c.name < parameter("last"),
+    )
+)
+
+# --- repositories
+
+LIST_DUE_REPOSITORIES: Final = Statement(
+    select(
+        reviews.c.item_id,
+        repositories.c.removed_ms,
+        or_(
+            exists().where(repository_manifests.c.repository_id == reviews.c.item_id).correlate(reviews),
+            exists().where(removed_manifests.c.repository_id == reviews.c.item_id).correlate(reviews),
+            exists().where(repository_blobs.c.repository_id == reviews.c.item_id).correlate(reviews),
+        ),
+    )
+    .join(repositories, repositories.c.id == reviews.c.item_id, isouter=True)
+    .where(_due(ReviewKind.REPOSITORY))
+    .order_by(reviews.c.not_before_ms)
+    .limit(_limit)
+)
+DELETE_SOME_HISTORY: Final = Statement(
+    delete(tag_history).where(
+        tag_history.c.id.in_(
+            select(tag_history.c.id).where(tag_history.c.repository_id == _repository_id).limit(_limit)
+        )
+    )
+)
+DELETE_REPOSITORY: Final = Statement(delete(repositories).where(repositories.c.id == _repository_id))
+
+# --- asked for now: times are moved up
+
+_early = removed_manifests.alias("early")
+HASTEN_TRASH: Final = Statement(
+    update(removed_manifests)
+    .where(
+        tuple_(removed_manifests.c.repository_id, removed_manifests.c.manifest_id).in_(
+            select(_early.c.repository_id, _early.c.manifest_id)
+            .where(_early.c.expires_ms > _now_ms, _early.c.removed_ms <= parameter("before_ms"))
+            .limit(_limit)
+        )
+    )
+    .values(expires_ms=_now_ms)
+)
+_waiting = reviews.alias("waiting")
+HASTEN_REVIEWS: Final = Statement(
+    update(reviews)
+    .where(
+        tuple_(reviews.c.kind, reviews.c.repository_id, reviews.c.item_id).in_(
+            select(_waiting.c.kind, _waiting.c.repository_id, _waiting.c.item_id)
+            .where(_waiting.c.not_before_ms > _now_ms, _waiting.c.since_ms <= parameter("before_ms"))
+            .limit(_limit)
+        )
+    )
+    .values(not_before_ms=_now_ms)
+)
+
+# --- what waits
+
+COUNT_WAITING: Final = Statement(
+    select(
+        select(func.count()).select_from(removed_manifests).scalar_subquery(),
+        select(func.count()).select_from(reviews).scalar_subquery(),
+        select(func.count()).where(reviews.c.not_before_ms <= _now_ms).scalar_subquery(),
+    )
+)
+
+# --- a dry run
+
+_LINK = ReviewKind.LINK.value
+_is_over = or_(removed_manifests.c.expires_ms <= _now_ms, removed_manifests.c.removed_ms <= parameter("before_ms"))
+_review_is_over = or_(reviews.c.not_before_ms <= _now_ms, reviews.c.since_ms <= parameter("before_ms"))
+_is_kept_link = or_(
+    exists()
+    .where(
+        manifest_blobs.c.blob_digest == blobs.c.digest,
+        repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+        repository_manifests.c.repository_id == repository_blobs.c.repository_id,
+    )
+    .correlate(blobs, repository_blobs),
+    exists()
+    .where(
+        manifest_blobs.c.blob_digest == blobs.c.digest,
+        removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+        removed_manifests.c.repository_id == repository_blobs.c.repository_id,
+        ~_is_over,
+    )
+    .correlate(blobs, repository_blobs),
+    exists()
+    .where(
+        reviews.c.kind == literal(_LINK),
+        reviews.c.repository_id == repository_blobs.c.repository_id,
+        reviews.c.item_id == blobs.c.id,
+        ~_review_is_over,
+    )
+    .correlate(blobs, repository_blobs),
+)
+LIST_FREE_BLOBS: Final = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size_bytes)
+    .where(
+        blobs.c.id > _after,
+        ~exists().where(repository_blobs.c.blob_id == blobs.c.id, _is_kept_link).correlate(blobs),
+        or_(
+            exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs),
+            ~exists()
+            .where(reviews.c.kind == literal(ReviewKind.BLOB.value), reviews.c.item_id == blobs.c.id, ~_review_is_over)
+            .correlate(blobs),
+        ),
+    )
+    .order_by(blobs.c.id)
+    .limit(_limit)
+)
+LIST_REPOSITORIES_OF_BLOB: Final = Statement(
+    select(repositories.c.name)
+    .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+    .where(repository_blobs.c.blob_id == _blob_id)
+    .order_by(repositories.c.name)
+    .limit(_limit)
+)
+LIST_OVER: Final = Statement(
+    select(
+        repositories.c.name,
+        manifests.c.digest,
+        manifests.c.size_bytes,
+        removed_manifests.c.removed_ms,
+        removed_manifests.c.repository_id,
+        removed_manifests.c.manifest_id,
+    )
+    .join(repositories, repositories.c.id == removed_manifests.c.repository_id)
+    .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .where(
+        _is_over,
+        or_(
+            removed_manifests.c.repository_id > parameter("after_repository"),
+            and_(
+                removed_manifests.c.repository_id == parameter("after_repository"),
+                removed_manifests.c.manifest_id > _after,
+            ),
+        ),
+    )
+    .order_by(removed_manifests.c.repository_id, removed_manifests.c.manifest_id)
+    .limit(_limit)
+)
