@@ -3,7 +3,7 @@
 ==============  ===========================  ==========================================================================
 kind            begins with                  written by
 ==============  ===========================  ==========================================================================
-bcrypt          ``$2y$ $2a$ $2b$``           ``htpasswd -B``, ``roadstead htpasswd``; the only kind that registry:2 takes
+bcrypt          ``$2y$ $2a$ $2b$``           ``htpasswd -B``, ``roadstead htpasswd``; all that registry:2 takes
 apr1            ``$apr1$``                   ``htpasswd`` unless asked otherwise; fast to guess
 SHA-crypt       ``$5$ $6$``                  ``htpasswd -2`` and ``-5``, ``openssl passwd -5`` and ``-6``, mkpasswd
 SHA-1           ``{SHA}``                    ``htpasswd -s``; no salt, very fast to guess
@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from roadstead.errors import RoadsteadError
 
@@ -155,10 +155,11 @@ def verify(password: bytes, hashed: bytes) -> bool:
         import bcrypt  # noqa: PLC0415 - only where there are passwords
 
         return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed)
-    from passlib.hash import apr_md5_crypt, sha256_crypt, sha512_crypt  # noqa: PLC0415 - 70 ms
+    from passlib.handlers.md5_crypt import apr_md5_crypt  # type: ignore[import-untyped]  # noqa: PLC0415 - 70 ms
+    from passlib.handlers.sha2_crypt import sha256_crypt, sha512_crypt  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    checks = {b"$a": apr_md5_crypt, b"$5": sha256_crypt, b"$6": sha512_crypt}
-    return bool(checks[hashed[:2]].verify(password, hashed.decode("ascii")))
+    kinds: dict[bytes, Any] = {b"$a": apr_md5_crypt, b"$5": sha256_crypt, b"$6": sha512_crypt}
+    return bool(kinds[hashed[:2]].verify(password, hashed.decode("ascii")))
 
 
 def sha1(password: bytes) -> bytes:

@@ -59,22 +59,19 @@ class HtpasswdFile:
         hashes: dict[str, bytes] = {}
         refused: list[RefusedLine] = []
         costs: Counter[HashCost] = Counter()
-        seen: set[str] = set()
         for number, line in _lines(content):
+            user = ""
             try:
                 user, hashed = _split(line)
+                if hashes.setdefault(user, hashed) is hashed:
+                    costs[cost_of(hashed)] += 1
+                else:
+                    refused.append(RefusedLine(number, user, "the user stands in an earlier line, which counts"))
             except HashRefusedError as error:
-                refused.append(RefusedLine(number, "", str(error)))
-                continue
-            try:
-                if user in seen:
-                    raise HashRefusedError("the user stands in an earlier line, which counts")
-                seen.add(user)
-                costs[cost_of(hashed)] += 1
-                hashes[user] = hashed
-            except HashRefusedError as error:
+                hashes[user] = b""
                 refused.append(RefusedLine(number, user, str(error)))
-        return cls(hashes, tuple(refused), _kinds(costs), _decoy(hashes, costs))
+        usable = {user: hashed for user, hashed in hashes.items() if hashed}
+        return cls(usable, tuple(refused), _kinds(costs), _decoy(usable, costs))
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -41,7 +41,7 @@ class WatchedFile:
         self._version = _NEVER
         self._changed_ms = 0
         self._is_settled = False
-        self._content = b""
+        self._content: bytes = b""
         self._file: HtpasswdFile | None = None
         self._problem = ""
 
@@ -77,7 +77,7 @@ class WatchedFile:
         self._is_settled = not self.has_just_changed()
         try:
             with self.path.open("rb") as stream:
-                content = stream.read(FILE_BYTES + 1)
+                content: bytes = stream.read(FILE_BYTES + 1)
             if content == self._content and self._file is not None:
                 return
             read = HtpasswdFile.parse(content)
