@@ -13,6 +13,7 @@ import structlog
 from roadstead import __version__
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
+from roadstead.config.networks import NetworkSet
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
@@ -23,8 +24,10 @@ from roadstead.registry.statistics import measure_unfinished
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
 from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
 from roadstead.web.distribution import Distribution
-from roadstead.web.http import Receive, Scope, Send
-from roadstead.web.middleware import Application, RequestMiddleware
+from roadstead.web.forwarding import Forwarding
+from roadstead.web.http import Application, Receive, Scope, Send
+from roadstead.web.locations import Locations, needs_locations
+from roadstead.web.middleware import AnswerHeaders, RequestMiddleware
 from roadstead.web.operations import FleetOperations, OperationsApplication, registry_checks, serve_health
 
 HOUSEKEEPING_SECONDS: Final = 600
@@ -92,7 +95,8 @@ def _boot_id() -> str:
 
 def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_log: AccessLog | None) -> Application:
     """The main listener's application: the content plane and ``/healthz``."""
-    distribution = Distribution(registry, settings.limits)
+    http = settings.http
+    distribution = Distribution(registry, settings.limits, accel_location=http.accel_location)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz":
@@ -101,7 +105,13 @@ def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_
             await distribution(scope, receive, send)
 
     counted = metrics if settings.metrics.enabled else None
-    return RequestMiddleware(application, metrics=counted, access_log=access_log)
+    answering = RequestMiddleware(
+        Locations(application, http) if needs_locations(http) else application,
+        metrics=counted,
+        access_log=access_log,
+        headers=AnswerHeaders(http.headers, prefix=http.prefix),
+    )
+    return Forwarding(answering, NetworkSet.parse(http.trusted_proxies)) if http.trusted_proxies else answering
 
 
 def build_operations(registry: Registry, settings: Settings, metrics: Metrics) -> Application:

@@ -19,7 +19,8 @@ from roadstead.errors import RoadsteadError
 from roadstead.telemetry import AccessLog, Metrics, is_human, set_log_level
 from roadstead.web.connection import server_config
 from roadstead.web.context import Refusal
-from roadstead.web.middleware import Application
+from roadstead.web.http import Application
+from roadstead.web.middleware import encode_headers
 
 COLLECT_AFTER: Final = (10_000, 20, 50)
 """Python's own (700, 10, 10) has the collector run every few requests, which leave no cycles behind."""
@@ -93,7 +94,8 @@ def _server(application: Application, settings: Settings, metrics: Metrics) -> _
     def count(refusal: Refusal) -> None:
         metrics.count_refusal(refusal.reason)
 
-    return _Server(server_config(application, settings.limits, host="", port=0, on_refusal=count))
+    headers = encode_headers(settings.http.headers)
+    return _Server(server_config(application, settings.limits, host="", port=0, on_refusal=count, headers=headers))
 
 
 async def _run(

@@ -13,10 +13,13 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
 
     external_url: Annotated[
         str | None,
-        meta("URL under which clients reach the registry, where a proxy does not tell; none: as they asked."),
+        meta("URL under which clients reach the registry, in Location headers and notifications; none: as asked."),
     ] = None
     prefix: Annotated[str, meta("Path below which everything is served, such as /registry/; / for none.")] = "/"
-    relative_urls: Annotated[bool, meta("Whether Location headers leave out scheme and host.")] = False
+    relative_urls: Annotated[
+        bool,
+        meta("Whether Location headers are paths only; false: whole URLs, as registry:2 writes."),
+    ] = True
     headers: Annotated[
         dict[str, tuple[str, ...]],
         meta(
@@ -27,8 +30,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...],
         meta(
-            "Addresses and networks whose X-Forwarded-For, -Proto, -Host, -Port and Forwarded headers are believed.",
-            example=["127.0.0.1", "10.0.0.0/8"],
+            "Addresses, networks, loopback or private: proxies whose X-Forwarded-* and Forwarded headers are believed.",
+            example=["loopback", "10.1.2.3"],
         ),
     ] = ()
     accel_location: Annotated[

@@ -6,7 +6,7 @@ message.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -17,18 +17,43 @@ from roadstead.clock import Clock, SystemClock
 from roadstead.oci import ErrorCode
 from roadstead.telemetry import AccessLog, AccessRecord, Metrics, bind_request_id
 from roadstead.web.context import REFUSED_KEY, SCOPE_KEY, RequestContext, new_request_id
-from roadstead.web.http import JSON, Headers, Message, Receive, Scope, Send
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from roadstead.web.http import JSON, Application, Headers, Message, Receive, Scope, Send
 
 CLIENT_GONE: Final = 499
 """What the log and the metrics say when the client went away unanswered; nginx's word for it."""
 
 _ALLOWED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+_REQUEST_ID: Final = b"x-request-id"
 _VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
 
 _log = structlog.get_logger("roadstead.web")
+
+
+class AnswerHeaders:
+    """What every answer carries, made once: the fixed headers, and those that the settings add.
+
+    As with registry:2, a header that an answer has of its own is not replaced. ``X-Content-Type-Options`` of the
+    settings takes our value's place.
+    """
+
+    def __init__(self, added: Mapping[str, Iterable[str]] | None = None, *, prefix: str = "/") -> None:
+        """``prefix`` is the path below which the registry is served."""
+        self.added = [header for header in encode_headers(added or {}) if header[0] != _REQUEST_ID]
+        fixed = [] if any(name == _NO_SNIFFING[0] for name, _ in self.added) else [_NO_SNIFFING]
+        self._others = [*fixed, *self.added]
+        self._of_content = [_VERSION, *fixed, *(header for header in self.added if header[0] != _VERSION[0])]
+        self._content = f"{prefix}v2"
+
+    def complete(self, headers: Iterable[tuple[bytes, bytes]], path: str, request_id: str) -> Headers:
+        """An answer's headers with all that belong to it."""
+        fixed = self._of_content if path.startswith(self._content) else self._others
+        own = (_REQUEST_ID, request_id.encode("ascii"))
+        if self.added:
+            headers = list(headers)
+            names = {name for name, _ in headers}
+            return [*headers, *(header for header in fixed if header[0] not in names), own]
+        return [*headers, *fixed, own]
 
 
 class RequestMiddleware:
@@ -46,8 +71,10 @@ class RequestMiddleware:
         metrics: Metrics | None = None,
         access_log: AccessLog | None = None,
         clock: Clock | None = None,
+        headers: AnswerHeaders | None = None,
     ) -> None:
         self._application = application
+        self._headers = headers or AnswerHeaders()
         self._requests = metrics.requests if metrics is not None else None
         self._access_log = access_log
         self._now = (clock or SystemClock()).monotonic_seconds
@@ -58,10 +85,10 @@ class RequestMiddleware:
             await self._application(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        context = RequestContext(_request_id(headers.get(b"x-request-id")))
+        context = RequestContext(_request_id(headers.get(_REQUEST_ID)))
         scope[SCOPE_KEY] = context
         bind_request_id(context.request_id)
-        exchange = _Exchange(scope, receive, send, context)
+        exchange = _Exchange(scope, receive, send, context, self._headers)
         started = self._now()
         if self._requests is not None:
             self._requests.in_flight.add(context)
@@ -108,6 +135,7 @@ class _Exchange:
     """A request and its answer under way: counts what passes."""
 
     __slots__ = (
+        "_headers",
         "_is_disconnected",
         "_is_head",
         "_receive",
@@ -119,8 +147,11 @@ class _Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, context: RequestContext, headers: AnswerHeaders
+    ) -> None:
         self.scope = scope
+        self._headers = headers
         self.context = context
         self.status = 0
         self.received_bytes = 0
@@ -142,7 +173,9 @@ class _Exchange:
         """No coroutine of its own: what it returns is the server's."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            return self._send({**message, "headers": self._with_fixed_headers(message.get("headers", ()))})
+            given = message.get("headers", ())
+            headers = self._headers.complete(given, self.scope["path"], self.context.request_id)
+            return self._send({**message, "headers": headers})
         if self._is_head:
             message = {**message, "body": b""}
         else:
@@ -174,11 +207,12 @@ class _Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def _with_fixed_headers(self, headers: Headers) -> Headers:
-        request_id = (b"x-request-id", self.context.request_id.encode("ascii"))
-        if self.scope["path"].startswith("/v2"):
-            return [*headers, _VERSION, _NO_SNIFFING, request_id]
-        return [*headers, _NO_SNIFFING, request_id]
+
+def encode_headers(headers: Mapping[str, Iterable[str]]) -> Headers:
+    """Headers as the settings spell them, as ASGI wants them."""
+    return [
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, values in headers.items() for value in values
+    ]
 
 
 def _request_id(proposed: bytes | None) -> str:

@@ -13,8 +13,8 @@ import structlog
 
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.context import RequestContext
-from roadstead.web.http import Headers, Message, Receive, Scope, Send
-from roadstead.web.middleware import Application, RequestMiddleware
+from roadstead.web.http import Application, Headers, Message, Receive, Scope, Send
+from roadstead.web.middleware import RequestMiddleware
 
 
 class Call:

@@ -279,7 +279,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
     def _tell(self, reason: Reason, *, is_head: bool) -> None:
         request_id = new_request_id()
         self._report(reason, reason.status, request_id)
-        self.transport.write(refusal_answer(reason, request_id, self.server_state.default_headers, is_head=is_head))
+        default, added = self.server_state.default_headers, self.rules.headers
+        self.transport.write(refusal_answer(reason, request_id, default, is_head=is_head, added=added))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()  # to discard it, see LINGER_SECONDS

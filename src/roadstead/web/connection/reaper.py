@@ -3,7 +3,7 @@
 import abc
 import weakref
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -36,6 +36,8 @@ class Rules:
 
     limits: LimitSettings
     on_refusal: Callable[[Refusal], None] | None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What the settings add to every answer, refusals too."""
     reapers: "weakref.WeakKeyDictionary[ServerState, Reaper]" = field(default_factory=weakref.WeakKeyDictionary)
 
     @property

@@ -1,5 +1,6 @@
 """Why a client is refused before an application hears of it, and the words in which it is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -45,19 +46,30 @@ PIPELINED: Final = Reason("pipelined", 429, ErrorCode.TOOMANYREQUESTS, "too many
 
 
 def refusal_answer(
-    reason: Reason, request_id: str, default_headers: list[tuple[bytes, bytes]], *, is_head: bool
+    reason: Reason,
+    request_id: str,
+    default_headers: Sequence[tuple[bytes, bytes]],
+    *,
+    is_head: bool,
+    added: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The bytes of an answer with the specification's error body, after which the connection closes."""
+    """The bytes of an answer with the specification's error body, after which the connection closes.
+
+    ``added`` are the headers of the settings.
+    """
     error = {"code": reason.code, "message": reason.message, "detail": None}
     body = msgspec.json.encode({"errors": [error]})
-    headers = [
-        *default_headers,
+    fixed = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"docker-distribution-api-version", b"registry/2.0"),
-        (b"x-content-type-options", b"nosniff"),
         (b"x-request-id", request_id.encode("ascii")),
         (b"connection", b"close"),
     ]
+    names = {name for name, _ in fixed}
+    added = [header for header in added if header[0] not in names]
+    if not any(name == b"x-content-type-options" for name, _ in added):
+        fixed.append((b"x-content-type-options", b"nosniff"))
+    headers = [*default_headers, *fixed, *added]
     status_line = f"HTTP/1.1 {reason.status} {HTTPStatus(reason.status).phrase}\r\n".encode("ascii")
     return status_line + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + (b"" if is_head else body)

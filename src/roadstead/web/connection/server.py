@@ -1,6 +1,6 @@
 """uvicorn, as this server runs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import uvicorn
@@ -12,15 +12,17 @@ from roadstead.web.context import Refusal
 
 
 def connection_class(
-    limits: LimitSettings, on_refusal: Callable[[Refusal], None] | None = None
+    limits: LimitSettings,
+    on_refusal: Callable[[Refusal], None] | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> type[LimitedConnection]:
     """The class of connections under ``limits``, for ``uvicorn.Config(http=…)``.
 
-    ``on_refusal`` hears of each client that was refused, in the event loop.
+    ``on_refusal`` hears of each client that was refused, in the event loop; ``headers`` are on what it is told.
     """
 
     class Connection(LimitedConnection):
-        rules: ClassVar[Rules] = Rules(limits, on_refusal)
+        rules: ClassVar[Rules] = Rules(limits, on_refusal, headers)
 
     return Connection
 
@@ -32,6 +34,7 @@ def server_config(
     host: str,
     port: int,
     on_refusal: Callable[[Refusal], None] | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> uvicorn.Config:
     """Uvicorn's configuration as the server needs it: limited connections, no logging of its own, no version told."""
     return uvicorn.Config(
@@ -39,7 +42,7 @@ def server_config(
         host=host,
         port=port,
         loop="uvloop",
-        http=connection_class(limits, on_refusal),
+        http=connection_class(limits, on_refusal, headers),
         ws="none",
         interface="asgi3",
         lifespan="off",

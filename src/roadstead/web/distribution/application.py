@@ -1,6 +1,6 @@
 """The content plane as an ASGI application: path to endpoint to answer, a few calls deep."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -31,14 +31,14 @@ _log = structlog.get_logger("roadstead.distribution")
 class Distribution:
     """Answers everything below ``/v2/``."""
 
-    def __init__(self, registry: Registry, limits: LimitSettings) -> None:
+    def __init__(self, registry: Registry, limits: LimitSettings, *, accel_location: str = "") -> None:
         page = limits.page_maximum
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "base": {"GET": _base, "HEAD": _base},
             "catalog": CatalogEndpoint(registry, page).methods(),
             "tags": TagsEndpoint(registry, page).methods(),
             "manifest": ManifestEndpoint(registry, limits.manifest_bytes).methods(),
-            "blob": BlobEndpoint(registry).methods(),
+            "blob": BlobEndpoint(registry, accel_location).methods(),
             "blob_upload": UploadEndpoint(registry).methods(),
             "blob_upload_chunk": UploadChunkEndpoint(registry).methods(),
             "referrers": ReferrersEndpoint(registry, page).methods(),
@@ -61,6 +61,8 @@ class Distribution:
         endpoints = self._endpoints[route.handler]
         endpoint = endpoints.get(request.method)
         if endpoint is None:
+            if request.method == "OPTIONS":
+                return _options(endpoints)
             raise MethodUnsupportedError(request.method, tuple(endpoints))
         return await endpoint(request, route)
 
@@ -72,6 +74,15 @@ def _report(error: RoadsteadError) -> None:
         _log.error("request failed", **{**details, "reason": str(error), "cause": repr(error.__cause__)})
     elif isinstance(error, ClientDisconnectedError):
         _log.info("client went away before the end of its request")
+
+
+def _options(methods: Iterable[str]) -> Response:
+    """What a path answers: said to whoever asks, since it tells nothing of what is there.
+
+    A browser asks so, without credentials, before it lets a page of another site talk to the registry. registry:2
+    wants a password even then, so that such pages need a proxy that lets the question through.
+    """
+    return Response(200, [(b"allow", ", ".join(methods).encode("ascii"))])
 
 
 async def _base(_request: Request, _route: Route) -> Response:
