@@ -13,6 +13,7 @@ import yaml
 from roadstead.config.address import ListenAddress
 from roadstead.config.description import describe_settings
 from roadstead.config.errors import AuthenticationModeUnavailableError, ListenAddressUnsafeError, SettingInvalidError
+from roadstead.config.http_rules import http_faults
 from roadstead.config.reading import GivenValue, read_environment, read_file, read_overrides
 from roadstead.config.secret import SecretText
 from roadstead.config.settings import Settings
@@ -101,6 +102,8 @@ def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
     address = settings.listen.main
     if not address.is_loopback and "authentication.mode" not in given:
         raise ListenAddressUnsafeError(given["listen.main"].source, str(address))
+    for fault in http_faults(settings.http):
+        raise SettingInvalidError(given[fault.key].source, fault.problem, fault.remedy)
     _check_url(settings.database.url, given.get("database.url"), "sqlite:///")
     _check_url(settings.storage.url, given.get("storage.url"), "file:///")
 
