@@ -52,6 +52,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.BlobUnknownError: (ExitCode.REFUSED, str),
     registry.BlobQuarantinedError: (ExitCode.DAMAGED, str),
     registry.BlobReferencedError: (ExitCode.REFUSED, str),
+    registry.NothingToRestoreError: (ExitCode.REFUSED, str),
     registry.UploadUnknownError: (ExitCode.REFUSED, str),
     registry.UploadOffsetError: (ExitCode.REFUSED, str),
     registry.UploadBusyError: (ExitCode.REFUSED, str),

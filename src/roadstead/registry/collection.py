@@ -38,7 +38,7 @@ from typing import Final
 from roadstead.database import Statement, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import collection_store, layout, removal_store, store
-from roadstead.registry.removal_steps import Change, discard_manifest, drop_tag, review_blob
+from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
 from roadstead.registry.rules import HOUR_MS, ReviewKind
 from roadstead.registry.service import Registry
 
@@ -48,7 +48,7 @@ BATCH: Final = 200
 EXPIRED_BATCH: Final = 20
 """Manifests taken out of the trash at once; each has a review for every blob that it names."""
 
-ERASED_AT_ONCE: Final = 8
+ERASED_AT_ONCE: Final = 4
 """Objects removed at the same time."""
 
 PAGE: Final = 2000
@@ -183,8 +183,7 @@ class Collector:
         await transaction.execute_many(
             collection_store.UNLINK, [{"repository_id": row[0], "blob_id": row[1]} for row in free]
         )
-        for row in free:
-            await review_blob(transaction, row[1], change)
+        await transaction.execute_many(removal_store.PUT_REVIEW, [blob_review(row[1], change) for row in free])
         return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
 
     async def _is_named(self, repository_id: int, digest: str) -> bool:
@@ -259,8 +258,7 @@ class Collector:
         """Removes the bytes of a marked blob, unless a push has brought it back."""
         digest = Digest(row[1])
         async with gate, self._storage.exclusive(digest):
-            record = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            if record is None or record[3] is None:
+            if await self._database.fetch_one(collection_store.FIND_MARKED_BLOB, blob_id=row[0], digest=digest) is None:
                 return False
             await self._storage.delete(layout.blob_key(digest))
             if row[3]:

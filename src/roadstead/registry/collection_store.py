@@ -147,6 +147,9 @@ LIST_DUE_BLOBS: Final = Statement(
 )
 _is_unlinked = ~exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs)
 MARK_DELETING: Final = Statement(update(blobs).where(blobs.c.id == _blob_id, _is_unlinked).values(deleting_ms=_now_ms))
+FIND_MARKED_BLOB: Final = Statement(  # by key, since keys of one batch lie together; but keys are used again
+    select(blobs.c.id).where(blobs.c.id == _blob_id, blobs.c.digest == _digest, blobs.c.deleting_ms.is_not(None))
+)
 DELETE_MARKED_BLOB: Final = Statement(
     delete(blobs).where(blobs.c.id == _blob_id, blobs.c.deleting_ms.is_not(None), _is_unlinked)
 )

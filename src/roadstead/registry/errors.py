@@ -128,3 +128,12 @@ class RegistryClosedError(RoadsteadError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"the registry is closed now: {message}")
+
+
+class NothingToRestoreError(RoadsteadError):
+    """There is nothing to go back to; ``reason`` says why."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"{reference} cannot be restored: {reason}")
+        self.reference = reference
+        self.reason = reason

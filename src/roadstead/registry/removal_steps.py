@@ -119,7 +119,12 @@ async def postpone_link(transaction: Transaction, repository_id: int, blob_id: i
 
 async def review_blob(transaction: Transaction, blob_id: int, change: Change) -> None:
     """A link to a blob has gone: whether another is left is looked at next."""
-    await _review(transaction, ReviewKind.BLOB, 0, blob_id, change, wait_ms=0)
+    await transaction.execute(removal_store.PUT_REVIEW, **blob_review(blob_id, change))
+
+
+def blob_review(blob_id: int, change: Change) -> dict[str, int]:
+    """The review that ``review_blob`` adds."""
+    return _review_row(ReviewKind.BLOB, 0, blob_id, change, wait_ms=0)
 
 
 async def remove_repository_row(transaction: Transaction, repository_id: int, change: Change) -> None:
@@ -132,14 +137,18 @@ async def remove_repository_row(transaction: Transaction, repository_id: int, ch
 async def _review(
     transaction: Transaction, kind: ReviewKind, repository_id: int, item_id: int, change: Change, *, wait_ms: int
 ) -> None:
-    await transaction.execute(
-        removal_store.PUT_REVIEW,
-        kind=kind.value,
-        repository_id=repository_id,
-        item_id=item_id,
-        since_ms=change.now_ms,
-        not_before_ms=change.now_ms + wait_ms,
-    )
+    row = _review_row(kind, repository_id, item_id, change, wait_ms=wait_ms)
+    await transaction.execute(removal_store.PUT_REVIEW, **row)
+
+
+def _review_row(kind: ReviewKind, repository_id: int, item_id: int, change: Change, *, wait_ms: int) -> dict[str, int]:
+    return {
+        "kind": kind.value,
+        "repository_id": repository_id,
+        "item_id": item_id,
+        "since_ms": change.now_ms,
+        "not_before_ms": change.now_ms + wait_ms,
+    }
 
 
 async def _record(

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 from roadstead.clock import Clock
 from roadstead.database import Database
-from roadstead.events import Outbox
+from roadstead.events import Outbox, PullLog
 from roadstead.registry.blobs import Blobs, Notice
+from roadstead.registry.foreign_urls import UrlRules
+from roadstead.registry.maintenance import Maintenance
 from roadstead.registry.manifests import Manifests
 from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import GarbageRules
 from roadstead.registry.tags import Tags
+from roadstead.registry.undo import Undo
 from roadstead.registry.uploads import Uploads
 from roadstead.storage import ObjectStore
 
@@ -24,12 +27,15 @@ class Registry:
     clock: Clock
     rules: GarbageRules
     outbox: Outbox
+    pulls: PullLog
+    maintenance: Maintenance
     repositories: Repositories
     tags: Tags
     manifests: Manifests
     referrers: Referrers
     blobs: Blobs
     uploads: Uploads
+    undo: Undo
 
     @classmethod
     def on(
@@ -44,6 +50,9 @@ class Registry:
         accepts_missing_blobs: bool = False,
         rules: GarbageRules | None = None,
         outbox: Outbox | None = None,
+        maintenance: Maintenance | None = None,
+        maximum_blob_bytes: int = 0,
+        foreign_urls: UrlRules | None = None,
     ) -> "Registry":
         """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters."""
         rules = rules or GarbageRules()
@@ -54,12 +63,29 @@ class Registry:
             clock=clock,
             rules=rules,
             outbox=outbox,
+            pulls=PullLog(outbox, clock),
+            maintenance=maintenance or Maintenance(database, clock),
+            undo=Undo(database, clock, rules, outbox),
             repositories=Repositories(database),
             tags=Tags(database, clock, rules, outbox),
-            manifests=Manifests(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
+            manifests=Manifests(
+                database,
+                clock,
+                rules,
+                outbox,
+                accepts_missing_blobs=accepts_missing_blobs,
+                foreign_urls=foreign_urls,
+            ),
             referrers=Referrers(database),
             blobs=Blobs(database, storage, clock, rules, outbox, on_quarantine),
             uploads=Uploads(
-                database, storage, clock, rules, outbox, boot_id=boot_id, minimum_free_bytes=minimum_free_bytes
+                database,
+                storage,
+                clock,
+                rules,
+                outbox,
+                boot_id=boot_id,
+                minimum_free_bytes=minimum_free_bytes,
+                maximum_blob_bytes=maximum_blob_bytes,
             ),
         )

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from roadstead.access import AccessDeniedError, LoginRequiredError
+from roadstead.access.errors import AccessError
 from roadstead.database import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseFullError
 from roadstead.errors import RoadsteadError
+from roadstead.identity import AttemptsExceededError, CredentialsInvalidError, PasswordFileUnavailableError
 from roadstead.oci import ErrorCode
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry.errors import (
@@ -21,6 +24,7 @@ from roadstead.registry.errors import (
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
     ManifestUnknownError,
+    NothingToRestoreError,
     RegistryClosedError,
     RegistryReadOnlyError,
     RepositoryUnknownError,
@@ -106,6 +110,12 @@ _FULL: Final = Problem(ErrorCode.UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 _UNAVAILABLE: Final = Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE)
 
 PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
+    LoginRequiredError: Problem(ErrorCode.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED),
+    CredentialsInvalidError: Problem(ErrorCode.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED),
+    AccessDeniedError: Problem(ErrorCode.DENIED, HTTPStatus.FORBIDDEN),
+    AccessError: Problem(ErrorCode.DENIED, HTTPStatus.FORBIDDEN),
+    AttemptsExceededError: Problem(ErrorCode.TOOMANYREQUESTS, HTTPStatus.TOO_MANY_REQUESTS),
+    PasswordFileUnavailableError: _UNAVAILABLE,
     NameInvalidError: Problem(ErrorCode.NAME_INVALID, HTTPStatus.BAD_REQUEST),
     TagInvalidError: Problem(ErrorCode.TAG_INVALID, HTTPStatus.BAD_REQUEST),
     DigestInvalidError: Problem(ErrorCode.DIGEST_INVALID, HTTPStatus.BAD_REQUEST),
@@ -113,6 +123,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     ManifestDigestMismatchError: Problem(ErrorCode.DIGEST_INVALID, HTTPStatus.BAD_REQUEST),
     ManifestBlobUnknownError: Problem(ErrorCode.MANIFEST_BLOB_UNKNOWN, HTTPStatus.BAD_REQUEST),
     ManifestUnknownError: Problem(ErrorCode.MANIFEST_UNKNOWN, HTTPStatus.NOT_FOUND),
+    NothingToRestoreError: Problem(ErrorCode.MANIFEST_UNKNOWN, HTTPStatus.NOT_FOUND),
     RepositoryUnknownError: Problem(ErrorCode.NAME_UNKNOWN, HTTPStatus.NOT_FOUND),
     BlobUnknownError: Problem(ErrorCode.BLOB_UNKNOWN, HTTPStatus.NOT_FOUND),
     BlobReferencedError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
@@ -151,6 +162,7 @@ DETAILS: Final[dict[type[RoadsteadError], tuple[str, ...]]] = {
     RepositoryUnknownError: ("repository",),
     ManifestUnknownError: ("repository", "reference"),
     ManifestInvalidError: ("pointer",),
+    NothingToRestoreError: ("reference", "reason"),
     ManifestDigestMismatchError: ("expected", "actual"),
     UploadDigestMismatchError: ("expected", "actual"),
     UploadSizeMismatchError: ("expected", "actual"),
@@ -188,14 +200,34 @@ def _details(error: RoadsteadError) -> Sequence[object]:
     """What ``detail`` says of an error; several entries where it is about several things."""
     if isinstance(error, ManifestBlobUnknownError):
         return [{"digest": digest} for digest in error.digests]
+    if isinstance(error, AccessError):
+        return [_accesses(error) or None]
     for kind in type(error).__mro__:
         if kind in DETAILS:
             return [{name: getattr(error, name) for name in DETAILS[kind]}]
     return [None]
 
 
+def _accesses(error: AccessError) -> list[dict[str, str]]:
+    """What was asked for, as registry:2 has it."""
+    if error.lists:
+        return [{"Type": "registry", "Class": "", "Name": "catalog", "Action": "*"}]
+    return [{"Type": "repository", "Class": "", "Name": error.repository, "Action": action} for action in error.actions]
+
+
+def _challenge(realm: str) -> bytes:
+    """How to log in (RFC 7617), as registry:2 says it."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in realm)
+    quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
+    return f'Basic realm="{quoted}"'.encode()
+
+
 def _headers(error: RoadsteadError) -> Headers:
     match error:
+        case LoginRequiredError():
+            return [(b"www-authenticate", _challenge(error.realm))]
+        case AttemptsExceededError():
+            return [(b"retry-after", b"%d" % error.retry_after_seconds)]
         case MethodUnsupportedError():
             return [(b"allow", ", ".join(error.allowed).encode("ascii"))]
         case RegistryReadOnlyError():
@@ -214,7 +246,7 @@ def _retry_after_seconds(error: RoadsteadError) -> int:
             return max(1, math.ceil(error.retry_after_seconds))
         case RegistryClosedError() | ServiceUnhealthyError():
             return 30
-        case DatabaseError() | StorageError():
+        case DatabaseError() | StorageError() | PasswordFileUnavailableError():
             return 5
         case _:
             return 0

@@ -1,0 +1,258 @@
+"""What was, and how to have it back: history of tags, restoration of what was deleted.
+
+A restoration is a push without bytes: it puts links and tags where they were, in one transaction, while everything that
+they name is still kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.database import Database, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.oci import Digest, RepositoryName, Tag
+from roadstead.registry import removal_store, store
+from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownError
+from roadstead.registry.removal_steps import Change, find_lost_tags, point_tag, settle_manifest
+from roadstead.registry.repositories import ensure_repository
+from roadstead.registry.rules import GarbageRules
+
+NEWEST: Final = 1 << 62
+"""Above every key of a row of history."""
+
+PAGE: Final = 100
+"""Manifests restored in one transaction, with their children."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What happened to a tag: ``action`` is push, delete, restore or adopt; ``digest`` is what it then pointed at.
+
+    For a deletion the digest is what it had pointed at. ``is_there`` says whether the repository has that manifest;
+    ``expires_ms`` is set where it is in the trash.
+    """
+
+    id: int
+    tag: str
+    action: str
+    digest: Digest
+    at_ms: int
+    actor: str
+    is_there: bool
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedManifest:
+    """A manifest in the trash."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int
+    removed_ms: int
+    expires_ms: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restoration brought back: tags with what they point at now, and manifests out of the trash."""
+
+    tags: tuple[tuple[str, Digest], ...]
+    manifests: tuple[Digest, ...]
+
+
+class Undo:
+    """History and restoration of one registry."""
+
+    def __init__(self, database: Database, clock: Clock, rules: GarbageRules, outbox: Outbox) -> None:
+        self._database = database
+        self._clock = clock
+        self._rules = rules
+        self._outbox = outbox
+
+    async def list_history(
+        self, repository: RepositoryName, tag: Tag | None, *, before: int = NEWEST, limit: int
+    ) -> tuple[HistoryEntry, ...]:
+        """Changes of a tag, or of all tags of a repository, the newest first, before the entry ``before``.
+
+        Raises:
+            RepositoryUnknownError: there is none, nor was there one that can be restored.
+        """
+        repository_id = await self._find_repository(repository)
+        keys = {"repository_id": repository_id, "before": before, "limit": limit}
+        if tag is None:
+            rows = await self._database.fetch_all(removal_store.LIST_REPOSITORY_HISTORY, **keys)
+        else:
+            rows = await self._database.fetch_all(removal_store.LIST_HISTORY, **keys, tag=tag)
+        return tuple(
+            HistoryEntry(row[0], row[1], row[2], Digest(row[3]), row[4], row[5], bool(row[6]), row[7]) for row in rows
+        )
+
+    async def list_removed(
+        self, repository: RepositoryName, *, after: str = "", limit: int
+    ) -> tuple[RemovedManifest, ...]:
+        """Manifests of a repository that can be restored, by digest.
+
+        Raises:
+            RepositoryUnknownError: as ``list_history``.
+        """
+        repository_id = await self._find_repository(repository)
+        rows = await self._database.fetch_all(
+            removal_store.LIST_DISCARDED, repository_id=repository_id, after=after, limit=limit
+        )
+        return tuple(RemovedManifest(Digest(row[0]), *row[1:]) for row in rows)
+
+    async def restore_tag(
+        self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, origin: Origin = NOBODY
+    ) -> Restored:
+        """Points a tag at ``to``, or at what it pointed at before its last change.
+
+        Raises:
+            RepositoryUnknownError: there is no such repository.
+            NothingToRestoreError: the tag has no earlier state, or the manifest's grace time is over.
+        """
+
+        async def work(transaction: Transaction) -> Restored:
+            repository_id = await self._bring_back(transaction, repository)
+            digest = to or await self._earlier(transaction, repository_id, repository, tag)
+            manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
+            await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, origin)
+            return Restored(((tag, digest),), manifests)
+
+        return await self._database.write(work)
+
+    async def restore_manifest(
+        self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY
+    ) -> Restored:
+        """Takes a manifest out of the trash, with its children, and gives it the tags back that are still free.
+
+        Raises:
+            RepositoryUnknownError: there is no such repository.
+            NothingToRestoreError: it is not in the trash.
+        """
+
+        async def work(transaction: Transaction) -> Restored:
+            repository_id = await self._bring_back(transaction, repository)
+            return await self._restore_with_tags(transaction, repository_id, repository, digest, origin)
+
+        return await self._database.write(work)
+
+    async def restore_repository(self, repository: RepositoryName, *, origin: Origin = NOBODY) -> Restored:
+        """Takes everything of a repository out of the trash.
+
+        In steps; whoever is interrupted runs it again.
+
+        Raises:
+            RepositoryUnknownError: there is no such repository.
+            NothingToRestoreError: its trash is empty.
+        """
+        tags: list[tuple[str, Digest]] = []
+        manifests: list[Digest] = []
+        while removed := await self.list_removed(repository, limit=PAGE):
+
+            async def work(transaction: Transaction, removed: Sequence[RemovedManifest] = removed) -> list[Restored]:
+                repository_id = await self._bring_back(transaction, repository)
+                return [
+                    await self._restore_with_tags(transaction, repository_id, repository, each.digest, origin)
+                    for each in removed
+                    if await _is_discarded(transaction, repository_id, each.digest)
+                ]
+
+            for restored in await self._database.write(work):
+                tags += restored.tags
+                manifests += restored.manifests
+        if not manifests:
+            raise NothingToRestoreError(repository, "nothing of it is in the trash")
+        return Restored(tuple(tags), tuple(manifests))
+
+    async def _find_repository(self, repository: RepositoryName) -> int:
+        row = await self._database.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
+        if row is None:
+            raise RepositoryUnknownError(repository)
+        return int(row[0])
+
+    async def _bring_back(self, transaction: Transaction, repository: RepositoryName) -> int:
+        row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
+        if row is None:
+            raise RepositoryUnknownError(repository)
+        return await ensure_repository(transaction, repository, self._clock)
+
+    async def _earlier(
+        self, transaction: Transaction, repository_id: int, repository: RepositoryName, tag: Tag
+    ) -> Digest:
+        """What a tag pointed at before its last change; of a deleted tag, what it pointed at when it was deleted."""
+        current = await transaction.fetch_one(removal_store.FIND_TAG, repository_id=repository_id, tag=tag)
+        rows = await transaction.fetch_all(
+            removal_store.LIST_HISTORY,
+            repository_id=repository_id,
+            tag=tag,
+            before=NEWEST,
+            limit=self._rules.history_entries,
+        )
+        for row in rows:
+            if current is None or row[3] != current[1]:
+                return Digest(row[3])
+        raise NothingToRestoreError(f"{repository}:{tag}", "its history has nothing else")
+
+    async def _restore_with_tags(
+        self,
+        transaction: Transaction,
+        repository_id: int,
+        repository: RepositoryName,
+        digest: Digest,
+        origin: Origin,
+    ) -> Restored:
+        record = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
+        if record is None:
+            raise NothingToRestoreError(f"{repository}@{digest}", "it is not in the trash")
+        lost = await find_lost_tags(transaction, repository_id, digest, record[2])
+        manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
+        await self._point(transaction, repository_id, repository, lost, manifest_id, digest, origin)
+        return Restored(tuple((tag, digest) for tag in lost), manifests)
+
+    async def _ensure_there(
+        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest
+    ) -> tuple[int, tuple[Digest, ...]]:
+        """The key of a manifest that is in the repository, or is taken out of its trash now; what was taken out."""
+        row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
+        if row is not None:
+            return int(row[0]), ()
+        record = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
+        if record is None:
+            raise NothingToRestoreError(f"{repository}@{digest}", "its grace time is over")
+        manifest_id, pushed_ms = int(record[0]), record[1]
+        await transaction.execute(
+            store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=pushed_ms
+        )
+        await settle_manifest(transaction, repository_id, manifest_id)
+        restored = [digest]
+        for (child,) in await transaction.fetch_all(
+            removal_store.LIST_DISCARDED_CHILDREN, repository_id=repository_id, manifest_id=manifest_id
+        ):
+            _, more = await self._ensure_there(transaction, repository_id, repository, Digest(child))
+            restored += more
+        return manifest_id, tuple(restored)
+
+    async def _point(
+        self,
+        transaction: Transaction,
+        repository_id: int,
+        repository: RepositoryName,
+        tags: Sequence[str],
+        manifest_id: int,
+        digest: Digest,
+        origin: Origin,
+    ) -> None:
+        change = Change(self._clock.now_ms(), origin.actor, self._rules)
+        for tag in tags:
+            await point_tag(transaction, repository_id, tag, manifest_id, digest, change, "restore")
+            event = Event(action=EventAction.PUSH, repository=repository, digest=digest, tag=tag, origin=origin)
+            await self._outbox.record(transaction, event)
+
+
+async def _is_discarded(transaction: Transaction, repository_id: int, digest: Digest) -> bool:
+    """Still: it may have come back as a child of another, or its time may be over."""
+    row = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
+    return row is not None
