@@ -1,11 +1,16 @@
 """The sections about people and other systems: rules of access, notifications."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from roadstead.config.meta import DAY, meta
 from roadstead.config.secret import SecretText
+
+_ENDPOINT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 ActionName = Literal["pull", "push", "delete"]
 
@@ -51,6 +56,29 @@ class NotificationEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ignored_media_types: tuple[str, ...] = ()
     ignored_actions: tuple[Literal["push", "pull", "mount", "delete"], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuses what could never be told.
+
+        Raises:
+            ValueError: says what is wrong; the URL, which may hold a secret, is not repeated.
+        """
+        if not _ENDPOINT_NAME.fullmatch(self.name):
+            raise ValueError("the name of an endpoint is 1 to 64 letters, digits, '.', '_' and '-'")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"endpoint {self.name}: the url begins with http:// or https:// and names a host")
+        if self.timeout_seconds <= 0 or self.threshold < 1 or self.backoff_seconds < 0:
+            raise ValueError(
+                f"endpoint {self.name}: timeout_seconds and threshold are above 0, backoff_seconds not below"
+            )
+        for name, values in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not all(_is_header_value(value) for value in values):
+                raise ValueError(f"endpoint {self.name}: a header's name or value has a character that none may have")
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
 
 class NotificationSettings(Struct, frozen=True, kw_only=True):
     """Events, told to other systems."""
@@ -78,3 +106,7 @@ class NotificationSettings(Struct, frozen=True, kw_only=True):
     keep_seconds: Annotated[int, meta("Time for which delivered and parked events are kept for replay.", ge=0)] = (
         7 * DAY
     )
+    keep_events: Annotated[
+        int,
+        meta("Events kept at most; beyond that the oldest go, delivered or not. A million take about 0.5 GB.", ge=1),
+    ] = 1_000_000

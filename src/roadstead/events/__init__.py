@@ -2,5 +2,7 @@
 
 from roadstead.events.model import NOBODY, Event, EventAction, Origin
 from roadstead.events.outbox import Outbox
+from roadstead.events.pulls import PullLog
+from roadstead.events.stored import StoredEvent
 
-__all__ = ["NOBODY", "Event", "EventAction", "Origin", "Outbox"]
+__all__ = ["NOBODY", "Event", "EventAction", "Origin", "Outbox", "PullLog", "StoredEvent"]

@@ -36,13 +36,17 @@ class Outbox:
         """Whether such events are written at all."""
         return action in self._wanted
 
-    async def record(self, transaction: Transaction, event: Event) -> None:
-        """Writes ``event`` with whatever else ``transaction`` changes."""
+    def want(self, actions: Collection[EventAction]) -> None:
+        """Writes such events from now on, beside those that were wanted before."""
+        self._wanted |= frozenset(actions)
+
+    async def record(self, transaction: Transaction, event: Event, *, at_ms: int | None = None) -> None:
+        """Writes ``event`` with whatever else ``transaction`` changes; ``at_ms`` is when it happened if not now."""
         if event.action not in self._wanted:
             return
         await transaction.execute(
             _ADD_EVENT,
-            at_ms=self._clock.now_ms(),
+            at_ms=self._clock.now_ms() if at_ms is None else at_ms,
             action=event.action.value,
             repository=str(event.repository),
             digest=str(event.digest),

@@ -1,6 +1,7 @@
 """The metrics, all in one registry of prometheus-client, with registry:2's names where it has them."""
 
 import platform
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from prometheus_client import (
@@ -57,11 +58,34 @@ class Metrics:
         self.upload_sessions = self._gauge("roadstead_upload_sessions", "Upload sessions that are not finished")
         self.quarantined_blobs = self._gauge("roadstead_quarantined_blobs", "Blobs that were found damaged")
         self.connections = self._gauge("roadstead_connections", "Open connections of the main listener")
+        self.maintenance = self._gauge("roadstead_maintenance", "Maintenance mode: 0 off, 1 read-only, 2 closed")
+        self.failing_health_checks = self._gauge("roadstead_failing_health_checks", "Health checks that fail")
         self._refused = Counter(
             "roadstead_refused_requests",
             "Requests and connections ended by a limit",
             ("reason",),
             registry=self.registry,
+        )
+        self._notifications = Counter(
+            "registry_notifications_events",
+            "The number of total events",
+            ("type", "endpoint"),
+            registry=self.registry,
+        )
+        self._notification_statuses = Counter(
+            "registry_notifications_status",
+            "The number of status code",
+            ("code", "endpoint"),
+            registry=self.registry,
+        )
+        self._pending_notifications = Gauge(
+            "registry_notifications_pending_total",
+            "The gauge of pending events in queue",
+            ("endpoint",),
+            registry=self.registry,
+        )
+        self.dropped_pull_events = self._gauge(
+            "roadstead_pull_events_dropped", "Events of pulls that found no room in memory"
         )
         self.access_log_dropped = self._gauge(
             "roadstead_access_log_dropped_lines", "Lines of the access log that could not be written"
@@ -78,6 +102,22 @@ class Metrics:
     def count_refusal(self, reason: str) -> None:
         """Adds a request that a limit ended; ``reason`` is one of a few fixed words."""
         self._refused.labels(reason).inc()
+
+    def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
+        """Adds events of a configured endpoint; ``kind`` is one of a few fixed words."""
+        self._notifications.labels(kind, endpoint).inc(amount)
+
+    def count_notification_status(self, endpoint: str, status: int) -> None:
+        """Adds an endpoint's answer, in registry:2's words; what HTTP has no word for is counted together."""
+        try:
+            code = f"{status} {HTTPStatus(status).phrase}"
+        except ValueError:
+            code = "other"
+        self._notification_statuses.labels(code, endpoint).inc()
+
+    def set_pending_notifications(self, endpoint: str, events: int) -> None:
+        """Says how many events wait for a configured endpoint."""
+        self._pending_notifications.labels(endpoint).set(events)
 
     def _gauge(self, name: str, description: str) -> Gauge:
         return Gauge(name, description, registry=self.registry)

@@ -15,6 +15,7 @@ notification_cursors: Final = Table(
     Column("next_ms", BigInteger, nullable=False),  # not before
     Column("error", Text, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    Column("suspect_id", Integer, nullable=False),  # parked last, and nothing was delivered since; 0: none
     sqlite_with_rowid=False,
 )
 

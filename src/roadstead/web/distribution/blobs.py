@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from roadstead.events import Event, EventAction
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
+from roadstead.registry.blobs import OCTETS
 from roadstead.storage import ObjectReader
 from roadstead.web.context import PROXIED_KEY
 from roadstead.web.distribution.endpoint import Methods, digest_header, etag, origin_of
@@ -34,6 +36,7 @@ class BlobEndpoint:
     def __init__(self, registry: Registry, accel_location: str = "") -> None:
         """With ``accel_location``, a trusted proxy gets the name of the bytes below it instead of the bytes."""
         self._blobs = registry.blobs
+        self._pulls = registry.pulls
         self._accel_location = accel_location
 
     def methods(self) -> Methods:
@@ -46,11 +49,14 @@ class BlobEndpoint:
         reader = await self._blobs.open(route.repository, digest)
         try:
             if self._accel_location and PROXIED_KEY in request.scope:
-                return _handed_over(request, digest, reader, self._accel_location)
-            return _answer(request, digest, reader)
+                response = _handed_over(request, digest, reader, self._accel_location)
+            else:
+                response = _answer(request, digest, reader)
+            self._note_pull(request, route, digest, reader.size_bytes)
         except BaseException:
             reader.close()
             raise
+        return response
 
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body. The bytes are looked at too: who hears "yes" will not push them again."""
@@ -58,10 +64,24 @@ class BlobEndpoint:
         reader = await self._blobs.open(route.repository, digest)
         reader.close()
         await self._blobs.rely_on(route.repository, digest)
+        self._note_pull(request, route, digest, reader.size_bytes)
         if _is_known_to(request, digest):
             return Response(304, _headers(digest))
         headers = [_OCTETS, *_headers(digest)]
         return Response(200, headers, size_bytes=reader.size_bytes)
+
+    def _note_pull(self, request: Request, route: Route, digest: Digest, size_bytes: int) -> None:
+        """An event, if anybody waits for it; as registry:2, for HEAD, for each range and for an answer of 304 too."""
+        if self._pulls.is_wanted:
+            event = Event(
+                action=EventAction.PULL,
+                repository=route.repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                origin=origin_of(request),
+            )
+            self._pulls.add(event)
 
     async def delete(self, request: Request, route: Route) -> Response:
         """Takes the blob out of the repository."""

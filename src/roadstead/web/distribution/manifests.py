@@ -6,6 +6,7 @@ Manifests".
 
 from typing import Final
 
+from roadstead.events import Event, EventAction
 from roadstead.oci import Digest, Tag, parse_reference
 from roadstead.registry import Registry
 from roadstead.registry.model import PushedManifest, StoredManifest
@@ -24,6 +25,7 @@ class ManifestEndpoint:
     def __init__(self, registry: Registry, limit_bytes: int) -> None:
         self._manifests = registry.manifests
         self._tags = registry.tags
+        self._pulls = registry.pulls
         self._limit_bytes = limit_bytes
 
     def methods(self) -> Methods:
@@ -32,18 +34,37 @@ class ManifestEndpoint:
 
     async def get(self, request: Request, route: Route) -> Response:
         """The manifest, byte for byte as it was pushed, whatever ``Accept`` says: its digest is its identity."""
-        stored = await self._manifests.get(route.repository, parse_reference(route.reference))
+        reference = parse_reference(route.reference)
+        stored = await self._manifests.get(route.repository, reference)
         headers = _headers(stored)
         if _is_known_to(request, stored.digest):
             return Response(304, headers)
-        return Response(200, headers, await self._manifests.get_body(stored.digest))
+        body = await self._manifests.get_body(stored.digest)
+        self._note_pull(request, route, reference, stored)
+        return Response(200, headers, body)
 
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body."""
-        stored = await self._manifests.get(route.repository, parse_reference(route.reference))
+        reference = parse_reference(route.reference)
+        stored = await self._manifests.get(route.repository, reference)
         if _is_known_to(request, stored.digest):
             return Response(304, _headers(stored))
+        self._note_pull(request, route, reference, stored)
         return Response(200, _headers(stored), size_bytes=stored.size_bytes)
+
+    def _note_pull(self, request: Request, route: Route, reference: Tag | Digest, stored: StoredManifest) -> None:
+        """An event, if anybody waits for it; as registry:2, for HEAD too, but not for an answer of 304."""
+        if self._pulls.is_wanted:
+            event = Event(
+                action=EventAction.PULL,
+                repository=route.repository,
+                digest=stored.digest,
+                media_type=stored.media_type,
+                size_bytes=stored.size_bytes,
+                tag=reference if isinstance(reference, Tag) else "",
+                origin=origin_of(request),
+            )
+            self._pulls.add(event)
 
     async def put(self, request: Request, route: Route) -> Response:
         """Accepts a manifest and sets tags."""

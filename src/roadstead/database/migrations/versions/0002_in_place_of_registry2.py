@@ -75,6 +75,7 @@ def _create_events() -> None:
         sa.Column("next_ms", sa.BigInteger, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("updated_ms", sa.BigInteger, nullable=False),
+        sa.Column("suspect_id", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(

@@ -1,0 +1,59 @@
+"""Events as they are read back."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from sqlalchemy import ColumnElement
+
+from roadstead.database import Row
+from roadstead.events.model import NOBODY, Event, EventAction, Origin
+from roadstead.events.tables import events
+
+COLUMNS: Final[tuple[ColumnElement[object], ...]] = (
+    events.c.id,
+    events.c.at_ms,
+    events.c.action,
+    events.c.repository,
+    events.c.digest,
+    events.c.media_type,
+    events.c.size_bytes,
+    events.c.tag,
+    events.c.source_repository,
+    events.c.origin,
+)
+"""What ``StoredEvent.of`` takes, in this order."""
+
+_decode_origin: Final = msgspec.json.Decoder(Origin).decode
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with its place in the order of changes, and its time."""
+
+    id: int
+    at_ms: int
+    event: Event
+
+    @classmethod
+    def of(cls, row: Row) -> "StoredEvent":
+        """The event in a row of ``COLUMNS``."""
+        number, at_ms, action, repository, digest, media_type, size_bytes, tag, source, origin = row
+        try:
+            who = _decode_origin(origin)
+        except msgspec.MsgspecError:  # by hand, or by a version that knows more: the event itself matters
+            who = NOBODY
+        return cls(
+            number,
+            at_ms,
+            Event(
+                action=EventAction(action),
+                repository=repository,
+                digest=digest,
+                media_type=media_type,
+                size_bytes=size_bytes,
+                tag=tag,
+                source_repository=source,
+                origin=who,
+            ),
+        )

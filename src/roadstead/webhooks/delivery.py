@@ -1,0 +1,244 @@
+"""Tells endpoints: one process of the fleet does it, one task for each endpoint.
+
+A lease decides which process. It is renewed while events are posted; who cannot renew it stops. A process that was
+frozen and wakes up late may repeat what its successor has told, and cannot move a cursor that the successor has moved.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from roadstead.clock import Clock
+from roadstead.config import NotificationEndpoint, NotificationSettings
+from roadstead.database import Database
+from roadstead.errors import RoadsteadError
+from roadstead.events import EventAction, StoredEvent
+from roadstead.jobs import Lease
+from roadstead.registry import store as registry_store
+from roadstead.webhooks import housekeeping, store
+from roadstead.webhooks.envelope import BLOB, Source
+from roadstead.webhooks.line import Head, Line, Policy, Setback
+from roadstead.webhooks.receiver import Answer, Receiver, Result
+
+LEASE: Final = "notifications"
+
+RENEW_SECONDS: Final = 5.0
+"""How often the lease is renewed, or tried to be taken; a sixth of its length."""
+
+POLL_SECONDS: Final = 0.2
+"""How often an idle endpoint looks for events: a few microseconds each time."""
+
+FAULT_SECONDS: Final = 1.0
+"""Before a task goes on that the catalogue has failed."""
+
+_log = structlog.get_logger("roadstead.notifications")
+
+
+class DeliveryMetrics(Protocol):
+    """What is counted, by the configured endpoints' names."""
+
+    def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
+        """Adds events; ``kind`` is one of a few words, registry:2's where it has one."""
+        ...
+
+    def count_notification_status(self, endpoint: str, status: int) -> None:
+        """Adds an answer."""
+        ...
+
+    def set_pending_notifications(self, endpoint: str, events: int) -> None:
+        """Says how many events wait, or less if some of them will be ignored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What telling needs; ``run`` is the background work of a serving process."""
+
+    database: Database
+    clock: Clock
+    settings: NotificationSettings
+    metrics: DeliveryMetrics
+    address: str
+    """Host and port of this registry, for ``source.addr``."""
+    base_url: str = ""
+    """How clients reach this registry, where the settings say."""
+    policy: Callable[[NotificationEndpoint, int], Policy] = Policy
+
+    @property
+    def endpoints(self) -> list[NotificationEndpoint]:
+        """Those that are told."""
+        return enabled(self.settings)
+
+    async def run(self) -> None:
+        """Tells all endpoints while this process holds the lease, until cancelled."""
+        lease = Lease(self.database, self.clock, LEASE)
+        try:
+            while True:
+                try:
+                    if await lease.take():
+                        await self._work(lease)
+                except RoadsteadError as error:
+                    _log.error("notifications stopped for a while", reason=str(error))
+                await asyncio.sleep(RENEW_SECONDS)
+        finally:
+            try:
+                await asyncio.shield(lease.give_up())
+            except RoadsteadError:
+                _log.info("lease not given up", work=LEASE)
+
+    async def _work(self, lease: Lease) -> None:
+        source = await self.source()
+        work = [self._tell(endpoint, source) for endpoint in self.endpoints]
+        async with _running([*work, self._keep_house()]):
+            while await lease.take():
+                await self._measure()
+                await asyncio.sleep(RENEW_SECONDS)
+
+    async def source(self) -> Source:
+        """Who tells."""
+        return Source(await housekeeping.get_instance(self.database), self.address, self.base_url)
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                dropped = await housekeeping.tidy(self.database, self.clock, self.settings)
+                for name, events in dropped.items():
+                    self.metrics.count_notifications(name, "Dropped", events)
+                    _log.error("events dropped: nobody took them in time", endpoint=name, events=events)
+            except RoadsteadError as error:
+                _log.error("old events not removed", reason=str(error))
+            await asyncio.sleep(housekeeping.INTERVAL_SECONDS)
+
+    async def _measure(self) -> None:
+        last = await self.database.fetch_one(store.LAST_EVENT_ID)
+        for row in await self.database.fetch_all(store.LIST_CURSORS):
+            if any(endpoint.name == row[0] for endpoint in self.endpoints):
+                self.metrics.set_pending_notifications(row[0], max(0, (last[0] if last else 0) - row[1]))
+
+    async def _tell(self, endpoint: NotificationEndpoint, source: Source) -> None:
+        receiver = Receiver(endpoint)
+        teller = _Teller(self, self.policy(endpoint, self.settings.attempts), receiver, source)
+        try:
+            while True:
+                try:
+                    await teller.tell()
+                except RoadsteadError as error:
+                    _log.error("notifications stopped for a while", endpoint=endpoint.name, reason=str(error))
+                await asyncio.sleep(FAULT_SECONDS)
+        finally:
+            await receiver.close()
+
+    async def body_of(self, stored: StoredEvent) -> bytes | None:
+        """The manifest that an event is about, where its references are wanted and it still exists."""
+        event = stored.event
+        if not self.settings.include_references or event.action is EventAction.DELETE or event.media_type == BLOB:
+            return None
+        row = await self.database.fetch_one(registry_store.GET_MANIFEST_BODY, digest=event.digest)
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
+
+
+class _Teller:
+    """Tells one endpoint."""
+
+    def __init__(self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source) -> None:
+        self._delivery = delivery
+        self._policy = policy
+        self._receiver = receiver
+        self._source = source
+        self._line = Line(delivery.database, delivery.clock, policy)
+        self._is_down = False
+
+    async def tell(self) -> None:
+        """Tells events as they come, until cancelled."""
+        await self._line.load()
+        try:
+            while True:
+                head = await self._line.next()
+                if head is None:
+                    await self._line.save()
+                    await asyncio.sleep(POLL_SECONDS)
+                    await self._line.refresh()
+                else:
+                    await self._try(head)
+        finally:
+            await asyncio.shield(self._line.save())
+
+    async def _try(self, head: Head) -> None:
+        name = self._receiver.name
+        if not head.attempts and not head.is_parked:
+            self._delivery.metrics.count_notifications(name, "Events")
+        answer = await self._receiver.post(
+            self._source.envelope(head.stored, await self._delivery.body_of(head.stored))
+        )
+        self._count(answer)
+        if answer.result is Result.DELIVERED:
+            await self._line.succeeded(head)
+            if self._is_down:
+                _log.info("endpoint is told again", endpoint=name)
+            self._is_down = False
+            return
+        setback = await self._line.failed(head, answer)
+        self._report(head, answer, setback)
+        await self._wait(setback.wait_seconds)
+
+    def _count(self, answer: Answer) -> None:
+        metrics, name = self._delivery.metrics, self._receiver.name
+        if answer.status:
+            metrics.count_notification_status(name, answer.status)
+        kind = "Successes" if answer.result is Result.DELIVERED else "Failures" if answer.status else "Errors"
+        metrics.count_notifications(name, kind)
+
+    def _report(self, head: Head, answer: Answer, setback: Setback) -> None:
+        """A line for each change of state, not one for each try."""
+        facts = {
+            "endpoint": self._receiver.name,
+            "event": head.stored.id,
+            "reason": answer.text,
+            "attempts": setback.attempts,
+        }
+        if setback.is_parked:
+            self._delivery.metrics.count_notifications(self._receiver.name, "Parked")
+            _log.error("event parked", **facts)
+        elif not self._is_down and (setback.is_held or setback.attempts >= self._policy.endpoint.threshold):
+            self._is_down = True
+            _log.warning("endpoint does not take events", **facts)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the next try is due, or somebody asks for it."""
+        clock = self._delivery.clock
+        until = clock.monotonic_seconds() + seconds
+        while (left := until - clock.monotonic_seconds()) > 0:
+            await asyncio.sleep(min(left, POLL_SECONDS))
+            if left > POLL_SECONDS and await self._line.refresh():
+                return
+
+
+def enabled(settings: NotificationSettings) -> list[NotificationEndpoint]:
+    """The endpoints that are told."""
+    return [endpoint for endpoint in settings.endpoints if not endpoint.disabled]
+
+
+def wanted_actions(settings: NotificationSettings) -> frozenset[EventAction]:
+    """What at least one endpoint wants to be told of."""
+    return frozenset(
+        action
+        for endpoint in enabled(settings)
+        for action in EventAction
+        if action.value not in endpoint.ignored_actions
+    )
+
+
+@asynccontextmanager
+async def _running(work: list[Coroutine[None, None, None]]) -> AsyncGenerator[None, None]:
+    """Runs ``work`` beside what is inside, and cancels it afterwards."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

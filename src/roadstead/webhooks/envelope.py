@@ -1,0 +1,119 @@
+"""The document that tells of an event, as registry:2 and registry:3 write it.
+
+Source: distribution's ``notifications/event.go``, and what ``docker-registry`` 2.8.2 and registry:3 send (a test
+compares them field by field). Empty fields are left out, as there.
+"""
+
+import datetime as dt
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from roadstead.events import Event, EventAction, StoredEvent
+
+CONTENT_TYPE: Final = "application/vnd.docker.distribution.events.v2+json"
+
+BLOB: Final = "application/octet-stream"
+"""The type that every blob has in an event."""
+
+_KEPT: Final = ("mediaType", "digest", "size", "annotations", "urls", "platform", "artifactType")
+"""What a reference says about what a manifest names; its embedded data would make an event as large as a blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which registry tells."""
+
+    instance: str
+    """A UUID that stays the same for the life of the catalogue."""
+    address: str
+    """Host and port."""
+    base_url: str = ""
+    """How clients reach the registry; empty: as the client of the event did."""
+
+    def event_id(self, stored: StoredEvent) -> str:
+        """The same for each try, so that a receiver can tell a repetition from news; no other event has it.
+
+        The time is part of it since a catalogue that was restored from a backup gives its ids again.
+        """
+        return str(uuid.uuid5(uuid.UUID(self.instance), f"{stored.id}:{stored.at_ms}"))
+
+    def envelope(self, stored: StoredEvent, body: bytes | None = None) -> bytes:
+        """The document of one event; with the ``body`` of its manifest, also what that names."""
+        event = stored.event
+        origin = event.origin
+        request = {
+            "id": origin.request_id,
+            "addr": origin.client,
+            "host": origin.host,
+            "method": origin.method,
+            "useragent": origin.user_agent,
+        }
+        target = self._target(event)
+        if body is not None:
+            target["references"] = references(body)
+        document = {
+            "id": self.event_id(stored),
+            "timestamp": timestamp(stored.at_ms),
+            "action": event.action.value,
+            "target": target,
+            "request": _without_empty(request),
+            "actor": _without_empty({"name": origin.actor}),
+            "source": {"addr": self.address, "instanceID": self.instance},
+        }
+        return json.dumps({"events": [document]}, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
+
+    def _target(self, event: Event) -> dict[str, Any]:
+        if event.action is EventAction.DELETE:
+            return self._deleted(event)
+        return _without_empty(
+            {"mediaType": event.media_type}
+            | {"digest": event.digest}
+            | {"repository": event.repository, "fromRepository": event.source_repository}
+            | {"url": self._url(event), "tag": event.tag}
+        ) | {"size": event.size_bytes, "length": event.size_bytes}
+
+    def _deleted(self, event: Event) -> dict[str, Any]:
+        """Only names: a tag without the digest that it pointed at, since that manifest is still there."""
+        if event.tag:
+            return {"digest": "", "repository": event.repository, "tag": event.tag}
+        return _without_empty({"digest": event.digest, "repository": event.repository})
+
+    def _url(self, event: Event) -> str:
+        base_url = self.base_url or event.origin.base_url
+        kind = "blobs" if event.media_type == BLOB else "manifests"
+        return f"{base_url}/v2/{event.repository}/{kind}/{event.digest}" if base_url else ""
+
+
+def timestamp(at_ms: int) -> str:
+    """A time in RFC 3339, UTC."""
+    seconds, rest = divmod(at_ms, 1000)
+    when = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
+
+
+def references(body: bytes) -> list[dict[str, Any]]:
+    """The descriptors in a manifest that was accepted: config and layers, or the manifests of an index."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return []
+    if not isinstance(document, dict):
+        return []
+    named = [document.get("config"), *_listed(document, "layers"), *_listed(document, "manifests")]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - any JSON
+    return [
+        {key: descriptor[key] for key in _KEPT if descriptor.get(key)}
+        for descriptor in cast("list[dict[str, Any]]", [one for one in named if isinstance(one, dict)])
+    ]
+
+
+def _listed(document: dict[str, Any], key: str) -> list[Any]:
+    found = document.get(key)
+    return cast("list[Any]", found) if isinstance(found, list) else []
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}

@@ -1,0 +1,165 @@
+"""What endpoints there are, which registry this is, and when events are old enough to go."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.config import NotificationEndpoint, NotificationSettings
+from roadstead.database import Database, Row, Transaction
+from roadstead.events import EventAction
+from roadstead.jobs import delete_state, find_state, save_state
+from roadstead.webhooks import store
+from roadstead.webhooks.line import add_cursors
+
+INTERVAL_SECONDS: Final = 60
+
+BATCH: Final = 500
+"""Events removed in one transaction, which then keeps other writers waiting for a few milliseconds."""
+
+DAY_MS: Final = 24 * 3600 * 1000
+"""For so long at least an event waits for its endpoint, and an endpoint's place is kept that is not configured."""
+
+_INSTANCE: Final = "notifications.instance"
+_WANTED: Final = "notifications.wanted"
+
+
+async def get_instance(database: Database) -> str:
+    """The UUID of this registry, made at the first time."""
+
+    async def work(transaction: Transaction) -> str:
+        found = await find_state(transaction, _INSTANCE)
+        if found is None:
+            found = str(uuid.uuid4())
+            await save_state(transaction, _INSTANCE, found)
+        return found
+
+    return await find_state(database, _INSTANCE) or await database.write(work)
+
+
+async def register(database: Database, clock: Clock, settings: NotificationSettings) -> None:
+    """Makes the settings' endpoints known before the first change can happen.
+
+    A new endpoint begins with what happens from now on. One that is disabled is forgotten, and begins anew when it is
+    enabled. What is wanted is kept too, for commands that were not told the settings.
+    """
+    told = [endpoint.name for endpoint in settings.endpoints if not endpoint.disabled]
+    if not told and await find_state(database, _WANTED) is None:
+        return
+    await add_cursors(database, clock, told)
+    wanted = sorted(
+        {
+            action.value
+            for endpoint in settings.endpoints
+            if not endpoint.disabled
+            for action in EventAction
+            if action.value not in endpoint.ignored_actions
+        }
+    )
+
+    async def work(transaction: Transaction) -> None:
+        for endpoint in settings.endpoints:
+            if endpoint.disabled:
+                await forget(transaction, endpoint.name)
+        for name in told:
+            await transaction.execute(store.RETRY_NOW, endpoint=name)
+            await transaction.execute(store.TOUCH_CURSOR, endpoint=name, updated_ms=clock.now_ms())
+        if wanted:
+            await save_state(transaction, _WANTED, " ".join(wanted))
+        else:
+            await delete_state(transaction, _WANTED)
+
+    await database.write(work)
+
+
+async def find_wanted(database: Database) -> frozenset[EventAction]:
+    """What the server's endpoints wanted to be told of when it last started."""
+    found = await find_state(database, _WANTED)
+    return frozenset(EventAction(word) for word in (found or "").split())
+
+
+async def forget(transaction: Transaction, endpoint: str) -> None:
+    """An endpoint's place, and what was parked for it, are gone."""
+    await transaction.execute(store.DELETE_CURSOR, endpoint=endpoint)
+    await transaction.execute(store.UNPARK_ALL, endpoint=endpoint)
+
+
+async def tidy(database: Database, clock: Clock, settings: NotificationSettings) -> Mapping[str, int]:
+    """Removes events that are old enough, in small steps; returns how many were dropped for which endpoint.
+
+    Events go once they are older than ``keep_seconds`` and every endpoint has passed them; those that one still waits
+    for stay for a day at least, and go at the latest when more than ``keep_events`` are there.
+    """
+    now_ms = clock.now_ms()
+    told = {endpoint.name: endpoint for endpoint in settings.endpoints if not endpoint.disabled}
+    cursors = await _touch(database, now_ms, told)
+    dropped: dict[str, int] = {}
+    while True:
+        rows = await database.fetch_all(store.AGES, limit=BATCH)
+        last = await database.fetch_one(store.LAST_EVENT_ID)
+        bound = _bound(rows, cursors, now_ms, settings, last[0] if last else 0)
+        if not bound:
+            return dropped
+        for name, position in cursors.items():
+            lost = await _count_lost(database, told[name], position, bound)
+            if lost:
+                dropped[name] = dropped.get(name, 0) + lost
+            cursors[name] = max(position, bound)
+        await _remove(database, list(cursors), bound)
+
+
+async def _touch(database: Database, now_ms: int, told: Mapping[str, NotificationEndpoint]) -> dict[str, int]:
+    """Where the configured endpoints are; forgets others after a day."""
+    rows = await database.fetch_all(store.LIST_CURSORS)
+
+    async def work(transaction: Transaction) -> None:
+        for row in rows:
+            if row[0] in told:
+                await transaction.execute(store.TOUCH_CURSOR, endpoint=row[0], updated_ms=now_ms)
+            elif now_ms - row[5] > DAY_MS:
+                await forget(transaction, row[0])
+
+    if rows:
+        await database.write(work, durable=False)
+    return {row[0]: row[1] for row in rows if row[0] in told}
+
+
+def _bound(
+    rows: list[Row], cursors: Mapping[str, int], now_ms: int, settings: NotificationSettings, last_id: int
+) -> int:
+    """The last of ``rows``, which begin with the oldest event, that may go; 0 for none."""
+    keep_ms = settings.keep_seconds * 1000
+    passed = min(cursors.values(), default=last_id)
+    overflow = last_id - settings.keep_events
+    bound = 0
+    for event_id, at_ms in rows:
+        age_ms = now_ms - at_ms
+        is_old = age_ms >= keep_ms if event_id <= passed else age_ms >= max(keep_ms, DAY_MS)
+        if not is_old and event_id > overflow:
+            break
+        bound = event_id
+    return bound
+
+
+async def _count_lost(database: Database, endpoint: NotificationEndpoint, position: int, bound: int) -> int:
+    """Events up to ``bound`` that the endpoint still waits for, or that are parked for it."""
+    parked = await database.fetch_one(store.COUNT_PARKED_UP_TO, endpoint=endpoint.name, event_id=bound)
+    lost = int(parked[0]) if parked else 0
+    if position >= bound:
+        return lost
+    rows = await database.fetch_all(store.COUNT_BETWEEN, after=position, last_id=bound)
+    return lost + sum(
+        count
+        for action, media_type, count in rows
+        if action not in endpoint.ignored_actions and media_type not in endpoint.ignored_media_types
+    )
+
+
+async def _remove(database: Database, names: list[str], bound: int) -> None:
+    async def work(transaction: Transaction) -> None:
+        for name in names:
+            await transaction.execute(store.SKIP_TO, endpoint=name, event_id=bound)
+        await transaction.execute(store.UNPARK_UP_TO, event_id=bound)
+        await transaction.execute(store.DELETE_EVENTS_UP_TO, event_id=bound)
+
+    await database.write(work, durable=False)

@@ -1,0 +1,327 @@
+"""What waits for one endpoint: the events after its cursor, and before them those that are to be told again.
+
+====================  ============================================================================================
+an event is           when
+====================  ============================================================================================
+the next one          all before it were delivered, parked or ignored: order is that of the changes
+delivered             the endpoint answered 2xx or 3xx; the cursor moves, at most ``SAVE_EVENTS`` later on disk
+parked                ``attempts`` tries failed, or ``threshold`` ones that said that the event itself is unwanted
+the suspect           it was parked because the endpoint was not available, and nothing was delivered since
+====================  ============================================================================================
+
+Whether the suspect or the endpoint is at fault, the next event shows. Before it is tried, the suspect is tried once
+more; if that fails the next event is tried once, and if it fails too, the endpoint is down: the line is held, both are
+tried again after the longest back-off, and nothing else is parked. So an endpoint that was away for a night is told
+everything in order when it comes back, and an event that it cannot digest stops nobody.
+
+The cursor is moved only from where this object saw it last. When the command line, or another process that took the
+lease, has moved it, that counts, and this object begins there.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.config import NotificationEndpoint
+from roadstead.database import Database, Transaction
+from roadstead.events import Event, StoredEvent
+from roadstead.webhooks import store
+from roadstead.webhooks.receiver import Answer, Result
+
+READ_EVENTS: Final = 200
+"""Events read at once."""
+
+SAVE_EVENTS: Final = 64
+"""Deliveries between two writes of the cursor: those that a crash repeats, at most."""
+
+SAVE_SECONDS: Final = 0.5
+
+MOST_BACKOFF_SECONDS: Final = 60.0
+MOST_BACKOFFS: Final = 32
+"""How far ``backoff_seconds`` grows: two tries a minute cost nothing, and an endpoint that is back is told soon."""
+
+MOST_WAIT_SECONDS: Final = 600.0
+"""For so long an endpoint may ask to be left alone."""
+
+QUICK_SECONDS: Final = 0.05
+"""Before the threshold is reached, a failed try is followed by another almost at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The event whose turn it is."""
+
+    stored: StoredEvent
+    attempts: int
+    """Tries that failed."""
+    is_parked: bool
+    """Whether it has a row among the parked ones: the suspect, or to be told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """What a failed try leads to."""
+
+    attempts: int
+    wait_seconds: float
+    is_parked: bool = False
+    """The event was parked; the next one's turn comes."""
+    is_held: bool = False
+    """The endpoint is taken to be down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an endpoint wants, and how often it is tried."""
+
+    endpoint: NotificationEndpoint
+    attempts: int
+    jitter: Callable[[], float] = random.random
+    """From 0 to 1: spreads the tries of many registries."""
+
+    def accepts(self, event: Event) -> bool:
+        """Whether the endpoint wants to be told of ``event``."""
+        return (
+            event.action.value not in self.endpoint.ignored_actions
+            and event.media_type not in self.endpoint.ignored_media_types
+        )
+
+    def wait_seconds(self, attempts: int, asked_seconds: float = 0.0) -> float:
+        """Until the next try after ``attempts`` failed ones: as registry:2 up to the threshold, then ever longer."""
+        beyond = attempts - self.endpoint.threshold
+        if beyond < 0:
+            seconds = min(QUICK_SECONDS * 2**attempts, self.endpoint.backoff_seconds)
+        else:
+            seconds = min(self.endpoint.backoff_seconds * 2.0 ** min(beyond, 64), self.longest_seconds)
+        return max(seconds * (0.5 + self.jitter() / 2), min(asked_seconds, MOST_WAIT_SECONDS))
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest back-off."""
+        backoff = self.endpoint.backoff_seconds
+        return max(min(MOST_BACKOFFS * backoff, MOST_BACKOFF_SECONDS), backoff)
+
+    def is_exhausted(self, attempts: int, result: Result) -> bool:
+        """Whether an event is parked after so many failed tries."""
+        most = min(self.attempts, self.endpoint.threshold) if result is Result.REFUSED else self.attempts
+        return attempts >= max(most, 1)
+
+
+class Line:
+    """The events that wait for one endpoint; ``load`` comes first."""
+
+    def __init__(self, database: Database, clock: Clock, policy: Policy) -> None:
+        self._database = database
+        self._clock = clock
+        self._policy = policy
+        self._name = policy.endpoint.name
+        self._saved_id = 0
+        self._position = 0
+        self._attempts = 0
+        self._error = ""
+        self._suspect_id = 0
+        self._is_suspect_tried = False
+        self._waiting: deque[StoredEvent] = deque()
+        self._unsaved = 0
+        self._saved_at = 0.0
+
+    async def load(self) -> None:
+        """Begins where the catalogue says; an endpoint that is new there begins with what happens from now on."""
+        row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
+        if row is None:
+            await add_cursors(self._database, self._clock, [self._name])
+            row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
+        if row is not None:
+            self._saved_id = self._position = row[1]
+            self._attempts, self._error, self._suspect_id = row[2], row[4], row[6]
+        self._is_suspect_tried = False
+        self._waiting.clear()
+        self._unsaved = 0
+        self._saved_at = self._clock.monotonic_seconds()
+
+    async def refresh(self) -> bool:
+        """Looks whether somebody else has moved the cursor, or wants a try at once; True for the latter."""
+        row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
+        if row is None or row[1] != self._saved_id:
+            await self.load()
+            return True
+        return bool(row[3] == 0)
+
+    async def next(self) -> Head | None:
+        """The event whose turn it is, None if there is none."""
+        head = await self._find_due() or await self._find_pending()
+        if head is None:
+            self._is_suspect_tried = False  # who knows how long it takes until there is another
+        if head is None or not self._suspect_id or self._is_suspect_tried or head.stored.id == self._suspect_id:
+            return head
+        suspect = await self._find_parked(self._suspect_id)
+        if suspect is None:  # told again or discarded meanwhile
+            self._suspect_id = 0
+            return head
+        return suspect
+
+    async def _find_due(self) -> Head | None:
+        row = await self._database.fetch_one(store.FIND_DUE, endpoint=self._name)
+        if row is None:
+            return None
+        head = await self._find_parked(row[0])
+        if head is None:  # the event itself is gone
+            await self._unpark(row[0])
+        return head
+
+    async def _find_parked(self, event_id: int) -> Head | None:
+        parked = await self._database.fetch_one(store.FIND_PARKED, endpoint=self._name, event_id=event_id)
+        row = await self._database.fetch_one(store.GET_EVENT, event_id=event_id)
+        return Head(StoredEvent.of(row), parked[0], is_parked=True) if row is not None and parked is not None else None
+
+    async def _find_pending(self) -> Head | None:
+        while True:
+            while self._waiting:
+                stored = self._waiting[0]
+                if self._policy.accepts(stored.event):
+                    return Head(stored, self._attempts, is_parked=False)
+                self._pass(stored.id)
+                await self._save_when_due()
+            rows = await self._database.fetch_all(store.LIST_EVENTS, after=self._position, limit=READ_EVENTS)
+            if not rows:
+                return None
+            self._waiting.extend(StoredEvent.of(row) for row in rows)
+
+    def _pass(self, event_id: int) -> None:
+        """The event is behind us."""
+        if self._waiting and self._waiting[0].id == event_id:
+            self._waiting.popleft()
+        self._position = max(self._position, event_id)
+        self._attempts = 0
+        self._unsaved += 1
+
+    async def succeeded(self, head: Head) -> None:
+        """``head`` was delivered."""
+        if head.is_parked:
+            await self._unpark(head.stored.id)
+        else:
+            self._pass(head.stored.id)
+        if self._error or self._suspect_id:
+            self._error = ""
+            self._suspect_id = 0
+            await self._move(next_ms=1)
+        self._is_suspect_tried = False
+        await self._save_when_due()
+
+    async def failed(self, head: Head, answer: Answer) -> Setback:
+        """``head`` was not delivered; says what to do now."""
+        if answer.result is Result.REFUSED and self._suspect_id != head.stored.id:
+            self._suspect_id = 0  # who refuses is there
+        if self._suspect_id == head.stored.id:
+            return await self._failed_suspect(head, answer)
+        if self._suspect_id:
+            self._is_suspect_tried = False
+            wait_seconds = self._policy.wait_seconds(1 << 10, answer.wait_seconds)
+            await self._keep(self._attempts, wait_seconds, answer)
+            return Setback(head.attempts + 1, wait_seconds, is_held=True)
+        attempts = head.attempts + 1
+        wait_seconds = self._policy.wait_seconds(attempts, answer.wait_seconds)
+        if not self._policy.is_exhausted(attempts, answer.result):
+            if head.is_parked:
+                await self._park(head, attempts, answer, is_due=True)
+            await self._keep(self._attempts if head.is_parked else attempts, wait_seconds, answer)
+            return Setback(attempts, wait_seconds)
+        await self._park(head, attempts, answer, is_due=False)
+        if answer.result is Result.UNAVAILABLE:
+            self._suspect_id = head.stored.id
+            self._is_suspect_tried = True
+        if not head.is_parked:
+            self._pass(head.stored.id)
+        await self._keep(self._attempts, 0.0, answer)
+        return Setback(attempts, 0.0, is_parked=True)
+
+    async def _failed_suspect(self, head: Head, answer: Answer) -> Setback:
+        """It stays where it is; what comes after it is tried now."""
+        self._is_suspect_tried = True
+        if answer.result is Result.REFUSED:
+            self._suspect_id = 0
+        await self._park(head, head.attempts + 1, answer, is_due=False)
+        return Setback(head.attempts + 1, 0.0)
+
+    async def _park(self, head: Head, attempts: int, answer: Answer, *, is_due: bool) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(
+                store.PARK,
+                endpoint=self._name,
+                event_id=head.stored.id,
+                attempts=attempts,
+                error=answer.text,
+                parked_ms=self._clock.now_ms(),
+                is_due=int(is_due),
+            )
+
+        await self._database.write(work, durable=False)
+
+    async def _unpark(self, event_id: int) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.UNPARK, endpoint=self._name, event_id=event_id)
+
+        await self._database.write(work, durable=False)
+
+    async def _keep(self, attempts: int, wait_seconds: float, answer: Answer) -> None:
+        self._attempts = attempts
+        self._error = answer.text
+        await self._move(self._clock.now_ms() + max(1, round(wait_seconds * 1000)))
+
+    async def _save_when_due(self) -> None:
+        if self._unsaved >= SAVE_EVENTS or (
+            self._unsaved and self._clock.monotonic_seconds() - self._saved_at >= SAVE_SECONDS
+        ):
+            await self.save()
+
+    async def save(self) -> None:
+        """Writes the cursor if it has moved since it was written last."""
+        if self._unsaved:
+            await self._move(next_ms=1)
+
+    async def _move(self, next_ms: int) -> None:
+        position = self._position
+
+        async def work(transaction: Transaction) -> int:
+            return await transaction.execute(
+                store.MOVE_CURSOR,
+                endpoint=self._name,
+                known_id=self._saved_id,
+                new_id=position,
+                attempts=self._attempts,
+                next_ms=next_ms,
+                error=self._error,
+                updated_ms=self._clock.now_ms(),
+                suspect_id=self._suspect_id,
+            )
+
+        self._unsaved = 0
+        self._saved_at = self._clock.monotonic_seconds()
+        if await self._database.write(work, durable=False):
+            self._saved_id = position
+        else:
+            await self.load()
+
+
+async def add_cursors(database: Database, clock: Clock, names: list[str]) -> None:
+    """Lets endpoints that the catalogue does not know begin with what happens from now on; others stay."""
+
+    async def work(transaction: Transaction) -> None:
+        last = await transaction.fetch_one(store.LAST_EVENT_ID)
+        known = await transaction.fetch_one(store.LAST_CURSOR)
+        for name in names:
+            await transaction.execute(
+                store.ADD_CURSOR,
+                endpoint=name,
+                event_id=max(last[0] if last else 0, known[0] if known else 0),
+                attempts=0,
+                next_ms=1,
+                error="",
+                updated_ms=clock.now_ms(),
+                suspect_id=0,
+            )
+
+    await database.write(work)
