@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from roadstead.access import Caller
+
 SCOPE_KEY: Final = "roadstead"
 """Where the ASGI scope holds the context."""
 
@@ -12,6 +14,10 @@ PROXIED_KEY: Final = "roadstead.proxied"
 
 REFUSED_KEY: Final = "roadstead.refused"
 """Where the scope holds the status with which the connection itself answered, in the application's place."""
+
+
+CERTIFICATE_USER_KEY: Final = "roadstead.certificate_user"
+"""Where the scope holds the user whom a verified client certificate names; absent where there is none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +30,8 @@ class RequestContext:
     repository: str = ""
     actor: str = "-"
     """Who was recognised; ``-`` for nobody."""
+    caller: Caller | None = None
+    """The same with what that one may do; None until it is known."""
     origin: str = ""
     """Scheme and host in front of ``Location``; empty, the default, where it is only a path."""
     root: str = ""

@@ -24,7 +24,9 @@ from roadstead.web.connection.gathering import GatheringTransport
 from roadstead.web.connection.pieces import Pieces
 from roadstead.web.connection.reaper import Inspected, Reaper, Rules
 from roadstead.web.connection.reasons import Reason, refusal_answer
-from roadstead.web.context import REFUSED_KEY, Refusal, new_request_id
+from roadstead.web.connection.tls_peer import certificate_user
+from roadstead.web.connection.tls_transport import SlicedTransport
+from roadstead.web.context import CERTIFICATE_USER_KEY, REFUSED_KEY, Refusal, new_request_id
 
 PIPELINED: Final = 64
 """Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
@@ -67,13 +69,19 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._linger_until = 0.0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
+        self._tls: SlicedTransport | None = None
+        self._certificate_user: str | None = None
 
     # What the transport tells
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Takes a client in, or turns it away when there are too many."""
-        super().connection_made(cast("Any", GatheringTransport(cast("Transport", transport), self.loop)))
         rules = self.rules
+        if transport.get_extra_info("sslcontext") is not None:
+            self._tls = SlicedTransport(cast("Transport", transport))
+            self._certificate_user = certificate_user(transport.get_extra_info("peercert"), rules.certificate_user)
+        inner = cast("Transport", self._tls or transport)
+        super().connection_made(cast("Any", GatheringTransport(inner, self.loop)))
         reaper = rules.reapers.get(self.server_state)
         if reaper is None:
             reaper = Reaper(self.server_state, self.loop, rules.interval_seconds)
@@ -101,12 +109,27 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
     def eof_received(self) -> None:
         """The client will send no more: what it has been answered so far must go before the transport closes."""
         cast("GatheringTransport", self.transport).flush()
+        if self._tls is not None:
+            self._tls.flush()
+
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        if self._tls is not None:
+            self._tls.pause()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        if self._tls is None or self._tls.resume():
+            super().resume_writing()
 
     # What the parser tells
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._certificate_user is not None:
+            cast("dict[str, Any]", self.scope)[CERTIFICATE_USER_KEY] = self._certificate_user
         self._requests += 1
         self._is_reading_header = True
 
@@ -198,7 +221,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         if self._is_stuck(now):
             self._abort(reasons.WRITE_IDLE)
         elif self.transport.is_closing():
-            return
+            self._inspect_closing(now)
         elif self._linger_until:
             if now >= self._linger_until:
                 self.transport.close()
@@ -215,6 +238,12 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._unsent_since = now
             return False
         return now - self._unsent_since >= self.rules.limits.write_idle_timeout_seconds
+
+    def _inspect_closing(self, now: float) -> None:
+        """Over TLS both sides say that they are done; a client that looks away has all it was sent, and is left."""
+        if self._tls is not None and self._elapsed("closing", now) >= self.rules.linger_seconds:
+            if self._tls.has_arrived():
+                self.transport.abort()
 
     def _has_pending(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)

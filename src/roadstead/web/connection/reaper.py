@@ -10,6 +10,7 @@ from typing import Final, cast
 from uvicorn.server import ServerState
 
 from roadstead.config import LimitSettings
+from roadstead.web.connection.tls_peer import CertificateUserPart
 from roadstead.web.context import Refusal
 
 LONGEST_INTERVAL_SECONDS: Final = 1.0
@@ -38,6 +39,8 @@ class Rules:
     on_refusal: Callable[[Refusal], None] | None
     headers: Sequence[tuple[bytes, bytes]] = ()
     """What the settings add to every answer, refusals too."""
+    certificate_user: CertificateUserPart = "none"
+    """What in a client's certificate names its user."""
     reapers: "weakref.WeakKeyDictionary[ServerState, Reaper]" = field(default_factory=weakref.WeakKeyDictionary)
 
     @property

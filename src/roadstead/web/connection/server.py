@@ -8,6 +8,7 @@ import uvicorn
 from roadstead.config import LimitSettings
 from roadstead.web.connection.protocol import LimitedConnection
 from roadstead.web.connection.reaper import Rules
+from roadstead.web.connection.tls_peer import CertificateUserPart
 from roadstead.web.context import Refusal
 
 
@@ -15,14 +16,16 @@ def connection_class(
     limits: LimitSettings,
     on_refusal: Callable[[Refusal], None] | None = None,
     headers: Sequence[tuple[bytes, bytes]] = (),
+    certificate_user: CertificateUserPart = "none",
 ) -> type[LimitedConnection]:
     """The class of connections under ``limits``, for ``uvicorn.Config(http=…)``.
 
-    ``on_refusal`` hears of each client that was refused, in the event loop; ``headers`` are on what it is told.
+    ``on_refusal`` hears of each client that was refused, in the event loop; ``headers`` are on what it is told;
+    ``certificate_user`` is what in a client's certificate names its user.
     """
 
     class Connection(LimitedConnection):
-        rules: ClassVar[Rules] = Rules(limits, on_refusal, headers)
+        rules: ClassVar[Rules] = Rules(limits, on_refusal, headers, certificate_user)
 
     return Connection
 
@@ -35,6 +38,7 @@ def server_config(
     port: int,
     on_refusal: Callable[[Refusal], None] | None = None,
     headers: Sequence[tuple[bytes, bytes]] = (),
+    certificate_user: CertificateUserPart = "none",
 ) -> uvicorn.Config:
     """Uvicorn's configuration as the server needs it: limited connections, no logging of its own, no version told."""
     return uvicorn.Config(
@@ -42,7 +46,7 @@ def server_config(
         host=host,
         port=port,
         loop="uvloop",
-        http=connection_class(limits, on_refusal, headers),
+        http=connection_class(limits, on_refusal, headers, certificate_user),
         ws="none",
         interface="asgi3",
         lifespan="off",
