@@ -4,34 +4,53 @@ import asyncio
 import contextlib
 import functools
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from roadstead import __version__
+from roadstead.access import Policy, Rule, RuleInvalidError
 from roadstead.clock import SystemClock
-from roadstead.config import Settings
+from roadstead.config import Settings, SettingsInvalidError
 from roadstead.config.networks import NetworkSet
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
+from roadstead.identity import HtpasswdFile, PasswordFileInvalidError, Passwords
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
+from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
+from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.recovery import recover
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
+from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
+from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
 from roadstead.web.forwarding import Forwarding
+from roadstead.web.gates import HealthGate, MaintenanceGate
 from roadstead.web.http import Application, Receive, Scope, Send
 from roadstead.web.locations import Locations, needs_locations
 from roadstead.web.middleware import AnswerHeaders, RequestMiddleware
-from roadstead.web.operations import FleetOperations, OperationsApplication, registry_checks, serve_health
+from roadstead.web.operations import (
+    FleetOperations,
+    HealthMonitor,
+    OperationsApplication,
+    listed_probes,
+    registry_checks,
+    serve_health,
+    serve_root,
+    stopping_check,
+    storage_probe,
+)
+from roadstead.web.rates import ClientRates, RateLimit
 
-HOUSEKEEPING_SECONDS: Final = 600
-"""How often stale uploads are looked for; a look costs one indexed query."""
+SHOWN_UPLOADS: Final = 100
+"""Stale uploads that a dry run names in one line."""
 
 WATCH_SECONDS: Final = 5
 """How often gauges are read from the catalogue; both reads follow small indexes."""
@@ -74,15 +93,38 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
     files = FilesystemStore(folder.objects)
+    database = SqliteDatabase.open(folder.catalogue)
     return Registry.on(
-        SqliteDatabase.open(folder.catalogue),
+        database,
         MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
         clock,
         on_quarantine=on_quarantine,
         boot_id=_boot_id(),
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         accepts_missing_blobs=settings.content.missing_blobs == "accept",
+        maintenance=Maintenance(
+            database,
+            clock,
+            floor=MaintenanceMode(settings.maintenance.mode),
+            message=settings.maintenance.message,
+        ),
+        maximum_blob_bytes=settings.limits.blob_bytes,
+        foreign_urls=build_url_rules(settings),
     )
+
+
+def build_url_rules(settings: Settings) -> UrlRules:
+    """Which URLs layers may name.
+
+    Raises:
+        SettingsInvalidError: one of the expressions is none.
+    """
+    content = settings.content
+    try:
+        return UrlRules(content.foreign_urls_allow, content.foreign_urls_deny)
+    except UrlRuleInvalidError as error:
+        remedy = "write it as Python's re understands it"
+        raise SettingsInvalidError("content.foreign_urls_allow and _deny", str(error), remedy) from None
 
 
 def _boot_id() -> str:
@@ -93,16 +135,92 @@ def _boot_id() -> str:
         return uuid.uuid4().hex
 
 
-def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_log: AccessLog | None) -> Application:
-    """The main listener's application: the content plane and ``/healthz``."""
+def build_policy(settings: Settings) -> Policy:
+    """The rules of access.
+
+    Raises:
+        SettingsInvalidError: one of them cannot be understood.
+    """
+    rules: list[Rule] = []
+    for number, rule in enumerate(settings.access.rules, 1):
+        try:
+            rules.append(Rule.parse(rule.users, rule.repositories, rule.actions))
+        except RuleInvalidError as error:
+            remedy = "see access.rules in the reference of settings"
+            raise SettingsInvalidError(f"access.rules, rule {number}", str(error), remedy) from None
+    return Policy(rules, can_log_in=settings.authentication.mode != "none")
+
+
+def build_authentication(settings: Settings) -> Authentication:
+    """Who may come in and do what; whoever builds it closes it.
+
+    Raises:
+        SettingsInvalidError: the rules cannot be understood, or there is no password file.
+    """
+    policy = build_policy(settings)
+    wanted = settings.authentication
+    if wanted.mode == "none":
+        return Authentication(policy, realm=wanted.realm)
+    if wanted.mode != "htpasswd" or wanted.htpasswd_file is None:
+        raise SettingsInvalidError(
+            "authentication.htpasswd_file", "there is no password file", "name one with --htpasswd"
+        )
+    passwords = Passwords(wanted.htpasswd_file, SystemClock(), remember_seconds=wanted.remember_seconds)
+    return Authentication(policy, passwords, realm=wanted.realm)
+
+
+def check_authentication(settings: Settings) -> None:
+    """Refuses a start that would let nobody in.
+
+    Raises:
+        SettingsInvalidError: as ``build_authentication``, or the password file cannot be read or used.
+    """
+    build_authentication(settings).close()
+    file = settings.authentication.htpasswd_file
+    if settings.authentication.mode != "htpasswd" or file is None:
+        return
+    try:
+        HtpasswdFile.parse(file.read_bytes())
+    except (OSError, PasswordFileInvalidError) as error:
+        reason = f"{file}: {error.strerror if isinstance(error, OSError) else error}"
+        remedy = f"make it with `roadstead htpasswd {file} USER`"
+        raise SettingsInvalidError("authentication.htpasswd_file", reason, remedy) from None
+
+
+def build_main(
+    registry: Registry,
+    settings: Settings,
+    metrics: Metrics,
+    access_log: AccessLog | None,
+    authentication: Authentication,
+    monitor: HealthMonitor | None = None,
+) -> Application:
+    """The main listener's application: the content plane, ``/`` and ``/healthz``; shut while ``monitor`` says so."""
     http = settings.http
-    distribution = Distribution(registry, settings.limits, accel_location=http.accel_location)
+    distribution = Distribution(
+        registry,
+        settings.limits,
+        authentication,
+        accel_location=http.accel_location,
+        deletion=settings.content.deletion,
+        rates=build_rates(settings, metrics),
+    )
+
+    async def answering_all(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/":
+            await serve_root(scope, receive, send)
+        else:
+            await distribution(scope, receive, send)
+
+    gated: Application = MaintenanceGate(answering_all, registry.maintenance)
+    if monitor is not None:
+        gated = HealthGate(gated, monitor.is_healthy)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz":
             await serve_health(scope, receive, send)
         else:
-            await distribution(scope, receive, send)
+            await gated(scope, receive, send)
 
     counted = metrics if settings.metrics.enabled else None
     answering = RequestMiddleware(
@@ -114,9 +232,42 @@ def build_main(registry: Registry, settings: Settings, metrics: Metrics, access_
     return Forwarding(answering, NetworkSet.parse(http.trusted_proxies)) if http.trusted_proxies else answering
 
 
-def build_operations(registry: Registry, settings: Settings, metrics: Metrics) -> Application:
+def build_rates(settings: Settings, metrics: Metrics) -> ClientRates | None:
+    """The limit on each client's requests, None where there is none."""
+    limits = settings.limits
+    if not limits.requests_per_second:
+        return None
+    return ClientRates(
+        RateLimit(limits.requests_per_second, limits.request_burst, SystemClock()), metrics.count_refusal
+    )
+
+
+def build_monitor(registry: Registry, settings: Settings) -> HealthMonitor:
+    """The probes that the settings ask for, under registry:2's names."""
+    probes = listed_probes(settings.health)
+    if settings.health.storage_interval_seconds:
+        root = data_folder(settings).objects
+        probes["storagedriver_filesystem"] = storage_probe(
+            lambda is_writing: probe_folder(root, is_writing=is_writing),
+            lambda: not registry.maintenance.is_still,
+            settings.health,
+        )
+    return HealthMonitor(probes)
+
+
+def build_operations(
+    registry: Registry,
+    settings: Settings,
+    metrics: Metrics,
+    monitor: HealthMonitor,
+    is_stopping: Callable[[], bool],
+) -> Application:
     """The operations listener's application: metrics and health."""
-    checks = registry_checks(registry, minimum_free_bytes=settings.storage.minimum_free_bytes)
+    checks = {
+        **registry_checks(registry, minimum_free_bytes=settings.storage.minimum_free_bytes),
+        **monitor.checks(),
+        "stopping": stopping_check(is_stopping),
+    }
     return OperationsApplication(metrics if settings.metrics.enabled else None, checks)
 
 
@@ -157,9 +308,11 @@ def prepare(settings: Settings) -> DataFolder:
     """Makes ready what a server needs before it opens anything, and locks the data folder.
 
     Raises:
+        SettingsInvalidError: nobody could come in, or by rules that cannot be understood.
         DataFolderError: the folder cannot be used, or another server uses it.
         DatabaseError: the catalogue cannot be brought to this version's schema.
     """
+    check_authentication(settings)
     folder = data_folder(settings)
     folder.prepare()
     folder.lock()
@@ -189,21 +342,27 @@ async def tidy_up_alone(settings: Settings) -> None:
         await close_registry(registry)
 
 
-def background_work(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+def background_work(
+    registry: Registry, settings: Settings, metrics: Metrics, monitor: HealthMonitor
+) -> list[Coroutine[None, None, None]]:
     """What a serving process does beside answering, each until cancelled.
 
     Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
     """
     return [
         keep_house(registry, settings),
-        watch(registry, metrics),
+        watch(registry, metrics, monitor),
+        registry.maintenance.follow(),
+        monitor.watch(),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
 
 
-async def watch(registry: Registry, metrics: Metrics) -> None:
-    """Keeps the gauges that come from the catalogue up to date, until cancelled."""
+async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:
+    """Keeps the gauges that are not counted on the way up to date, until cancelled."""
     while True:
+        metrics.maintenance.set(registry.maintenance.state.mode.strictness)
+        metrics.failing_health_checks.set(monitor.failing)
         with contextlib.suppress(RoadsteadError):  # the request that meets the same error reports it
             unfinished = await measure_unfinished(registry.database)
             metrics.upload_sessions.set(unfinished.uploads)
@@ -212,11 +371,31 @@ async def watch(registry: Registry, metrics: Metrics) -> None:
 
 
 async def keep_house(registry: Registry, settings: Settings) -> None:
-    """Ends stale uploads, until cancelled."""
-    age_ms = settings.limits.upload_age_seconds * 1000
-    while True:
+    """Ends stale uploads, or says which it would end, until cancelled."""
+    limits = settings.limits
+    while limits.upload_purge != "off":
         try:
-            await registry.uploads.purge(older_than_ms=age_ms)
+            await purge_uploads(registry, limits.upload_age_seconds, is_dry_run=limits.upload_purge == "dry-run")
+        except (RegistryReadOnlyError, RegistryClosedError):
+            _log.debug("stale uploads are left alone during maintenance")
         except RoadsteadError as error:
             _log.error("could not purge stale uploads", reason=str(error))
-        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        await asyncio.sleep(limits.upload_purge_interval_seconds)
+
+
+async def purge_uploads(registry: Registry, age_seconds: int, *, is_dry_run: bool) -> None:
+    """One round of it.
+
+    Raises:
+        RegistryReadOnlyError, RegistryClosedError: nothing may change now.
+    """
+    older_than_ms = age_seconds * 1000
+    if is_dry_run:
+        stale = await registry.uploads.list_stale(older_than_ms=older_than_ms, limit=SHOWN_UPLOADS)
+        if stale:
+            _log.info("stale uploads would be dropped", uploads=stale)
+        return
+    async with registry.maintenance.change():
+        dropped = await registry.uploads.purge(older_than_ms=older_than_ms)
+    if dropped:
+        _log.info("stale uploads dropped", uploads=dropped)

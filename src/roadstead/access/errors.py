@@ -16,10 +16,11 @@ class RuleInvalidError(RoadsteadError):
 
 
 class AccessError(RoadsteadError):
-    """A caller may not do what it asked for; ``repository`` is empty where that is about none."""
+    """A caller may not do what it asked for; without a ``repository`` it is the listing of all or nothing at all."""
 
-    def __init__(self, message: str, repository: str, actions: Sequence[Action]) -> None:
+    def __init__(self, message: str, repository: str, actions: Sequence[Action], *, lists: bool) -> None:
         super().__init__(message)
+        self.lists = lists
         self.repository = repository
         self.actions = tuple(actions)
 
@@ -27,13 +28,15 @@ class AccessError(RoadsteadError):
 class LoginRequiredError(AccessError):
     """Nobody has logged in, or with the wrong password; ``realm`` is what there is to log in to."""
 
-    def __init__(self, realm: str, repository: str = "", actions: Sequence[Action] = ()) -> None:
-        super().__init__("authentication required", repository, actions)
+    def __init__(
+        self, realm: str, repository: str = "", actions: Sequence[Action] = (), *, lists: bool = False
+    ) -> None:
+        super().__init__("authentication required", repository, actions, lists=lists)
         self.realm = realm
 
 
 class AccessDeniedError(AccessError):
     """No rule lets this caller do it; said alike of repositories that are there and that are not."""
 
-    def __init__(self, repository: str = "", actions: Sequence[Action] = ()) -> None:
-        super().__init__("requested access to the resource is denied", repository, actions)
+    def __init__(self, repository: str = "", actions: Sequence[Action] = (), *, lists: bool = False) -> None:
+        super().__init__("requested access to the resource is denied", repository, actions, lists=lists)

@@ -24,6 +24,7 @@ SETTING_OF_FLAG: Final = {
     "ops_listen": "listen.operations",
     "data": "data.folder",
     "auth": "authentication.mode",
+    "htpasswd": "authentication.htpasswd_file",
     "database": "database.url",
     "storage": "storage.url",
     "workers": "listen.workers",
@@ -38,7 +39,8 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--ops-listen", metavar="HOST:PORT", help="Address of metrics and health.  [default: 127.0.0.1:5001]")
 @click.option("--data", metavar="DIR", help="Folder in which everything is kept.  [default: data]")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings in YAML.")
-@click.option("--auth", metavar="MODE", help="How callers prove who they are: none.  [default: none]")
+@click.option("--auth", metavar="MODE", help="How callers prove who they are: none, htpasswd.  [default: none]")
+@click.option("--htpasswd", metavar="FILE", help="Users and passwords, from roadstead htpasswd; sets --auth htpasswd.")
 @click.option("--database", metavar="URL", help="The catalogue: sqlite:///PATH.  [default: roadstead.db in DIR]")
 @click.option("--storage", metavar="URL", help="The blobs: file:///PATH.  [default: registry in DIR]")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
@@ -54,8 +56,11 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
       roadstead serve
       roadstead serve --listen 127.0.0.1:5000 --data /srv/registry
       roadstead serve --listen 0.0.0.0:5000 --auth none
+      roadstead serve --listen 0.0.0.0:5000 --htpasswd users
       roadstead serve --workers 4
     """  # noqa: D301 - click's mark for text that keeps its lines
+    if flags["htpasswd"] and not flags["auth"]:
+        flags["auth"] = "htpasswd"
     overrides = {key: flags[flag] for flag, key in SETTING_OF_FLAG.items()}
 
     def read() -> Settings:

@@ -55,7 +55,9 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     settings = process.settings
     metrics = Metrics(__version__)
     stopping = asyncio.Event()
+    authentication = app.build_authentication(settings)
     registry = app.build_registry(settings, metrics)
+    monitor = app.build_monitor(registry, settings)
     access_log = (
         AccessLog(sys.stderr.buffer, is_human=is_human(settings.log.format, sys.stderr))
         if settings.log.access
@@ -65,19 +67,22 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
         if process.parent is None:
             await app.tidy_up(registry)
         servers = [
-            _server(app.build_main(registry, settings, metrics, access_log), settings, metrics),
-            _server(app.build_operations(registry, settings, metrics), settings, metrics),
+            _server(
+                app.build_main(registry, settings, metrics, access_log, authentication, monitor), settings, metrics
+            ),
+            _server(app.build_operations(registry, settings, metrics, monitor, stopping.is_set), settings, metrics),
         ]
         metrics.connections.set_function(lambda: len(servers[0].server_state.connections))
         if access_log is not None:
             metrics.access_log_dropped.set_function(lambda: access_log.dropped_lines)
-        _handle_signals(stopping, servers, process)
-        background = [asyncio.create_task(work) for work in app.background_work(registry, settings, metrics)]
+        _handle_signals(stopping, servers, process, authentication.read_again)
+        background = [asyncio.create_task(work) for work in app.background_work(registry, settings, metrics, monitor)]
         await _run(servers, [process.main, process.operations], stopping, on_start)
         await _cancel(background)
     finally:
         if access_log is not None:
             access_log.flush()
+        authentication.close()
         await app.close_registry(registry)
     _log.info("stopped")
 
@@ -129,7 +134,9 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _handle_signals(stopping: asyncio.Event, servers: list[_Server], process: Process) -> None:
+def _handle_signals(
+    stopping: asyncio.Event, servers: list[_Server], process: Process, read_again: Callable[[], None]
+) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -145,6 +152,7 @@ def _handle_signals(stopping: asyncio.Event, servers: list[_Server], process: Pr
         stop()
 
     def reload() -> None:
+        read_again()
         try:
             set_log_level(process.read().log.level)
         except RoadsteadError as error:

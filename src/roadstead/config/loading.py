@@ -97,8 +97,14 @@ def _decode(kind: type, value: object) -> object:
 
 def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
     mode = settings.authentication.mode
-    if mode != "none":
+    if mode == "accounts":
         raise AuthenticationModeUnavailableError(given["authentication.mode"].source, mode)
+    if mode == "htpasswd" and settings.authentication.htpasswd_file is None:
+        raise SettingInvalidError(
+            given["authentication.mode"].source,
+            "there is no password file",
+            "name one with --htpasswd FILE (authentication.htpasswd_file), made by `roadstead htpasswd FILE USER`",
+        )
     address = settings.listen.main
     if not address.is_loopback and "authentication.mode" not in given:
         raise ListenAddressUnsafeError(given["listen.main"].source, str(address))

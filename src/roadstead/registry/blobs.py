@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from roadstead.access import Scope
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
@@ -128,15 +129,18 @@ class Blobs:
         digest: Digest,
         source: RepositoryName | None,
         *,
+        scope: Scope | None = None,
         origin: Origin = NOBODY,
     ) -> bool:
         """Lets ``repository`` read a blob that ``source`` (None: any repository) holds; False if it cannot.
+
+        With a ``scope`` only repositories in it count.
 
         Source: distribution specification, section "Mounting a blob from another repository".
         """
 
         async def work(transaction: Transaction) -> bool:
-            found = await _find_mountable(transaction, digest, source)
+            found = await _find_mountable(transaction, digest, source, scope)
             if found is None:
                 return False
             blob_id, size_bytes = found
@@ -187,17 +191,30 @@ class Blobs:
 
 
 async def _find_mountable(
-    transaction: Transaction, digest: Digest, source: RepositoryName | None
+    transaction: Transaction, digest: Digest, source: RepositoryName | None, scope: Scope | None
 ) -> tuple[int, int] | None:
-    """Key and size of a blob that ``source``, or any repository, can read."""
+    """Key and size of a blob that ``source``, or any repository, can read; both within ``scope``."""
+    if source is None and scope is not None:
+        return await _find_in(transaction, digest, scope)
     if source is None:
         row = await transaction.fetch_one(store.FIND_BLOB_ANYWHERE, digest=digest)
         return (row[0], row[1]) if row is not None and row[2] is None else None
+    if scope is not None and source not in scope:
+        return None
     repository = await transaction.fetch_one(store.FIND_REPOSITORY, repository=source)
     if repository is None:
         return None
     row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository[0], digest=digest)
     return (row[0], row[1]) if row is not None else None
+
+
+async def _find_in(transaction: Transaction, digest: Digest, scope: Scope) -> tuple[int, int] | None:
+    """Key and size of a blob that a repository within ``scope`` can read."""
+    for low, high in scope.ranges:
+        row = await transaction.fetch_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)
+        if row is not None:
+            return (row[0], row[1]) if row[2] is None else None
+    return None
 
 
 async def link_blob(

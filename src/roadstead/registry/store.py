@@ -38,6 +38,17 @@ FIND_REPOSITORY: Final = Statement(
     select(repositories.c.id).where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None))
 )
 ADD_REPOSITORY: Final = Statement(insert_or_skip(repositories, "name", "created_ms"))
+LIST_REPOSITORIES_IN_RANGE: Final = Statement(
+    select(repositories.c.name)
+    .where(
+        repositories.c.name > _after,
+        repositories.c.name >= parameter("low"),
+        repositories.c.name < parameter("high"),
+        exists().where(repository_manifests.c.repository_id == repositories.c.id),
+    )
+    .order_by(repositories.c.name)
+    .limit(_limit)
+)
 LIST_REPOSITORIES: Final = Statement(
     select(repositories.c.name)
     .where(repositories.c.name > _after, exists().where(repository_manifests.c.repository_id == repositories.c.id))
@@ -196,6 +207,18 @@ FIND_BLOB_ANYWHERE: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(
         blobs.c.digest == _digest, exists().where(repository_blobs.c.blob_id == blobs.c.id)
     )
+)
+FIND_BLOB_IN_RANGE: Final = Statement(  # of a repository whose name is in the range
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .where(
+        blobs.c.digest == _digest,
+        repositories.c.name >= parameter("low"),
+        repositories.c.name < parameter("high"),
+        repositories.c.removed_ms.is_(None),
+    )
+    .limit(literal(1))
 )
 FIND_BLOB_RECORD: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms, blobs.c.deleting_ms).where(blobs.c.digest == _digest)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from roadstead.access import Policy
 from roadstead.config import LimitSettings
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.oci import Digest
@@ -19,6 +20,7 @@ from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import BlobContent, ManifestContent
+from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
 
 
@@ -71,8 +73,12 @@ class Instance:
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
         )
-        self.client = AsgiClient(Distribution(self.registry, self._limits))
+        self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
+
+    def client_of(self, authentication: Authentication) -> AsgiClient:
+        """A client of the same registry behind another gate; ``client`` may do everything."""
+        return AsgiClient(Distribution(self.registry, self._limits, authentication))
 
     async def close(self) -> None:
         """Closes what ``open`` opened."""

@@ -171,10 +171,15 @@ def test_an_address_of_this_machine_needs_nothing(address: str) -> None:
     assert str(load(listen__main=address).listen.main) == address
 
 
-@pytest.mark.parametrize("mode", ["htpasswd", "accounts"])
-def test_a_mode_that_does_not_exist_yet_is_refused(mode: str) -> None:
+def test_a_mode_that_does_not_exist_yet_is_refused() -> None:
     with pytest.raises(AuthenticationModeUnavailableError, match="not available in this version"):
-        load(authentication__mode=mode)
+        load(authentication__mode="accounts")
+
+
+def test_passwords_need_their_file() -> None:
+    with pytest.raises(SettingsInvalidError, match="there is no password file; name one with --htpasswd FILE"):
+        load(authentication__mode="htpasswd")
+    assert load(authentication__mode="htpasswd", authentication__htpasswd_file="users").authentication.mode == "htpasswd"
 
 
 def test_settings_are_frozen() -> None:

@@ -17,7 +17,7 @@ from roadstead.web.errors import DETAILS, PROBLEMS, error_response, problem_of
 OUTSIDE = ("roadstead.cli", "roadstead.config", "roadstead.app", "roadstead.testing")
 """Whose errors end a command or a start, and never reach a client."""
 
-STARTS = ("DataFolderError", "DataFolderBusyError")
+STARTS = ("DataFolderError", "DataFolderBusyError", "RuleInvalidError", "HashRefusedError", "PasswordFileInvalidError")
 
 
 def subclasses(kind: type[RoadsteadError]) -> Iterator[type[RoadsteadError]]:

@@ -9,21 +9,27 @@ from roadstead.config import LimitSettings
 from roadstead.errors import RoadsteadError
 from roadstead.oci import ErrorCode
 from roadstead.registry import Registry
+from roadstead.web.authentication import Authentication
 from roadstead.web.context import RequestContext
 from roadstead.web.distribution.blobs import BlobEndpoint
 from roadstead.web.distribution.catalog import CatalogEndpoint
 from roadstead.web.distribution.manifests import ManifestEndpoint
+from roadstead.web.distribution.permissions import PERMISSIONS, authorise
 from roadstead.web.distribution.referrers import ReferrersEndpoint
 from roadstead.web.distribution.routes import Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
 from roadstead.web.distribution.uploads import UploadChunkEndpoint, UploadEndpoint
-from roadstead.web.errors import MethodUnsupportedError, error_response, problem_of
+from roadstead.web.errors import DeletionDisabledError, MethodUnsupportedError, error_response, problem_of
 from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
+from roadstead.web.rates import ClientRates
 
 Endpoint = Callable[[Request, Route], Awaitable[Response]]
 
 INTERNAL: Final = 500
 """From this status on it is our fault, and the log says more than the client hears."""
+
+CANCELLING: Final = "blob_upload_chunk"
+"""The one handler whose DELETE deletes nothing that was ever promised to be kept."""
 
 _log = structlog.get_logger("roadstead.distribution")
 
@@ -31,11 +37,23 @@ _log = structlog.get_logger("roadstead.distribution")
 class Distribution:
     """Answers everything below ``/v2/``."""
 
-    def __init__(self, registry: Registry, limits: LimitSettings, *, accel_location: str = "") -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        limits: LimitSettings,
+        authentication: Authentication,
+        *,
+        accel_location: str = "",
+        deletion: bool = True,
+        rates: ClientRates | None = None,
+    ) -> None:
+        """With ``deletion`` off, no path but that of an upload under way answers DELETE."""
+        self._rates = rates
+        self._authentication = authentication
         page = limits.page_maximum
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "base": {"GET": _base, "HEAD": _base},
-            "catalog": CatalogEndpoint(registry, page).methods(),
+            "catalog": CatalogEndpoint(registry, limits.catalog_page_maximum).methods(),
             "tags": TagsEndpoint(registry, page).methods(),
             "manifest": ManifestEndpoint(registry, limits.manifest_bytes).methods(),
             "blob": BlobEndpoint(registry, accel_location).methods(),
@@ -43,6 +61,14 @@ class Distribution:
             "blob_upload_chunk": UploadChunkEndpoint(registry).methods(),
             "referrers": ReferrersEndpoint(registry, page).methods(),
         }
+        if not deletion:
+            self._refuse_deletion()
+
+    def _refuse_deletion(self) -> None:
+        """For every path there is and will be (CVE-2026-41888: registry:3 forgot that tags can be deleted too)."""
+        for handler, methods in self._endpoints.items():
+            if "DELETE" in methods and handler != CANCELLING:
+                methods["DELETE"] = _no_deletion(tuple(method for method in methods if method != "DELETE"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Errors that the code foresaw become answers; others pass to the middleware."""
@@ -64,6 +90,14 @@ class Distribution:
             if request.method == "OPTIONS":
                 return _options(endpoints)
             raise MethodUnsupportedError(request.method, tuple(endpoints))
+        caller = self._authentication.recall(scope)
+        if caller is None:
+            caller = await self._authentication.identify(scope)
+        context.caller = caller
+        context.actor = caller.name or "-"
+        if self._rates is not None:
+            self._rates.admit(scope, caller.name)
+        authorise(self._authentication, caller, PERMISSIONS[route.handler, request.method], route.repository)
         return await endpoint(request, route)
 
 
@@ -83,6 +117,13 @@ def _options(methods: Iterable[str]) -> Response:
     wants a password even then, so that such pages need a proxy that lets the question through.
     """
     return Response(200, [(b"allow", ", ".join(methods).encode("ascii"))])
+
+
+def _no_deletion(allowed: tuple[str, ...]) -> Endpoint:
+    async def refuse(_request: Request, _route: Route) -> Response:
+        raise DeletionDisabledError(allowed)
+
+    return refuse
 
 
 async def _base(_request: Request, _route: Route) -> Response:

@@ -1,7 +1,8 @@
 """``GET /v2/_catalog``: the repositories. Source: registry:2's API; the OCI specification leaves it out."""
 
 from roadstead.registry import Registry
-from roadstead.web.distribution.endpoint import Methods, listing_headers
+from roadstead.web.distribution.endpoint import Methods, caller_of, listing_headers
+from roadstead.web.distribution.permissions import pull_scope
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response, json_response
 from roadstead.web.pagination import read_page_request
@@ -19,10 +20,11 @@ class CatalogEndpoint:
         return {"GET": self.get, "HEAD": self.get}
 
     async def get(self, request: Request, _route: Route) -> Response:
-        """A page of names."""
+        """A page of the names that the caller may pull."""
         wanted = read_page_request(request, self._page_maximum)
         if wanted.size == 0:
             return json_response(200, {"repositories": []})
-        page = await self._repositories.list_names(after=wanted.after, limit=wanted.size)
+        scope = pull_scope(caller_of(request))
+        page = await self._repositories.list_names(after=wanted.after, limit=wanted.size, scope=scope)
         headers = listing_headers(request, "/v2/_catalog", wanted, page.last)
         return json_response(200, {"repositories": page.items}, headers)

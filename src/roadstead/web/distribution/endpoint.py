@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from roadstead.access import Caller
 from roadstead.events import Origin
 from roadstead.oci import Digest
 from roadstead.web.context import SCOPE_KEY, RequestContext
@@ -61,6 +62,18 @@ def context_of(request: Request) -> RequestContext:
     """What is known about a request besides its bytes."""
     context: RequestContext = request.scope[SCOPE_KEY]
     return context
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks: known, since nobody gets to an endpoint who was not authorised.
+
+    Raises:
+        RuntimeError: an endpoint was called past the gate.
+    """
+    caller = context_of(request).caller
+    if caller is None:
+        raise RuntimeError("a request came to an endpoint before anybody knew who asks")
+    return caller
 
 
 def listing_headers(request: Request, path: str, wanted: PageRequest, last: str, **more: str) -> Headers:

@@ -12,7 +12,8 @@ from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
-from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, origin_of
+from roadstead.web.distribution.endpoint import Methods, caller_of, context_of, digest_header, origin_of
+from roadstead.web.distribution.permissions import pull_scope
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import ContentRangeInvalidError, error_response
 from roadstead.web.http import Headers, Request, Response
@@ -53,9 +54,11 @@ class UploadEndpoint:
         return await self._begin(request, route.repository, parse_algorithm(algorithm) if algorithm else "sha256")
 
     async def _mount(self, request: Request, repository: RepositoryName, digest: Digest) -> bool:
-        source = request.query("from")
+        """Only from where the caller may pull: else a digest would be enough to read any blob."""
+        text = request.query("from")
+        source = RepositoryName.parse(text) if text else None
         return await self._blobs.mount(
-            repository, digest, RepositoryName.parse(source) if source else None, origin=origin_of(request)
+            repository, digest, source, scope=pull_scope(caller_of(request)), origin=origin_of(request)
         )
 
     async def _begin(self, request: Request, repository: RepositoryName, algorithm: str) -> Response:
@@ -66,7 +69,14 @@ class UploadEndpoint:
         """A whole blob in one request; nothing of it stays if it fails, since the client knows no session."""
         session = await self._uploads.start(repository, digest.algorithm)
         try:
-            await self._uploads.finish(repository, session.id, request.iter_body(), digest, origin=origin_of(request))
+            await self._uploads.finish(
+                repository,
+                session.id,
+                request.iter_body(),
+                digest,
+                length=request.content_length,
+                origin=origin_of(request),
+            )
         except BaseException:
             await self._discard(session)
             raise
@@ -97,7 +107,9 @@ class UploadChunkEndpoint:
         """A chunk, or a stream of unknown length."""
         begin = _begin(request)
         try:
-            session = await self._uploads.append(route.repository, route.reference, request.iter_body(), begin=begin)
+            session = await self._uploads.append(
+                route.repository, route.reference, request.iter_body(), begin=begin, length=request.content_length
+            )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)
         return Response(202, _progress(request, session))
@@ -111,7 +123,13 @@ class UploadChunkEndpoint:
         begin = _begin(request)
         try:
             await self._uploads.finish(
-                route.repository, route.reference, request.iter_body(), digest, begin=begin, origin=origin_of(request)
+                route.repository,
+                route.reference,
+                request.iter_body(),
+                digest,
+                begin=begin,
+                length=request.content_length,
+                origin=origin_of(request),
             )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)

@@ -1,0 +1,112 @@
+"""Who asks: from a request to a caller.
+
+==================================  ==================================================================================
+what a request brings               who that is
+==================================  ==================================================================================
+nothing                             nobody who has logged in
+a user and password (RFC 7617)      that user; a wrong one is refused everywhere, even where nobody needs to log in
+an empty user and password          nobody: what podman and skopeo send when they have no credentials
+a verified client certificate       the user that it names (the connection has put it into the scope)
+both                                both must be valid, and the user of the password counts: a certificate often
+                                    belongs to a machine, a password to who works there
+==================================  ==================================================================================
+
+Where nobody can log in (``authentication.mode: none``) passwords are not looked at.
+
+The answer to who has to log in is registry:2's: 401, ``WWW-Authenticate: Basic realm="…"``, code ``UNAUTHORIZED``. It
+costs no hash.
+"""
+
+import binascii
+from typing import Final
+
+from roadstead.access import Caller, LoginRequiredError, Policy
+from roadstead.identity import CredentialsInvalidError, Passwords
+from roadstead.web.http import Scope
+
+CERTIFICATE_KEY: Final = "roadstead.certificate_user"
+"""Where the scope holds the user that a verified client certificate names; absent for none."""
+
+_BASIC: Final = b"basic "
+_EMPTY: Final = b":"
+
+
+class Authentication:
+    """Finds out who asks; used from the event loop only."""
+
+    def __init__(self, policy: Policy, passwords: Passwords | None = None, *, realm: str = "roadstead") -> None:
+        """Without ``passwords`` nobody can log in, except by a client certificate."""
+        self.policy = policy
+        self.realm = realm
+        self._passwords = passwords
+
+    @property
+    def can_log_in(self) -> bool:
+        """Whether a password would help."""
+        return self._passwords is not None
+
+    def recall(self, scope: Scope) -> Caller | None:
+        """Who asks, if that is known without a hash; None means that ``identify`` has to find out."""
+        if self._passwords is not None:
+            presented = _authorization(scope)
+            if presented is not None:
+                name = self._passwords.recall(presented)
+                return self.policy.caller(name) if name else None
+        return self._without_password(scope)
+
+    async def identify(self, scope: Scope) -> Caller:
+        """Who asks, where ``recall`` does not know.
+
+        Raises:
+            LoginRequiredError: the credentials are malformed or wrong.
+            AttemptsExceededError: this client has to wait before another password is looked at.
+            PasswordFileUnavailableError: no password can be checked at the moment.
+        """
+        presented = _authorization(scope)
+        if self._passwords is None or presented is None:
+            raise LoginRequiredError(self.realm)
+        decoded = _decoded(presented)
+        if decoded == _EMPTY:
+            return self._without_password(scope)
+        user, colon, password = decoded.partition(b":")
+        if not colon:
+            raise LoginRequiredError(self.realm)
+        client = scope["client"]
+        try:
+            name = await self._passwords.login(presented, user, password, client[0] if client else "")
+        except CredentialsInvalidError:
+            raise LoginRequiredError(self.realm) from None
+        return self.policy.caller(name)
+
+    def _without_password(self, scope: Scope) -> Caller:
+        name: str | None = scope.get(CERTIFICATE_KEY)
+        return self.policy.caller(name) if name else self.policy.anonymous
+
+    def read_again(self) -> None:
+        """Reads the password file anew before the next login."""
+        if self._passwords is not None:
+            self._passwords.read_again()
+
+    def close(self) -> None:
+        """Ends what checks passwords."""
+        if self._passwords is not None:
+            self._passwords.close()
+
+
+def _authorization(scope: Scope) -> bytes | None:
+    """What the client sent to say who it is, None for nothing; of several, which leave it open, nothing valid."""
+    found: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            found = value if found is None else b""
+    return found
+
+
+def _decoded(presented: bytes) -> bytes:
+    """User and password, joined by a colon; empty where there are none."""
+    if presented[: len(_BASIC)].lower() != _BASIC:
+        return b""
+    try:
+        return binascii.a2b_base64(presented[len(_BASIC) :].strip(b" "), strict_mode=True)
+    except binascii.Error:
+        return b""

@@ -1,0 +1,84 @@
+"""What each request of the content plane needs: the one table, and the one place that decides by it.
+
+Every method of every path has its row; a test walks them, and a path without one cannot be served.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from roadstead.access import AccessDeniedError, Action, Caller, LoginRequiredError, Scope
+from roadstead.web.authentication import Authentication
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Any one of ``actions`` on the repository suffices; without any, the request is about no repository."""
+
+    actions: tuple[Action, ...] = ()
+    lists: bool = False
+    """Whether the answer holds only what the caller may pull, so that who may pull something gets one."""
+
+
+_LOGGED_IN: Final = Permission()
+_LISTING: Final = Permission(lists=True)
+_PULL: Final = Permission((Action.PULL,))
+_PUSH: Final = Permission((Action.PUSH,))
+_DELETE: Final = Permission((Action.DELETE,))
+
+PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
+    ("base", "GET"): _LOGGED_IN,
+    ("base", "HEAD"): _LOGGED_IN,
+    ("catalog", "GET"): _LISTING,
+    ("catalog", "HEAD"): _LISTING,
+    ("tags", "GET"): _PULL,
+    ("tags", "HEAD"): _PULL,
+    ("referrers", "GET"): _PULL,
+    ("referrers", "HEAD"): _PULL,
+    ("manifest", "GET"): _PULL,
+    ("manifest", "HEAD"): _PULL,
+    ("manifest", "PUT"): _PUSH,
+    ("manifest", "DELETE"): _DELETE,
+    ("blob", "GET"): _PULL,
+    ("blob", "HEAD"): _PULL,
+    ("blob", "DELETE"): _DELETE,
+    ("blob_upload", "POST"): _PUSH,
+    ("blob_upload_chunk", "GET"): _PUSH,
+    ("blob_upload_chunk", "HEAD"): _PUSH,
+    ("blob_upload_chunk", "PATCH"): _PUSH,
+    ("blob_upload_chunk", "PUT"): _PUSH,
+    ("blob_upload_chunk", "DELETE"): _PUSH,
+}
+"""By handler and method. A mount that names where from needs to pull there as well, which its endpoint sees to, since
+a mount that is not allowed becomes an ordinary upload."""
+
+
+def authorise(gate: Authentication, caller: Caller, permission: Permission, repository: str) -> None:
+    """Lets a request pass.
+
+    Raises:
+        LoginRequiredError: it may not, and nobody has logged in who could.
+        AccessDeniedError: it may not, and a login would not help.
+    """
+    if _is_allowed(gate, caller, permission, repository):
+        return
+    if caller.is_anonymous and gate.can_log_in:
+        raise LoginRequiredError(gate.realm, repository, permission.actions, lists=permission.lists)
+    raise AccessDeniedError(repository, permission.actions, lists=permission.lists)
+
+
+def _is_allowed(gate: Authentication, caller: Caller, permission: Permission, repository: str) -> bool:
+    for action in permission.actions:  # a plain loop: this is on the way of every pull
+        if caller.may(action, repository):
+            return True
+    if permission.actions:
+        return False
+    if caller.is_anonymous and gate.can_log_in:
+        return permission.lists and bool(caller.scopes[Action.PULL])
+    return True
+
+
+def pull_scope(caller: Caller) -> Scope | None:
+    """The repositories that a query may look into for this caller; None for all."""
+    scope = caller.scopes[Action.PULL]
+    return None if scope.is_all else scope
