@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import socket
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from roadstead.config.networks import NetworkSet
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
+from roadstead.events import Outbox
 from roadstead.identity import HtpasswdFile, PasswordFileInvalidError, Passwords
+from roadstead.jobs import end_leases
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
@@ -48,6 +51,7 @@ from roadstead.web.operations import (
     storage_probe,
 )
 from roadstead.web.rates import ClientRates, RateLimit
+from roadstead.webhooks import Delivery, find_wanted, register, wanted_actions
 
 SHOWN_UPLOADS: Final = 100
 """Stale uploads that a dry run names in one line."""
@@ -110,6 +114,7 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         ),
         maximum_blob_bytes=settings.limits.blob_bytes,
         foreign_urls=build_url_rules(settings),
+        outbox=Outbox(clock, wanted_actions(settings.notifications)),
     )
 
 
@@ -293,6 +298,7 @@ async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
         raise CatalogueOutdatedError(folder.path, revision)
     registry = build_registry(settings, Metrics(__version__))
     try:
+        registry.outbox.want(await find_wanted(registry.database))  # the command may not have the server's settings
         yield registry
     finally:
         await close_registry(registry)
@@ -321,8 +327,10 @@ def prepare(settings: Settings) -> DataFolder:
     return folder
 
 
-async def tidy_up(registry: Registry) -> None:
-    """What a crash has left behind; only while this process alone uses the data folder."""
+async def tidy_up(registry: Registry, settings: Settings) -> None:
+    """What a crash has left behind, and what the first request must find; only while this process alone is here."""
+    await end_leases(registry.database)
+    await register(registry.database, registry.clock, settings.notifications)
     found = await recover(registry.database, registry.storage)
     if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
         _log.warning(
@@ -337,7 +345,7 @@ async def tidy_up_alone(settings: Settings) -> None:
     """The same for a parent, which closes all that it opened before it starts its workers."""
     registry = build_registry(settings, Metrics(__version__))
     try:
-        await tidy_up(registry)
+        await tidy_up(registry, settings)
     finally:
         await close_registry(registry)
 
@@ -354,8 +362,30 @@ def background_work(
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
         monitor.watch(),
+        *tell_endpoints(registry, settings, metrics),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
+
+
+def tell_endpoints(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """What telling other systems of events needs; nothing where nobody is to be told."""
+    if not wanted_actions(settings.notifications):
+        return []
+    metrics.dropped_pull_events.set_function(lambda: registry.pulls.dropped)
+    delivery = Delivery(
+        database=registry.database,
+        clock=registry.clock,
+        settings=settings.notifications,
+        metrics=metrics,
+        address=f"{socket.gethostname()}:{settings.listen.main.port}",
+        base_url=external_url(settings),
+    )
+    return [delivery.run(), registry.pulls.keep_flushing(registry.database)]
+
+
+def external_url(settings: Settings) -> str:
+    """Where clients see the registry, if the settings say, without a slash at its end."""
+    return f"{settings.http.host.rstrip('/')}{settings.http.prefix.rstrip('/')}" if settings.http.host else ""
 
 
 async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:

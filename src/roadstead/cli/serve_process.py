@@ -65,7 +65,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     )
     try:
         if process.parent is None:
-            await app.tidy_up(registry)
+            await app.tidy_up(registry, settings)
         servers = [
             _server(
                 app.build_main(registry, settings, metrics, access_log, authentication, monitor), settings, metrics

@@ -20,6 +20,8 @@ class Descriptor:
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     platform: Platform | None = None
+    urls: tuple[str, ...] = ()
+    """Where else the content can be had, as the document says; an entry that is no text is an empty one."""
 
     def as_json(self) -> dict[str, object]:
         """The descriptor as it stands in an index, empty fields left out."""

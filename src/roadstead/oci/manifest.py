@@ -193,6 +193,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
         artifact_type=_text(document, "artifactType", pointer),
         annotations=_annotations(document, f"{pointer}/annotations"),
         platform=_platform(document.get("platform")),
+        urls=_urls(document.get("urls")),
     )
 
 
@@ -213,6 +214,14 @@ def _annotations(document: dict[str, Any], pointer: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in annotations.values()):
         raise ManifestInvalidError("annotations must be texts", pointer)
     return cast("dict[str, str]", annotations)
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    """Not judged here, since most registries never look at them: what is no list of texts becomes empty texts."""
+    if value is None:
+        return ()
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    return tuple(item if isinstance(item, str) else "" for item in items)
 
 
 def _platform(value: object) -> Platform | None:

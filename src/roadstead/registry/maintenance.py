@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import enum
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -156,28 +156,36 @@ class Maintenance:
         await self.refresh()
         return state
 
-    def require_change_allowed(self) -> None:
-        """Raises what a client is told whose change is not allowed now.
-
-        Raises:
-            RegistryReadOnlyError, RegistryClosedError: the mode.
-        """
-        if self.state.mode is MaintenanceMode.CLOSED:
-            raise RegistryClosedError(self.state.message)
-        if self.state.mode is MaintenanceMode.READ_ONLY:
-            raise RegistryReadOnlyError(self.state.message)
+    def find_refusal(self) -> RegistryReadOnlyError | RegistryClosedError | None:
+        """What a client is told whose change is not allowed now; None when it is."""
+        match self.state.mode:
+            case MaintenanceMode.CLOSED:
+                return RegistryClosedError(self.state.message)
+            case MaintenanceMode.READ_ONLY:
+                return RegistryReadOnlyError(self.state.message)
+            case MaintenanceMode.OFF:
+                return None
 
     @contextlib.asynccontextmanager
     async def change(self, interrupt: Interrupt | None = None) -> AsyncGenerator[None, None]:
         """Around each change of records or bytes that is not the administrator's own.
 
-        ``interrupt`` is called once or more when the mode changes meanwhile.
-
         Raises:
             RegistryReadOnlyError, RegistryClosedError: no change is allowed now.
         """
         await self.refresh_if_stale()
-        self.require_change_allowed()
+        refusal = self.find_refusal()
+        if refusal is not None:
+            raise refusal
+        with self.under_way(interrupt):
+            yield
+
+    @contextlib.contextmanager
+    def under_way(self, interrupt: Interrupt | None = None) -> Generator[None, None, None]:
+        """Counts a change that was found to be allowed just now.
+
+        ``interrupt`` is called once or more when the mode changes meanwhile.
+        """
         token = object()
         self._changes[token] = interrupt or _go_on
         try:

@@ -20,6 +20,7 @@ from roadstead.registry.errors import (
     ManifestDigestMismatchError,
     ManifestUnknownError,
 )
+from roadstead.registry.foreign_urls import UrlRules
 from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.registry.removal_steps import (
     Change,
@@ -52,12 +53,14 @@ class Manifests:
         outbox: Outbox,
         *,
         accepts_missing_blobs: bool = False,
+        foreign_urls: UrlRules | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._rules = rules
         self._outbox = outbox
         self._accepts_missing_blobs = accepts_missing_blobs
+        self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
@@ -119,6 +122,7 @@ class Manifests:
             manifest = await asyncio.to_thread(parse_manifest, body, content_type)
         else:
             manifest = parse_manifest(body, content_type)
+        self._foreign_urls.require_allowed(manifest)
         actual = Digest.of(body, digest.algorithm if digest else "sha256")
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
@@ -129,7 +133,7 @@ class Manifests:
             missing = await _find_missing_blobs(transaction, repository_id, manifest.required_blobs)
             if missing and not self._accepts_missing_blobs:
                 raise ManifestBlobUnknownError(missing)
-            manifest_id = await _ensure_manifest(transaction, manifest, actual, body, now_ms)
+            manifest_id = await ensure_manifest(transaction, manifest, actual, body, now_ms)
             await transaction.execute(
                 store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=now_ms
             )
@@ -218,7 +222,7 @@ async def _count_missing_children(transaction: Transaction, repository_id: int, 
     return missing
 
 
-async def _ensure_manifest(
+async def ensure_manifest(
     transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes, now_ms: int
 ) -> int:
     """The key of the manifest's row, made with what it names if need be."""

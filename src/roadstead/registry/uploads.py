@@ -29,6 +29,7 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout, store
 from roadstead.registry.blobs import OCTETS, link_blob
 from roadstead.registry.errors import (
+    BlobTooLargeError,
     UploadBusyError,
     UploadDigestMismatchError,
     UploadOffsetError,
@@ -79,10 +80,12 @@ class Uploads:
         *,
         boot_id: str = "",
         minimum_free_bytes: int = 0,
+        maximum_blob_bytes: int = 0,
     ) -> None:
         """``boot_id`` tells one running machine from another, and from itself before it lost power.
 
-        ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions.
+        ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions. An upload
+        that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
         """
         self._boot_id = boot_id.encode("ascii") + b"\n"
         self._database = database
@@ -91,6 +94,7 @@ class Uploads:
         self._rules = rules
         self._outbox = outbox
         self._minimum_free_bytes = minimum_free_bytes
+        self._maximum_blob_bytes = maximum_blob_bytes
         self._receiving = 0
 
     async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
@@ -128,21 +132,29 @@ class Uploads:
         return UploadSession(session_id, repository, row[0], row[1], row[2])
 
     async def append(
-        self, repository: RepositoryName, session_id: str, body: AsyncIterator[bytes], *, begin: int | None = None
+        self,
+        repository: RepositoryName,
+        session_id: str,
+        body: AsyncIterator[bytes],
+        *,
+        begin: int | None = None,
+        length: int | None = None,
     ) -> UploadSession:
         """Adds ``body`` to a session; ``begin`` is the offset at which the client says it belongs.
 
+        ``length`` is that of ``body`` where the client states it: what would get too large is then not read at all.
         Whatever ends ``body`` early is raised again after what came before it was recorded.
 
         Raises:
             UploadUnknownError: there is no such session.
             UploadBusyError: another request is writing to it.
             UploadOffsetError: it stands elsewhere than at ``begin``.
+            BlobTooLargeError: it gets larger than a blob may be; the session is gone.
             StorageFullError, StorageUnavailableError: the bytes could not be kept.
         """
         session, writer = await self._open(repository, session_id, begin)
         try:
-            running = await self._take_in(session, writer, body)
+            running = await self._take_in(session, writer, body, length or 0)
             return await self._record(session, writer, running)
         finally:
             writer.close()
@@ -155,6 +167,7 @@ class Uploads:
         digest: Digest,
         *,
         begin: int | None = None,
+        length: int | None = None,
         origin: Origin = NOBODY,
     ) -> None:
         """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
@@ -165,7 +178,7 @@ class Uploads:
         """
         session, writer = await self._open(repository, session_id, begin)
         try:
-            running = await self._take_in(session, writer, body)
+            running = await self._take_in(session, writer, body, length or 0)
             actual = await self._digest(session, writer, running, digest.algorithm)
             if actual != digest:
                 await self._forget(session_id)
@@ -192,6 +205,12 @@ class Uploads:
                 await self._forget(session_id)
             ended += len(rows)
         return ended
+
+    async def list_stale(self, *, older_than_ms: int, limit: int) -> tuple[str, ...]:
+        """Sessions that ``purge`` would end."""
+        before_ms = self._clock.now_ms() - older_than_ms
+        rows = await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=limit)
+        return tuple(str(session_id) for (session_id,) in rows)
 
     async def _require_space(self) -> None:
         if self._minimum_free_bytes:
@@ -234,13 +253,16 @@ class Uploads:
             raise ObjectBusyError(layout.upload_key(session.id))
 
     async def _take_in(
-        self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes]
+        self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes], length: int
     ) -> RunningDigest | None:
         """Writes ``body``; what came of it is recorded if it ends early. The digest so far, if it can be known."""
         running = self._resume(session)
         self._receiving += 1
         try:
-            await self._receive(writer, running, body)
+            await self._receive(writer, running, self._limited(session, body, length))
+        except BlobTooLargeError:
+            await self._forget(session.id)
+            raise
         except StorageFullError:
             raise  # what was written past the record's offset is dropped when the session goes on
         except StorageUnavailableError:
@@ -252,6 +274,11 @@ class Uploads:
         finally:
             self._receiving -= 1
         return running
+
+    def _limited(self, session: UploadSession, body: AsyncIterator[bytes], length: int) -> AsyncIterator[bytes]:
+        """``body`` as long as the blob does not get too large by it."""
+        limit = self._maximum_blob_bytes
+        return _within(body, limit - session.offset, length, limit) if limit else body
 
     def _resume(self, session: UploadSession) -> RunningDigest | None:
         """The digest of what the session has so far; None where it cannot be known without reading."""
@@ -419,6 +446,16 @@ class Uploads:
 
         await self._database.write(work, durable=False)
         await self._storage.delete(layout.upload_key(session_id))
+
+
+async def _within(body: AsyncIterator[bytes], room: int, length: int, limit_bytes: int) -> AsyncIterator[bytes]:
+    if max(length, 0) > room:
+        raise BlobTooLargeError(limit_bytes)
+    async for piece in body:
+        room -= len(piece)
+        if room < 0:
+            raise BlobTooLargeError(limit_bytes)
+        yield piece
 
 
 def _ignore(_content: bytes | bytearray) -> None:

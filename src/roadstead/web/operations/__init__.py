@@ -1,16 +1,24 @@
 """The operations listener: health and metrics."""
 
 from roadstead.web.operations.application import OperationsApplication
-from roadstead.web.operations.checks import registry_checks
+from roadstead.web.operations.checks import registry_checks, stopping_check
 from roadstead.web.operations.fleet import FleetOperations
-from roadstead.web.operations.health import Check, CheckResult, CheckState, serve_health
+from roadstead.web.operations.health import Check, CheckResult, CheckState, serve_health, serve_root
+from roadstead.web.operations.monitor import HealthMonitor, Probe
+from roadstead.web.operations.probes import listed_probes, storage_probe
 
 __all__ = [
     "Check",
     "CheckResult",
     "CheckState",
     "FleetOperations",
+    "HealthMonitor",
     "OperationsApplication",
+    "Probe",
+    "listed_probes",
     "registry_checks",
     "serve_health",
+    "serve_root",
+    "stopping_check",
+    "storage_probe",
 ]

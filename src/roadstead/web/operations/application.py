@@ -9,9 +9,18 @@ from prometheus_client.exposition import choose_encoder
 from roadstead.oci import ErrorCode
 from roadstead.telemetry import Metrics
 from roadstead.web.http import Headers, Receive, Request, Response, Scope, Send, json_response
-from roadstead.web.operations.health import NO_STORE, Check, readiness, serve_health
+from roadstead.web.operations.health import (
+    NO_STORE,
+    Check,
+    failed_checks,
+    failures_response,
+    readiness,
+    run_checks,
+    serve_health,
+)
 
 ENDPOINTS: Final = {
+    "/debug/health": "the checks that fail, by name, as registry:2 has it; 503 when there are any",
     "/healthz": "whether the process answers",
     "/metrics": "Prometheus or OpenMetrics text",
     "/readyz": "whether the server can do its work, check by check; 503 when it cannot",
@@ -19,7 +28,7 @@ ENDPOINTS: Final = {
 
 
 class OperationsApplication:
-    """Answers ``/metrics``, ``/healthz`` and ``/readyz``; to anything else 404 with the list of these."""
+    """Answers ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/health``; to anything else 404 with their list."""
 
     def __init__(self, metrics: Metrics | None, checks: Mapping[str, Check]) -> None:
         """With None for ``metrics`` there is no ``/metrics``."""
@@ -39,6 +48,8 @@ class OperationsApplication:
             await serve_health(scope, receive, send)
         elif path == "/readyz":
             await (await readiness(self._checks)).send(send)
+        elif path == "/debug/health":
+            await failures_response(failed_checks(await run_checks(self._checks))).send(send)
         elif self._metrics is not None:
             await _metrics_response(self._metrics, request).send(send)
 

@@ -1,15 +1,16 @@
 """What readiness asks of a registry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from roadstead.errors import RoadsteadError
 from roadstead.registry import Registry
+from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 
 
 def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[str, Check]:
-    """Checks of the catalogue, of space, and of blobs found damaged, by name."""
+    """Checks of the catalogue, of space, of blobs found damaged, and of the maintenance mode, by name."""
 
     async def catalogue() -> CheckResult:
         try:
@@ -30,4 +31,23 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
             return CheckResult(CheckState.DEGRADED, f"{quarantined} damaged blob(s): `roadstead check` names them")
         return CheckResult(CheckState.OK)
 
-    return {"catalogue": catalogue, "storage": storage, "blobs": blobs}
+    async def maintenance() -> CheckResult:
+        state = registry.maintenance.state
+        if state.mode is MaintenanceMode.CLOSED:
+            return CheckResult(CheckState.FAILED, f"closed: {state.message}")
+        if state.mode is MaintenanceMode.READ_ONLY:
+            return CheckResult(CheckState.DEGRADED, f"read-only: {state.message}")
+        return CheckResult(CheckState.OK)
+
+    return {"catalogue": catalogue, "storage": storage, "blobs": blobs, "maintenance": maintenance}
+
+
+def stopping_check(is_stopping: Callable[[], bool]) -> Check:
+    """Fails from the moment at which the server is asked to stop, so that no new requests are sent to it."""
+
+    async def stopping() -> CheckResult:
+        if is_stopping():
+            return CheckResult(CheckState.FAILED, "the server is stopping: requests in hand are finished")
+        return CheckResult(CheckState.OK)
+
+    return stopping

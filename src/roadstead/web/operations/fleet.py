@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from roadstead.web.http import Headers, Receive, Request, Response, Scope, Send, json_response
 from roadstead.web.operations.application import method_not_allowed, not_found
-from roadstead.web.operations.health import NO_STORE, CheckState, serve_health
+from roadstead.web.operations.health import NO_STORE, CheckState, failures_response, serve_health
 
 ANSWER_SECONDS: Final = 6.0
 """A little more than a worker gives its own checks."""
@@ -33,7 +33,7 @@ class _Answer:
 
 
 class FleetOperations:
-    """Answers ``/metrics``, ``/healthz`` and ``/readyz`` for all workers."""
+    """Answers ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/health`` for all workers."""
 
     def __init__(self, sockets: Mapping[str, Path]) -> None:
         """``sockets`` are those of the workers' own operations listeners, by the workers' names."""
@@ -48,6 +48,8 @@ class FleetOperations:
             await serve_health(scope, receive, send)
         elif scope["path"] == "/readyz":
             await (await self.readiness()).send(send)
+        elif scope["path"] == "/debug/health":
+            await failures_response(await self._failures()).send(send)
         elif scope["path"] == "/metrics":
             await (await self._metrics(request)).send(send)
         else:
@@ -64,6 +66,16 @@ class FleetOperations:
             worst = CheckState.DEGRADED
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return json_response(status, {"status": worst, "workers": workers}, [NO_STORE])
+
+    async def _failures(self) -> dict[str, str]:
+        """What fails in any worker; most checks fail in all of them."""
+        failures: dict[str, str] = {}
+        for name, answer in (await self._ask("/debug/health")).items():
+            if answer is None:
+                failures[f"worker {name}"] = "the worker does not answer"
+            else:
+                failures |= msgspec.json.decode(answer.body, type=dict[str, str])
+        return failures
 
     async def _metrics(self, request: Request) -> Response:
         answers = await self._ask("/metrics")

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from roadstead.web.errors import MethodUnsupportedError, error_response
 from roadstead.web.http import Receive, Response, Scope, Send, json_response
 
 CHECK_TIMEOUT_SECONDS: Final = 5.0
@@ -45,20 +46,44 @@ async def serve_health(_scope: Scope, _receive: Receive, send: Send) -> None:
     await json_response(HTTPStatus.OK, {"status": "ok"}, [NO_STORE]).send(send)
 
 
+async def serve_root(scope: Scope, _receive: Receive, send: Send) -> None:
+    """``/`` of the main listener: 200 and nothing, as registry:2 answers, since load balancers ask there."""
+    if scope["method"] in {"GET", "HEAD"}:
+        await Response(HTTPStatus.OK, [(b"cache-control", b"no-cache")]).send(send)
+    else:
+        await error_response(MethodUnsupportedError(scope["method"], ("GET", "HEAD"))).send(send)
+
+
+async def run_checks(
+    checks: Mapping[str, Check], timeout_seconds: float = CHECK_TIMEOUT_SECONDS
+) -> dict[str, CheckResult]:
+    """What each check finds; one that raises or takes too long has failed."""
+    results = await asyncio.gather(*(_run(name, check, timeout_seconds) for name, check in checks.items()))
+    return dict(zip(checks, results, strict=True))
+
+
 async def readiness(checks: Mapping[str, Check], timeout_seconds: float = CHECK_TIMEOUT_SECONDS) -> Response:
     """``/readyz``: each check by name, and 503 when one failed, raised, or took too long."""
-    results = await asyncio.gather(*(_run(name, check, timeout_seconds) for name, check in checks.items()))
-    states = {result.state for result in results}
+    results = await run_checks(checks, timeout_seconds)
+    states = {result.state for result in results.values()}
     worst = next((state for state in (CheckState.FAILED, CheckState.DEGRADED) if state in states), CheckState.OK)
     document = {
         "status": worst,
-        "checks": {
-            name: {"status": result.state, "detail": result.detail}
-            for name, result in zip(checks, results, strict=True)
-        },
+        "checks": {name: {"status": result.state, "detail": result.detail} for name, result in results.items()},
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if worst is CheckState.FAILED else HTTPStatus.OK
     return json_response(status, document, [NO_STORE])
+
+
+def failed_checks(results: Mapping[str, CheckResult]) -> dict[str, str]:
+    """Those that failed, and why."""
+    return {name: result.detail for name, result in results.items() if result.state is CheckState.FAILED}
+
+
+def failures_response(failures: Mapping[str, str]) -> Response:
+    """``/debug/health`` in registry:2's form: ``{}``, or 503 and the reasons by the names of the checks."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE if failures else HTTPStatus.OK
+    return json_response(status, dict(failures), [NO_STORE])
 
 
 async def _run(name: str, check: Check, timeout_seconds: float) -> CheckResult:

@@ -1,0 +1,102 @@
+"""Gates in front of the application: shut for all, or for changes, while something else is more important.
+
+A gate costs a pull one call and one comparison; it is a plain function around the application, not a coroutine.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from roadstead.errors import RoadsteadError
+from roadstead.registry.errors import RegistryClosedError
+from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.web.errors import ServiceUnhealthyError, error_response
+from roadstead.web.http import Application, Message, Receive, Scope, Send
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing; every other one counts as a change, also one that no endpoint knows yet."""
+
+
+class MaintenanceGate:
+    """Refuses changes while the registry is read-only, and everything while it is closed.
+
+    A body that is arriving when the mode changes is ended: its upload keeps what it has and can be continued later.
+    """
+
+    def __init__(self, application: Application, maintenance: Maintenance) -> None:
+        self._application = application
+        self._maintenance = maintenance
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One request."""
+        if scope["method"] not in READING:
+            return self._change(scope, receive, send)
+        if self._maintenance.state.mode is not MaintenanceMode.CLOSED:
+            return self._application(scope, receive, send)
+        return error_response(RegistryClosedError(self._maintenance.state.message)).send(send)
+
+    async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._maintenance.refresh_if_stale()
+        refusal = self._maintenance.find_refusal()
+        if refusal is not None:
+            await error_response(refusal).send(send)
+            return
+        body = _InterruptibleBody(receive, self._maintenance)
+        with self._maintenance.under_way(body.interrupt):
+            await self._application(scope, body.receive, send)
+
+
+class _InterruptibleBody:
+    """A request's body, that ends with an error once no changes are allowed any more."""
+
+    __slots__ = ("_maintenance", "_receive", "_refusal", "_waiting")
+
+    def __init__(self, receive: Receive, maintenance: Maintenance) -> None:
+        self._receive = receive
+        self._maintenance = maintenance
+        self._refusal: RoadsteadError | None = None
+        self._waiting: asyncio.Task[object] | None = None
+
+    def interrupt(self) -> None:
+        """Ends the wait for the next piece, if there is one, and all later ones."""
+        if self._refusal is None:
+            self._refusal = self._maintenance.find_refusal()
+            if self._refusal is not None and self._waiting is not None:
+                self._waiting.cancel()
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            RegistryReadOnlyError, RegistryClosedError: changes are not allowed any more.
+        """
+        if self._maintenance.is_stale:
+            await self._maintenance.refresh()
+        self._end(None)
+        self._waiting = task = asyncio.current_task()
+        try:
+            return await self._receive()
+        except asyncio.CancelledError:
+            self._end(task)
+            raise  # somebody else wants the request to end
+        finally:
+            self._waiting = None
+
+    def _end(self, cancelled: "asyncio.Task[object] | None") -> None:
+        """Raises the refusal if there is one; the cancellation by which ``interrupt`` told ``cancelled`` is taken back."""
+        if self._refusal is not None and (cancelled is None or not cancelled.uncancel()):
+            raise self._refusal from None
+
+
+class HealthGate:
+    """Refuses everything while a health check fails, as registry:2 does."""
+
+    def __init__(self, application: Application, is_healthy: Callable[[], bool]) -> None:
+        self._application = application
+        self._is_healthy = is_healthy
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One request."""
+        if self._is_healthy():
+            return self._application(scope, receive, send)
+        return error_response(ServiceUnhealthyError()).send(send)
