@@ -25,6 +25,9 @@ COMMANDS: Final = {
     "rm": "Delete a tag, a manifest, or all of a repository.",
     "stats": "Show what the registry holds and the space it takes.",
     "check": "Look for damage in the stored data.",
+    "adopt": "Take over a folder of registry:2 or registry:3.",
+    "htpasswd": "Add a user to a password file, or change, delete or check one.",
+    "maintenance": "Show or set what clients may do, while servers run.",
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""

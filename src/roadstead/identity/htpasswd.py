@@ -24,7 +24,7 @@ LINE_BYTES: Final = 1024
 NAME_BYTES: Final = 255
 """As Apache's htpasswd has it."""
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class HtpasswdFile:
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines that are neither blank nor comments, with their numbers."""
-    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), 1):
+    for number, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), 1):
         stripped = line.strip()
         if stripped and not stripped.startswith(b"#"):
             yield number, stripped
