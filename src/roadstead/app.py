@@ -21,15 +21,16 @@ from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
 from roadstead.events import Outbox
 from roadstead.identity import HtpasswdFile, PasswordFileInvalidError, Passwords
-from roadstead.jobs import end_leases
+from roadstead.jobs import delete_leases
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.recovery import recover
 from roadstead.registry.statistics import measure_unfinished
-from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore
+from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, SmallFiles
 from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
 from roadstead.web.authentication import Authentication
@@ -81,8 +82,30 @@ class CatalogueOutdatedError(RoadsteadError):
 
 
 def data_folder(settings: Settings) -> DataFolder:
-    """The data folder that the settings name."""
-    return DataFolder(settings.data.folder, catalogue=settings.database_file, objects=settings.storage_folder)
+    """The data folder that the settings name; one that is registry:2's own folder has its blobs where that has them."""
+    objects = settings.storage_folder
+    if settings.storage.url is None and not (objects / "docker").exists():
+        data = settings.data.folder
+        objects = data if (data / LINK_TREE).is_dir() else objects
+    return DataFolder(settings.data.folder, catalogue=settings.database_file, objects=objects)
+
+
+def build_link_files(folder: DataFolder) -> SmallFiles:
+    """The files of registry:2's tree of links, beside the blobs."""
+    return SmallFiles(folder.objects, trusted=TOP_FOLDERS)
+
+
+def prepare_catalogue(settings: Settings) -> DataFolder:
+    """As ``prepare``, but leaves the storage as it is, which may be read-only.
+
+    Raises:
+        DataFolderError, DatabaseError: as ``prepare``.
+    """
+    folder = data_folder(settings)
+    folder.prepare(for_objects=False)
+    folder.lock()
+    migrate(folder.catalogue)
+    return folder
 
 
 def build_registry(settings: Settings, metrics: Metrics) -> Registry:
@@ -329,7 +352,7 @@ def prepare(settings: Settings) -> DataFolder:
 
 async def tidy_up(registry: Registry, settings: Settings) -> None:
     """What a crash has left behind, and what the first request must find; only while this process alone is here."""
-    await end_leases(registry.database)
+    await registry.database.write(delete_leases)
     await register(registry.database, registry.clock, settings.notifications)
     found = await recover(registry.database, registry.storage)
     if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
@@ -385,7 +408,8 @@ def tell_endpoints(registry: Registry, settings: Settings, metrics: Metrics) -> 
 
 def external_url(settings: Settings) -> str:
     """Where clients see the registry, if the settings say, without a slash at its end."""
-    return f"{settings.http.host.rstrip('/')}{settings.http.prefix.rstrip('/')}" if settings.http.host else ""
+    url = (settings.http.external_url or "").rstrip("/")
+    return f"{url}{settings.http.prefix.rstrip('/')}" if url.count("/") == len("//") else url
 
 
 async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:

@@ -32,16 +32,10 @@ def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaita
     """
     import asyncio  # noqa: PLC0415 - see above
 
-    import structlog  # noqa: PLC0415 - see above
-    from structlog.typing import EventDict, WrappedLogger  # noqa: PLC0415
-
     from roadstead.app import open_registry  # noqa: PLC0415
     from roadstead.config import load_settings  # noqa: PLC0415
 
-    def drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> NoReturn:
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[drop])  # a command says itself what it did
+    silence_log()
     settings = load_settings(config, overrides={"data.folder": data})
 
     async def opened() -> _T:
@@ -49,3 +43,14 @@ def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaita
             return await work(Session(settings, registry))
 
     return asyncio.run(opened())
+
+
+def silence_log() -> None:
+    """A command says itself what it did."""
+    import structlog  # noqa: PLC0415 - see above
+    from structlog.typing import EventDict, WrappedLogger  # noqa: PLC0415
+
+    def drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> NoReturn:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])

@@ -11,11 +11,14 @@ from roadstead.storage.errors import (
 from roadstead.storage.filesystem import FilesystemStore
 from roadstead.storage.measured import MeasuredStore
 from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
+from roadstead.storage.small_files import Entry, EntryKind, SmallFile, SmallFiles
 
 __all__ = [
     "DataFolder",
     "DataFolderBusyError",
     "DataFolderError",
+    "Entry",
+    "EntryKind",
     "FilesystemStore",
     "MeasuredStore",
     "ObjectBusyError",
@@ -23,6 +26,8 @@ __all__ = [
     "ObjectStore",
     "ObjectUnknownError",
     "ObjectWriter",
+    "SmallFile",
+    "SmallFiles",
     "StorageError",
     "StorageFullError",
     "StorageUnavailableError",

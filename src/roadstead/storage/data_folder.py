@@ -38,17 +38,17 @@ class DataFolder:
         """The root of the object store."""
         self._lock: int | None = None
 
-    def prepare(self) -> None:
-        """Makes the folder and sees that it can be written to.
+    def prepare(self, *, for_objects: bool = True) -> None:
+        """Makes the folder and sees that it can be written to; ``for_objects``: that of the objects too.
 
         Raises:
             DataFolderError: it cannot.
         """
         try:
-            changed = make_folders(str(self.path)) + make_folders(str(self.objects))
+            changed = make_folders(str(self.path)) + (make_folders(str(self.objects)) if for_objects else [])
             secrets = self.path / "secrets"
             secrets.mkdir(mode=0o700, exist_ok=True)
-            for folder in {self.path, self.objects, self.catalogue.parent}:
+            for folder in {self.path, self.catalogue.parent} | ({self.objects} if for_objects else set[Path]()):
                 _require_writable(folder)
             for file in self.catalogue.parent.glob(f"{self.catalogue.name}*"):
                 os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC))

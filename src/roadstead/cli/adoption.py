@@ -1,0 +1,78 @@
+"""What ``adopt`` and ``serve --adopt`` have in common: an adoption that is shown to a person, a script, or the log."""
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from roadstead.cli.progress import ProgressBar
+from roadstead.cli.refusal import CommandRefusedError
+
+if TYPE_CHECKING:  # see cli.session
+    from roadstead.config import Settings
+    from roadstead.registry import Registry
+    from roadstead.registry.adoption import AdoptionSummary
+    from roadstead.registry.links import TreeFinding
+    from roadstead.storage import DataFolder
+
+
+async def run_adoption(
+    registry: "Registry", folder: "DataFolder", bar: ProgressBar, report: Callable[["TreeFinding"], None]
+) -> "AdoptionSummary":
+    """Takes the tree in ``folder`` for the truth.
+
+    Raises:
+        CommandRefusedError: there is no tree, or one that could not be served in place.
+        StorageError, DatabaseError: it could not be finished.
+    """
+    from roadstead import app  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.adoption import Adoption  # noqa: PLC0415
+
+    require_tree(folder)
+    adoption = Adoption(
+        registry.database,
+        app.build_link_files(folder),
+        registry.clock,
+        registry.rules,
+        progress=bar,
+        report=report,
+        storage=folder.objects.as_uri(),
+    )
+    return await adoption.run()
+
+
+def require_tree(folder: "DataFolder") -> None:
+    """Sees that there is something to adopt, on one file system.
+
+    Raises:
+        CommandRefusedError: there is not; the message says what to name instead.
+    """
+    from roadstead.registry.layout import BLOBS  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.links import LINK_TREE  # noqa: PLC0415
+
+    root = folder.objects
+    if not (root / LINK_TREE).is_dir():
+        for parent in root.parents:
+            if (parent / LINK_TREE).is_dir():
+                raise CommandRefusedError(f"{root} is a part of a registry's folder: name {parent} instead")
+        raise CommandRefusedError(
+            f"{root} has no folder {LINK_TREE}: name what registry:2's configuration calls `rootdirectory`,"
+            " /var/lib/registry unless set"
+        )
+    blobs = root / BLOBS
+    if blobs.exists() and blobs.stat().st_dev != root.stat().st_dev:
+        raise CommandRefusedError(
+            f"{blobs.resolve()} is on another file system than {root}: uploads could not be moved there in one step;"
+            f" mount the disk at {root} itself, with {LINK_TREE} in it"
+        )
+
+
+def serve_command(settings: "Settings", folder: "DataFolder") -> str:
+    """The command that serves what was adopted."""
+    from roadstead import app  # noqa: PLC0415 - see cli.session
+    from roadstead.config import load_settings  # noqa: PLC0415
+
+    words = ["roadstead serve --data", shlex.quote(str(settings.data.folder))]
+    alone = load_settings(environment={}, overrides={"data.folder": settings.data.folder})
+    if app.data_folder(alone).objects != folder.objects:
+        words += ["--storage", shlex.quote(folder.objects.as_uri())]
+    return " ".join([*words, "--adopt"])

@@ -1,0 +1,128 @@
+"""Statements of adoption and release: whole repositories, page by page."""
+
+from typing import Final
+
+from sqlalchemy import and_, exists, literal, or_, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from roadstead.database import Statement, parameter
+from roadstead.registry.rules import ReviewKind
+from roadstead.registry.tables import (
+    blobs,
+    manifest_blobs,
+    manifests,
+    removed_manifests,
+    repositories,
+    repository_blobs,
+    repository_manifests,
+    reviews,
+    tag_history,
+    tags,
+)
+
+_repository_id = parameter("repository_id")
+_after = parameter("after")
+_limit = parameter("limit")
+
+LIST_ALL_REPOSITORIES: Final = Statement(
+    select(repositories.c.id, repositories.c.name, repositories.c.removed_ms)
+    .where(repositories.c.name > _after)
+    .order_by(repositories.c.name)
+    .limit(_limit)
+)
+LIST_LINKED_BLOBS: Final = Statement(
+    select(
+        blobs.c.id,
+        blobs.c.digest,
+        repository_blobs.c.linked_ms,
+        blobs.c.quarantined_ms,
+        blobs.c.deleting_ms,
+        blobs.c.size_bytes,
+    )
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .where(repository_blobs.c.repository_id == _repository_id, repository_blobs.c.blob_id > _after)
+    .order_by(repository_blobs.c.blob_id)
+    .limit(_limit)
+)
+LIST_LINKED_MANIFESTS: Final = Statement(
+    select(manifests.c.id, manifests.c.digest, repository_manifests.c.pushed_ms)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .where(repository_manifests.c.repository_id == _repository_id, repository_manifests.c.manifest_id > _after)
+    .order_by(repository_manifests.c.manifest_id)
+    .limit(_limit)
+)
+LIST_TAGS: Final = Statement(
+    select(tags.c.name, tags.c.manifest_id, manifests.c.digest, tags.c.updated_ms)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(tags.c.repository_id == _repository_id, tags.c.name > _after)
+    .order_by(tags.c.name)
+    .limit(_limit)
+)
+LIST_DIGESTS_OF_TAG: Final = Statement(
+    select(tag_history.c.digest, tag_history.c.at_ms)
+    .where(
+        tag_history.c.repository_id == _repository_id,
+        tag_history.c.tag == parameter("tag"),
+        tag_history.c.action != literal("delete"),
+    )
+    .order_by(tag_history.c.id)
+    .limit(_limit)
+)
+_is_named_here = (
+    exists()
+    .where(
+        manifest_blobs.c.blob_digest == blobs.c.digest,
+        or_(
+            exists()
+            .where(
+                repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+                repository_manifests.c.repository_id == _repository_id,
+            )
+            .correlate(manifest_blobs),
+            exists()
+            .where(
+                removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+                removed_manifests.c.repository_id == _repository_id,
+            )
+            .correlate(manifest_blobs),
+        ),
+    )
+    .correlate(blobs)
+)
+REVIEW_UNNAMED_LINKS: Final = Statement(  # links that no manifest needs: left behind by deletions of registry:2
+    upsert(reviews)
+    .from_select(
+        ["kind", "repository_id", "item_id", "since_ms", "not_before_ms"],
+        select(
+            literal(ReviewKind.LINK.value),
+            repository_blobs.c.repository_id,
+            repository_blobs.c.blob_id,
+            parameter("now_ms"),
+            parameter("not_before"),
+        )
+        .join(blobs, blobs.c.id == repository_blobs.c.blob_id)
+        .where(repository_blobs.c.repository_id == _repository_id, ~_is_named_here),
+    )
+    .on_conflict_do_nothing()
+)
+LIST_UNLINKED_BLOBS: Final = Statement(
+    select(manifests.c.digest, manifest_blobs.c.blob_digest)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(
+        repository_manifests.c.repository_id == _repository_id,
+        manifests.c.id > _after,
+        manifests.c.id <= parameter("upto"),
+        ~exists()
+        .where(
+            and_(
+                blobs.c.digest == manifest_blobs.c.blob_digest,
+                repository_blobs.c.blob_id == blobs.c.id,
+                repository_blobs.c.repository_id == _repository_id,
+            )
+        )
+        .correlate(manifest_blobs),
+    )
+    .limit(_limit)
+)
+FIND_MANIFEST_RECORD: Final = Statement(select(manifests.c.id).where(manifests.c.digest == parameter("digest")))

@@ -1,0 +1,48 @@
+"""What reading and writing the link tree asks of a store, so that another kind than a file system can be adopted."""
+
+from typing import Protocol
+
+from roadstead.storage import Entry, SmallFile
+
+
+class LinkFiles(Protocol):
+    """Small files under keys, in folders; called from threads.
+
+    All methods may raise ``StorageError``. See ``roadstead.storage.SmallFiles`` for what each promises.
+    """
+
+    def entries(self, folder: str) -> list[Entry]:
+        """What stands in a folder, in order of names; nothing where there is none."""
+        ...
+
+    def read(self, key: str, limit: int) -> SmallFile | None:
+        """Up to ``limit`` bytes of a plain file; None where there is none."""
+        ...
+
+    def read_piece(self, key: str, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes of a plain file from ``offset``; none at its end, or where there is no such file."""
+        ...
+
+    def find(self, key: str) -> tuple[int, int] | None:
+        """Length and time in milliseconds of a plain file; None where there is none."""
+        ...
+
+    def write(self, key: str, content: bytes, modified_ms: int, *, is_durable: bool) -> bool:
+        """Gives a file this content, at once for every reader; False if it had it already."""
+        ...
+
+    def make_folder(self, folder: str) -> None:
+        """Makes a folder, with its parents."""
+        ...
+
+    def remove(self, key: str) -> bool:
+        """Removes a file and then its folder if that is empty; False if there was no file."""
+        ...
+
+    def remove_folder(self, folder: str) -> bool:
+        """Removes a folder if it is empty; False otherwise."""
+        ...
+
+    def flush(self) -> None:
+        """What was written until now survives a loss of power when this returns."""
+        ...
