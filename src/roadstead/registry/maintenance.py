@@ -127,8 +127,7 @@ class Maintenance:
 
     async def refresh(self) -> MaintenanceState:
         """Reads the row, and asks the changes under way to end where it allows none."""
-        found = await find_maintenance(self._database) or MaintenanceState(MaintenanceMode.OFF, "")
-        before, self.state = self.state, self._combined(found)
+        before, self.state = self.state, self._combined(await self.find())
         self._read_at = self._clock.monotonic_seconds()
         if self.state.mode is not before.mode:
             _log.warning("maintenance mode changed", mode=self.state.mode, message=self.state.message)
@@ -141,6 +140,10 @@ class Maintenance:
         if found.mode.strictness > self._floor.mode.strictness:
             return MaintenanceState(found.mode, found.message or self._floor.message, found.generation, found.since_ms)
         return MaintenanceState(self._floor.mode, self._floor.message, found.generation, found.since_ms)
+
+    async def find(self) -> MaintenanceState:
+        """What was set for all processes; off where nothing ever was."""
+        return await find_maintenance(self._database) or MaintenanceState(MaintenanceMode.OFF, "")
 
     async def set(self, mode: MaintenanceMode, message: str = "") -> MaintenanceState:
         """Sets the mode for all processes; returns the new setting, durably recorded."""

@@ -83,7 +83,7 @@ class _InterruptibleBody:
             self._waiting = None
 
     def _end(self, cancelled: "asyncio.Task[object] | None") -> None:
-        """Raises the refusal if there is one; the cancellation by which ``interrupt`` told ``cancelled`` is taken back."""
+        """Raises the refusal if there is one, and takes back that ``interrupt`` has ``cancelled`` this task."""
         if self._refusal is not None and (cancelled is None or not cancelled.uncancel()):
             raise self._refusal from None
 
