@@ -30,7 +30,7 @@ from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.recovery import recover
 from roadstead.registry.statistics import measure_unfinished
-from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, SmallFiles
+from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, ObjectStore, SmallFiles
 from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
 from roadstead.web.authentication import Authentication
@@ -90,6 +90,11 @@ def data_folder(settings: Settings) -> DataFolder:
     return DataFolder(settings.data.folder, catalogue=settings.database_file, objects=objects)
 
 
+def build_storage(folder: DataFolder) -> ObjectStore:
+    """The place for bytes of a registry whose catalogue is not there yet."""
+    return FilesystemStore(folder.objects)
+
+
 def build_link_files(folder: DataFolder) -> SmallFiles:
     """The files of registry:2's tree of links, beside the blobs."""
     return SmallFiles(folder.objects, trusted=TOP_FOLDERS)
@@ -104,6 +109,7 @@ def prepare_catalogue(settings: Settings) -> DataFolder:
     folder = data_folder(settings)
     folder.prepare(for_objects=False)
     folder.lock()
+    folder.require_restored()
     migrate(folder.catalogue)
     return folder
 
@@ -345,6 +351,7 @@ def prepare(settings: Settings) -> DataFolder:
     folder = data_folder(settings)
     folder.prepare()
     folder.lock()
+    folder.require_restored()
     if migrate(folder.catalogue):
         _log.info("catalogue migrated", schema=HEAD)
     return folder

@@ -33,7 +33,7 @@ _FIND: Final = Statement(select(leases.c.holder).where(leases.c.name == paramete
 _GIVE_UP: Final = Statement(
     delete(leases).where(leases.c.name == parameter("name"), leases.c.holder == parameter("holder"))
 )
-_END_ALL: Final = Statement(delete(leases))
+_DELETE_ALL: Final = Statement(delete(leases))
 
 _log = structlog.get_logger("roadstead.jobs")
 
@@ -69,13 +69,9 @@ class Lease:
         await self._database.write(work, durable=False)
 
 
-async def end_leases(database: Database) -> None:
+async def delete_leases(transaction: Transaction) -> None:
     """Ends the leases of processes that are no more; only while this process alone uses the catalogue."""
-
-    async def work(transaction: Transaction) -> None:
-        await transaction.execute(_END_ALL)
-
-    await database.write(work, durable=False)
+    await transaction.execute(_DELETE_ALL)
 
 
 async def run_alone(lease: Lease, work: Callable[[], Awaitable[bool]], *, interval_seconds: float, name: str) -> None:

@@ -8,7 +8,9 @@ import datetime as dt
 import json
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
+
+import msgspec
 
 from roadstead.events import Event, EventAction, StoredEvent
 
@@ -21,6 +23,17 @@ _KEPT: Final = ("mediaType", "digest", "size", "annotations", "urls", "platform"
 """What a reference says about what a manifest names; its embedded data would make an event as large as a blob."""
 
 
+class _Named(msgspec.Struct):
+    """What a manifest names."""
+
+    config: dict[str, Any] | None = None
+    layers: list[dict[str, Any]] | None = None
+    manifests: list[dict[str, Any]] | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Named).decode
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Which registry tells."""
@@ -30,7 +43,7 @@ class Source:
     address: str
     """Host and port."""
     base_url: str = ""
-    """How clients reach the registry; empty: as the client of the event did."""
+    """How clients reach the registry, for events that no request asked for."""
 
     def event_id(self, stored: StoredEvent) -> str:
         """The same for each try, so that a receiver can tell a repetition from news; no other event has it.
@@ -83,7 +96,7 @@ class Source:
         return _without_empty({"digest": event.digest, "repository": event.repository})
 
     def _url(self, event: Event) -> str:
-        base_url = self.base_url or event.origin.base_url
+        base_url = event.origin.base_url or self.base_url
         kind = "blobs" if event.media_type == BLOB else "manifests"
         return f"{base_url}/v2/{event.repository}/{kind}/{event.digest}" if base_url else ""
 
@@ -98,21 +111,11 @@ def timestamp(at_ms: int) -> str:
 def references(body: bytes) -> list[dict[str, Any]]:
     """The descriptors in a manifest that was accepted: config and layers, or the manifests of an index."""
     try:
-        document = json.loads(body)
-    except ValueError:
+        named = _decode(body)
+    except msgspec.MsgspecError:  # accepted by a version that was less strict
         return []
-    if not isinstance(document, dict):
-        return []
-    named = [document.get("config"), *_listed(document, "layers"), *_listed(document, "manifests")]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - any JSON
-    return [
-        {key: descriptor[key] for key in _KEPT if descriptor.get(key)}
-        for descriptor in cast("list[dict[str, Any]]", [one for one in named if isinstance(one, dict)])
-    ]
-
-
-def _listed(document: dict[str, Any], key: str) -> list[Any]:
-    found = document.get(key)
-    return cast("list[Any]", found) if isinstance(found, list) else []
+    descriptors = [named.config or {}, *(named.layers or ()), *(named.manifests or ())]
+    return [{key: one[key] for key in _KEPT if one.get(key)} for one in descriptors if one]
 
 
 def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:

@@ -28,13 +28,14 @@ async def get_instance(database: Database) -> str:
     """The UUID of this registry, made at the first time."""
 
     async def work(transaction: Transaction) -> str:
-        found = await find_state(transaction, _INSTANCE)
-        if found is None:
-            found = str(uuid.uuid4())
-            await save_state(transaction, _INSTANCE, found)
-        return found
+        known = await find_state(transaction, _INSTANCE)
+        if known is None:
+            known = str(uuid.uuid4())
+            await save_state(transaction, _INSTANCE, known)
+        return known
 
-    return await find_state(database, _INSTANCE) or await database.write(work)
+    found = await find_state(database, _INSTANCE)
+    return await database.write(work) if found is None else found
 
 
 async def register(database: Database, clock: Clock, settings: NotificationSettings) -> None:
@@ -149,7 +150,7 @@ async def _count_lost(database: Database, endpoint: NotificationEndpoint, positi
         return lost
     rows = await database.fetch_all(store.COUNT_BETWEEN, after=position, last_id=bound)
     return lost + sum(
-        count
+        int(count)
         for action, media_type, count in rows
         if action not in endpoint.ignored_actions and media_type not in endpoint.ignored_media_types
     )

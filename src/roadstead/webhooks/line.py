@@ -93,10 +93,10 @@ class Policy:
         """Until the next try after ``attempts`` failed ones: as registry:2 up to the threshold, then ever longer."""
         beyond = attempts - self.endpoint.threshold
         if beyond < 0:
-            seconds = min(QUICK_SECONDS * 2**attempts, self.endpoint.backoff_seconds)
+            seconds = min(QUICK_SECONDS * 2.0**attempts, self.endpoint.backoff_seconds)
         else:
-            seconds = min(self.endpoint.backoff_seconds * 2.0 ** min(beyond, 64), self.longest_seconds)
-        return max(seconds * (0.5 + self.jitter() / 2), min(asked_seconds, MOST_WAIT_SECONDS))
+            seconds = min(self.endpoint.backoff_seconds * 2.0 ** min(beyond, 32), self.longest_seconds)
+        return float(max(seconds * (0.5 + self.jitter() / 2), min(asked_seconds, MOST_WAIT_SECONDS)))
 
     @property
     def longest_seconds(self) -> float:

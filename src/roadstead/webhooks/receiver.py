@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import enum
 import functools
+import logging
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -81,6 +82,8 @@ class Receiver:
         import httpx  # noqa: PLC0415 - see above
 
         if self._client is None:
+            for library in ("httpx", "httpcore"):  # which log the URL, and headers at the level of debugging
+                logging.getLogger(library).setLevel(logging.WARNING)
             self._client = httpx.AsyncClient(
                 verify=_trust(),
                 trust_env=False,
