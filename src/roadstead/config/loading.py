@@ -110,6 +110,10 @@ def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
         raise ListenAddressUnsafeError(given["listen.main"].source, str(address))
     for fault in http_faults(settings.http):
         raise SettingInvalidError(given[fault.key].source, fault.problem, fault.remedy)
+    names = [endpoint.name for endpoint in settings.notifications.endpoints]
+    if len(set(names)) < len(names):
+        source = given["notifications.endpoints"].source
+        raise SettingInvalidError(source, "two endpoints have the same name", "give each a name of its own")
     _check_url(settings.database.url, given.get("database.url"), "sqlite:///")
     _check_url(settings.storage.url, given.get("storage.url"), "file:///")
 
