@@ -217,7 +217,7 @@ def parse(block: Block, folder: Path) -> None:
         case "sh" | "bash":
             subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, capture_output=True)
         case language:
-            known = {"console", "text", "nginx", "http", "promql", "diff", "sql"}
+            known = {"console", "text", "nginx", "haproxy", "caddy", "http", "promql", "diff", "sql"}
             assert language in known, f"say what line {block.line} is: one of {sorted(known)} or a language we parse"
 
 
