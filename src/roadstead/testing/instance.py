@@ -14,6 +14,7 @@ from roadstead.config import LimitSettings
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.foreign_urls import UrlRules
 from roadstead.registry.recovery import Recovered, recover
 from roadstead.storage import FilesystemStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
@@ -38,6 +39,7 @@ class Instance:
         limits: LimitSettings | None = None,
         accepts_missing_blobs: bool = False,
         minimum_free_bytes: int = 0,
+        foreign_urls: UrlRules | None = None,
     ) -> None:
         """Nothing is opened yet: see ``open``."""
         self.folder = folder
@@ -47,6 +49,7 @@ class Instance:
         self._limits = limits or LimitSettings()
         self._accepts_missing_blobs = accepts_missing_blobs
         self._minimum_free_bytes = minimum_free_bytes
+        self._foreign_urls = foreign_urls
         self.registry: Registry
         self.client: AsgiClient
 
@@ -72,6 +75,8 @@ class Instance:
             boot_id=self.boot_id,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
+            maximum_blob_bytes=self._limits.blob_bytes,
+            foreign_urls=self._foreign_urls,
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
