@@ -220,7 +220,7 @@ def _urls(value: object) -> tuple[str, ...]:
     """Not judged here, since most registries never look at them: what is no list of texts becomes empty texts."""
     if value is None:
         return ()
-    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    items = cast("list[object]", value) if isinstance(value, list) else [None]
     return tuple(item if isinstance(item, str) else "" for item in items)
 
 

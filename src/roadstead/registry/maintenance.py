@@ -211,8 +211,7 @@ class Maintenance:
         try:
             while True:
                 try:
-                    await self.refresh()
-                    await self._say()
+                    await self.obey()
                 except RoadsteadError as error:  # what is known stays in force; requests report the same error
                     _log.debug("maintenance mode not read", reason=str(error))
                 await asyncio.sleep(FOLLOW_SECONDS)
@@ -220,8 +219,9 @@ class Maintenance:
             with contextlib.suppress(RoadsteadError):
                 await asyncio.shield(self._database.write(self._leave, durable=False))
 
-    async def _say(self) -> None:
-        """Writes this process's row when it says something new, or has not been written for a while."""
+    async def obey(self) -> None:
+        """One round of it: looks, and writes this process's row when that says something new or gets old."""
+        await self.refresh()
         if not self.is_still or not self._changes:
             self._obeyed = self.state.generation
         changes = len(self._changes) if self._obeyed != self.state.generation else 0
