@@ -49,7 +49,7 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
-    SIGTERM ends it after the requests in hand; SIGHUP reads the log level again.
+    SIGTERM ends it after the requests in hand; SIGHUP reads the log level and the password file again.
 
     \b
     Examples:
@@ -97,11 +97,21 @@ def _log_start() -> None:
     _log.info("worker serving")
 
 
+def has_clear_passwords(settings: Settings) -> bool:
+    """Whether whoever is on the way between a client and here can read its password."""
+    is_asked = settings.authentication.mode != "none" and not settings.listen.main.is_loopback
+    return is_asked and settings.tls.mode == "off" and not settings.http.trusted_proxies
+
+
 def _greet(settings: Settings, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     _log.info("serving", listen=f"{host}:{port}", data=str(settings.data.folder.absolute()), version=__version__)
     who = "this machine only" if host in {"127.0.0.1", "::1"} else "everybody who reaches it"
+    if settings.authentication.mode == "htpasswd":
+        who = f"users with a password in {settings.authentication.htpasswd_file}"
+    if has_clear_passwords(settings):
+        _log.warning("passwords travel in the clear", remedy="use --tls, or a proxy with TLS in http.trusted_proxies")
     click.echo(
         f"roadstead {__version__} at http://{host}:{port}, open to {who}\n"
         f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"

@@ -23,6 +23,8 @@ class Permission:
 _LOGGED_IN: Final = Permission()
 _LISTING: Final = Permission(lists=True)
 _PULL: Final = Permission((Action.PULL,))
+_LOOK: Final = Permission((Action.PULL, Action.PUSH))
+"""Whether something is there: clients ask that before they push it, and give up when they may not."""
 _PUSH: Final = Permission((Action.PUSH,))
 _DELETE: Final = Permission((Action.DELETE,))
 
@@ -36,11 +38,11 @@ PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
     ("referrers", "GET"): _PULL,
     ("referrers", "HEAD"): _PULL,
     ("manifest", "GET"): _PULL,
-    ("manifest", "HEAD"): _PULL,
+    ("manifest", "HEAD"): _LOOK,
     ("manifest", "PUT"): _PUSH,
     ("manifest", "DELETE"): _DELETE,
     ("blob", "GET"): _PULL,
-    ("blob", "HEAD"): _PULL,
+    ("blob", "HEAD"): _LOOK,
     ("blob", "DELETE"): _DELETE,
     ("blob_upload", "POST"): _PUSH,
     ("blob_upload_chunk", "GET"): _PUSH,
