@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import functools
+import math
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,14 +22,16 @@ from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
 from roadstead.events import Outbox
 from roadstead.identity import HtpasswdFile, PasswordFileInvalidError, Passwords
-from roadstead.jobs import delete_leases
+from roadstead.jobs import Lease, delete_leases, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
-from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
+from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.recovery import recover
+from roadstead.registry.rules import GarbageRules
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, ObjectStore, SmallFiles
 from roadstead.storage.probe import probe_folder
@@ -134,6 +137,7 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         on_quarantine=on_quarantine,
         boot_id=_boot_id(),
         minimum_free_bytes=settings.storage.minimum_free_bytes,
+        rules=garbage_rules(settings),
         accepts_missing_blobs=settings.content.missing_blobs == "accept",
         maintenance=Maintenance(
             database,
@@ -295,6 +299,7 @@ def build_operations(
     metrics: Metrics,
     monitor: HealthMonitor,
     is_stopping: Callable[[], bool],
+    certificate: "ServedCertificate | None" = None,
 ) -> Application:
     """The operations listener's application: metrics and health."""
     checks = {
@@ -302,7 +307,57 @@ def build_operations(
         **monitor.checks(),
         "stopping": stopping_check(is_stopping),
     }
+    if certificate is not None:
+        checks["certificate"] = certificate_check(certificate, registry.clock)
     return OperationsApplication(metrics if settings.metrics.enabled else None, checks)
+
+
+def build_certificate(settings: Settings, metrics: Metrics) -> "ServedCertificate | None":
+    """The main listener's certificate, loaded; None without TLS.
+
+    Raises:
+        CertificateError: it cannot be used.
+    """
+    if settings.tls.mode == "off":
+        return None
+    from roadstead.certificates.sources import served_certificate  # noqa: PLC0415 - cryptography, only with TLS
+
+    clock = SystemClock()
+    certificate = served_certificate(settings, clock)
+    if certificate is not None:
+        certificate.load()
+
+        def days_left() -> float:
+            return certificate.facts.days_left(clock.now_ms()) if certificate.facts else math.nan
+
+        metrics.certificate_days_left.set_function(days_left)
+    return certificate
+
+
+def prepare_certificate(settings: Settings) -> None:
+    """Makes the certificate that the server makes itself; while it alone uses the data folder.
+
+    Raises:
+        CertificateError: it cannot be made.
+    """
+    if settings.tls.mode == "self-signed":
+        from roadstead.certificates.sources import prepare_certificate as make  # noqa: PLC0415 - as above
+
+        make(settings, SystemClock())
+
+
+def keep_certificate(
+    certificate: "ServedCertificate | None", registry: Registry, settings: Settings
+) -> list[Coroutine[None, None, None]]:
+    """What renews the certificate and takes up a new one; nothing without TLS."""
+    if certificate is None:
+        return []
+    from roadstead.certificates.sources import keep_self_signed  # noqa: PLC0415 - as above
+
+    work = [certificate.watch()]
+    if settings.tls.mode == "self-signed":
+        work.append(keep_self_signed(settings, registry.clock))
+    return work
 
 
 def build_fleet_operations(sockets: Mapping[str, Path]) -> FleetOperations:
@@ -352,6 +407,7 @@ def prepare(settings: Settings) -> DataFolder:
     folder.prepare()
     folder.lock()
     folder.require_restored()
+    prepare_certificate(settings)
     if migrate(folder.catalogue):
         _log.info("catalogue migrated", schema=HEAD)
     return folder
@@ -380,6 +436,39 @@ async def tidy_up_alone(settings: Settings) -> None:
         await close_registry(registry)
 
 
+def garbage_rules(settings: Settings) -> GarbageRules:
+    """What is kept for how long."""
+    garbage = settings.garbage
+    return GarbageRules(
+        undo_ms=garbage.grace_seconds * 1000,
+        upload_ms=garbage.upload_grace_seconds * 1000,
+        collects_untagged=garbage.untagged == "collect",
+        history_entries=garbage.history_entries,
+    )
+
+
+def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """Collecting in small steps, in one process of the fleet; none where the settings leave it to a command."""
+    if not settings.garbage.collect:
+        return []
+    collector = Collector(registry)
+
+    def tell(done: Collected) -> None:
+        metrics.count_collected("blob", done.blobs, done.blob_bytes)
+        metrics.count_collected("manifest", done.manifests)
+        metrics.count_collected("link", done.links)
+        metrics.count_collected("repository", done.repositories)
+
+    return [
+        run_alone(
+            Lease(registry.database, registry.clock, "garbage"),
+            functools.partial(collector.round, tell),
+            interval_seconds=settings.garbage.interval_seconds,
+            name="garbage",
+        )
+    ]
+
+
 def background_work(
     registry: Registry, settings: Settings, metrics: Metrics, monitor: HealthMonitor
 ) -> list[Coroutine[None, None, None]]:
@@ -393,6 +482,7 @@ def background_work(
         registry.maintenance.follow(),
         monitor.watch(),
         *tell_endpoints(registry, settings, metrics),
+        *collect_garbage(registry, settings, metrics),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
 
@@ -428,6 +518,7 @@ async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) ->
             unfinished = await measure_unfinished(registry.database)
             metrics.upload_sessions.set(unfinished.uploads)
             metrics.quarantined_blobs.set(unfinished.quarantined)
+            metrics.garbage_due.set(await Collector(registry).count_due())
         await asyncio.sleep(WATCH_SECONDS)
 
 

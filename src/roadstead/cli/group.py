@@ -23,11 +23,17 @@ COMMANDS: Final = {
     "ls": "List repositories, or the tags of one.",
     "inspect": "Show what a tag or digest stands for.",
     "rm": "Delete a tag, a manifest, or all of a repository.",
+    "history": "Show the history of a tag, or of all tags of a repository.",
+    "restore": "Restore what was deleted or overwritten.",
+    "why": "Say what keeps a blob or manifest.",
+    "gc": "Collect garbage now, or show what would go.",
     "stats": "Show what the registry holds and the space it takes.",
     "check": "Look for damage in the stored data.",
     "adopt": "Take over a folder of registry:2 or registry:3.",
     "htpasswd": "Add a user to a password file, or change, delete or check one.",
     "maintenance": "Show or set what clients may do, while servers run.",
+    "backup": "Copy catalogue and blobs while the server goes on.",
+    "restore-backup": "Bring a backup up in an empty data folder.",
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""
@@ -51,9 +57,10 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"roadstead.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"roadstead.cli.{name}"), name)
         if not isinstance(command, click.Command):
-            raise TypeError(f"roadstead.cli.{cmd_name} must define a command {cmd_name}")
+            raise TypeError(f"roadstead.cli.{name} must define a command {name}")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns

@@ -32,14 +32,18 @@ Cost follows what was deleted; nothing is scanned. Any number of collectors may 
 
 import asyncio
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
 
 from roadstead.database import Statement, Transaction
+from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import collection_store, layout, removal_store, store
+from roadstead.registry.holds import is_collection_held
+from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
-from roadstead.registry.rules import HOUR_MS, ReviewKind
+from roadstead.registry.rules import HOUR_MS, GarbageRules, ReviewKind
 from roadstead.registry.service import Registry
 
 BATCH: Final = 200
@@ -53,6 +57,12 @@ ERASED_AT_ONCE: Final = 4
 
 PAGE: Final = 2000
 """Manifests of a repository that are asked at once whether they name a blob that very many name."""
+
+REST_SECONDS: Final = 1.0
+"""The longest rest between two steps."""
+
+SWEPT: Final = "untagged-swept"
+"""The state that says that every manifest without a tag has had its review since the rule for them came."""
 
 SIGNATURE_SUFFIXES: Final = ("", ".sig", ".att", ".sbom")
 """Tags in which clients keep what refers to a manifest: the specification's fallback, and cosign's."""
@@ -81,18 +91,24 @@ class Collected:
 class Collector:
     """Collects the garbage of one registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, rules: GarbageRules | None = None) -> None:
+        """``rules`` in place of the registry's own, for a run that somebody asked for."""
         self._registry = registry
+        self._rules = rules or registry.rules
         self._database = registry.database
         self._storage = registry.storage
 
     async def step(self) -> Collected:
         """A bounded part of what is due: a few transactions of milliseconds each.
 
+        Nothing while the registry is in a maintenance mode: then nothing of it changes.
+
         Raises:
             DatabaseError, StorageError: nothing is lost; the next step takes up what was left.
         """
         done = Collected()
+        if await self.is_paused():
+            return done
         for work in (
             self._review_untagged,
             self._expire,
@@ -103,6 +119,42 @@ class Collector:
         ):
             await work(done)
         return done
+
+    async def round(self, tell: Callable[[Collected], None]) -> bool:
+        """A step, and a rest as long as it took, so that requests come first; whether more is due."""
+        await self._follow_rule()
+        now = self._registry.clock.monotonic_seconds
+        started = now()
+        done = await self.step()
+        tell(done)
+        await asyncio.sleep(min(now() - started, REST_SECONDS))
+        return done.looked_at > 0
+
+    async def _follow_rule(self) -> None:
+        """Where manifests that no tag reaches have begun to be collected, those there are get their reviews."""
+        is_swept = await find_state(self._database, SWEPT) is not None
+        if is_swept == self._rules.collects_untagged:
+            return
+        if self._rules.collects_untagged:
+            await self.review_all_untagged()
+
+        async def work(transaction: Transaction) -> None:
+            if self._rules.collects_untagged:
+                await save_state(transaction, SWEPT, "")
+            else:
+                await delete_state(transaction, SWEPT)
+
+        await self._database.write(work)
+
+    async def is_paused(self) -> bool:
+        """Whether the registry is to stand still."""
+        state = await find_maintenance(self._database)
+        return state is not None and state.mode is not MaintenanceMode.OFF
+
+    async def count_due(self) -> int:
+        """Reviews and manifests in the trash whose time has come; what they free follows."""
+        row = await self._database.fetch_one(collection_store.COUNT_DUE, now_ms=self._registry.clock.now_ms())
+        return int(row[0]) if row else 0
 
     async def hasten(self, *, older_than_ms: int) -> None:
         """Makes due at once what was deleted, or has waited unneeded, for at least so long."""
@@ -130,7 +182,7 @@ class Collector:
                 repository_id=repository_id,
                 after=after,
                 last=rows[-1][0],
-                wait_ms=self._registry.rules.undo_ms,
+                wait_ms=self._rules.undo_ms,
             )
             after = rows[-1][0]
 
@@ -143,7 +195,7 @@ class Collector:
         return await self._database.write(work)
 
     def _change(self) -> Change:
-        return Change(self._registry.clock.now_ms(), "", self._registry.rules)
+        return Change(self._registry.clock.now_ms(), "", self._rules)
 
     # --- trash
 
@@ -242,8 +294,10 @@ class Collector:
         done.blob_bytes += sum(row[2] for row, is_erased in zip(marked, erased, strict=True) if is_erased)
 
     async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int, bool]]:
-        """Marks blobs that no repository links to; durable before their bytes go."""
+        """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go."""
         now_ms = self._registry.clock.now_ms()
+        if await is_collection_held(transaction, now_ms):
+            return []
         rows = await transaction.fetch_all(collection_store.LIST_DUE_BLOBS, now_ms=now_ms, limit=BATCH)
         settled = [_blob_key(row[0]) for row in rows if row[1] is None or row[4]]
         free = [row for row in rows if row[1] is not None and not row[4]]
@@ -286,7 +340,7 @@ class Collector:
     # --- manifests that no tag reaches
 
     async def _review_untagged(self, done: Collected) -> None:
-        if not self._registry.rules.collects_untagged:
+        if not self._rules.collects_untagged:
             return
 
         async def work(transaction: Transaction) -> tuple[int, int]:

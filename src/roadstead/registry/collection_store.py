@@ -224,6 +224,44 @@ FIND_WHAT_REACHES: Final = Statement(  # a tag, an index that names it, or the s
         )
     ).where(manifests.c.id == _manifest_id)
 )
+LIST_UNREACHED: Final = Statement(  # what a look at all manifests that no tag points at would find
+    select(
+        repositories.c.name,
+        manifests.c.digest,
+        manifests.c.size_bytes,
+        repository_manifests.c.repository_id,
+        repository_manifests.c.manifest_id,
+    )
+    .join(repositories, repositories.c.id == repository_manifests.c.repository_id)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
+    .where(
+        tuple_(repository_manifests.c.repository_id, repository_manifests.c.manifest_id)
+        > tuple_(parameter("after_repository"), _after),
+        repository_manifests.c.pushed_ms <= parameter("before_ms"),
+        ~exists()
+        .where(
+            tags.c.repository_id == repository_manifests.c.repository_id,
+            tags.c.manifest_id == repository_manifests.c.manifest_id,
+        )
+        .correlate(repository_manifests),
+        ~exists()
+        .where(
+            manifest_children.c.child_digest == manifests.c.digest,
+            _parent.c.manifest_id == manifest_children.c.manifest_id,
+            _parent.c.repository_id == repository_manifests.c.repository_id,
+        )
+        .correlate(manifests, repository_manifests),
+        ~exists()
+        .where(
+            _subject.c.digest == manifests.c.subject_digest,
+            _parent.c.manifest_id == _subject.c.id,
+            _parent.c.repository_id == repository_manifests.c.repository_id,
+        )
+        .correlate(manifests, repository_manifests),
+    )
+    .order_by(repository_manifests.c.repository_id, repository_manifests.c.manifest_id)
+    .limit(_limit)
+)
 REVIEW_ALL_UNTAGGED: Final = Statement(  # a page of all manifests that no tag points at
     upsert(reviews)
     .from_select(
@@ -315,11 +353,12 @@ HASTEN_REVIEWS: Final = Statement(
 
 # --- what waits
 
-COUNT_WAITING: Final = Statement(
+COUNT_DUE: Final = Statement(
     select(
-        select(func.count()).select_from(removed_manifests).scalar_subquery(),
-        select(func.count()).select_from(reviews).scalar_subquery(),
-        select(func.count()).where(reviews.c.not_before_ms <= _now_ms).scalar_subquery(),
+        select(func.count()).where(removed_manifests.c.expires_ms <= _now_ms).scalar_subquery()
+        + select(func.count())
+        .where(reviews.c.kind.in_([literal(kind.value) for kind in ReviewKind]), reviews.c.not_before_ms <= _now_ms)
+        .scalar_subquery()
     )
 )
 
@@ -388,13 +427,8 @@ LIST_OVER: Final = Statement(
     .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
     .where(
         _is_over,
-        or_(
-            removed_manifests.c.repository_id > parameter("after_repository"),
-            and_(
-                removed_manifests.c.repository_id == parameter("after_repository"),
-                removed_manifests.c.manifest_id > _after,
-            ),
-        ),
+        tuple_(removed_manifests.c.repository_id, removed_manifests.c.manifest_id)
+        > tuple_(parameter("after_repository"), _after),
     )
     .order_by(removed_manifests.c.repository_id, removed_manifests.c.manifest_id)
     .limit(_limit)

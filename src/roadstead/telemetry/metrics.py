@@ -1,5 +1,6 @@
 """The metrics, all in one registry of prometheus-client, with registry:2's names where it has them."""
 
+import math
 import platform
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -87,6 +88,17 @@ class Metrics:
         self.dropped_pull_events = self._gauge(
             "roadstead_pull_events_dropped", "Events of pulls that found no room in memory"
         )
+        self.garbage_due = self._gauge("roadstead_garbage_due", "Reviews and deleted manifests whose time has come")
+        self._collected = Counter(
+            "roadstead_garbage_collected", "What was collected for good", ("kind",), registry=self.registry
+        )
+        self._collected_bytes = Counter(
+            "roadstead_garbage_collected_bytes", "Bytes of blobs that were collected", registry=self.registry
+        )
+        self.certificate_days_left = self._gauge(
+            "roadstead_certificate_days_left", "Days until the main listener's certificate ends; NaN without one"
+        )
+        self.certificate_days_left.set(math.nan)
         self.access_log_dropped = self._gauge(
             "roadstead_access_log_dropped_lines", "Lines of the access log that could not be written"
         )
@@ -102,6 +114,11 @@ class Metrics:
     def count_refusal(self, reason: str) -> None:
         """Adds a request that a limit ended; ``reason`` is one of a few fixed words."""
         self._refused.labels(reason).inc()
+
+    def count_collected(self, kind: str, amount: int, size_bytes: int = 0) -> None:
+        """Adds garbage that is gone; ``kind`` is blob, manifest, link or repository."""
+        self._collected.labels(kind).inc(amount)
+        self._collected_bytes.inc(size_bytes)
 
     def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
         """Adds events of a configured endpoint; ``kind`` is one of a few fixed words."""
