@@ -18,8 +18,8 @@ ActionName = Literal["pull", "push", "delete"]
 class AccessRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may do what where.
 
-    ``users`` are names, ``*`` for everybody who has logged in, ``anonymous`` for who has not; ``repositories`` are
-    names, ``folder/*`` for all below a folder, ``*`` for all.
+    ``users`` are names, ``*`` for everybody who has logged in, ``anonymous`` for everybody, logged in or not;
+    ``repositories`` are names, ``folder/*`` for all below a folder, ``*`` for all.
     """
 
     users: tuple[str, ...]

@@ -177,7 +177,7 @@ def test_a_mode_that_does_not_exist_yet_is_refused() -> None:
 
 
 def test_passwords_need_their_file() -> None:
-    with pytest.raises(SettingsInvalidError, match="there is no password file; name one with --htpasswd FILE"):
+    with pytest.raises(SettingsInvalidError, match="--htpasswd FILE"):
         load(authentication__mode="htpasswd")
     assert (
         load(authentication__mode="htpasswd", authentication__htpasswd_file="users").authentication.mode == "htpasswd"
