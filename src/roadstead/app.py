@@ -47,6 +47,7 @@ from roadstead.web.operations import (
     FleetOperations,
     HealthMonitor,
     OperationsApplication,
+    certificate_check,
     listed_probes,
     registry_checks,
     serve_health,
@@ -56,6 +57,9 @@ from roadstead.web.operations import (
 )
 from roadstead.web.rates import ClientRates, RateLimit
 from roadstead.webhooks import Delivery, find_wanted, register, wanted_actions
+
+if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
+    from roadstead.certificates.served import ServedCertificate
 
 SHOWN_UPLOADS: Final = 100
 """Stale uploads that a dry run names in one line."""
@@ -335,12 +339,12 @@ def build_certificate(settings: Settings, metrics: Metrics) -> "ServedCertificat
 
 
 def prepare_certificate(settings: Settings) -> None:
-    """Makes the certificate that the server makes itself; while it alone uses the data folder.
+    """Makes the certificate that the server makes itself, and sees that the one it is to serve can be used.
 
     Raises:
-        CertificateError: it cannot be made.
+        CertificateError: it cannot be made, or used.
     """
-    if settings.tls.mode == "self-signed":
+    if settings.tls.mode != "off":
         from roadstead.certificates.sources import prepare_certificate as make  # noqa: PLC0415 - as above
 
         make(settings, SystemClock())

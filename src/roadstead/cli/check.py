@@ -74,7 +74,7 @@ def check(
     from roadstead.database import DatabaseDamagedError  # noqa: PLC0415 - see cli.session
     from roadstead.registry.findings import Finding, FindingKind  # noqa: PLC0415
 
-    report = _Report(as_json)
+    report = Report(as_json)
     try:
         session.run(data, config, lambda opened: _check(opened, report, deep=deep, quarantine=quarantine))
     except DatabaseDamagedError as error:
@@ -85,13 +85,14 @@ def check(
 
 
 @dataclass(slots=True)
-class _Report:
+class Report:
     """Prints findings as they come, and counts them."""
 
     as_json: bool
     counts: collections.Counter[str] = field(default_factory=collections.Counter[str])
 
     def add(self, finding: "Finding", *, is_put_aside: bool) -> None:
+        """Prints a finding, which may have been put into quarantine just now."""
         self.counts[finding.severity] += 1
         self.counts["quarantined"] += is_put_aside
         subject, detail = text.printable(finding.subject), text.printable(finding.detail)
@@ -118,11 +119,12 @@ class _Report:
             print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}\t{remedy}")
 
     def finish(self, *, deep: bool) -> None:
+        """Says what it comes to; ``deep``: every byte was read."""
         damage, notes = self.counts["damage"], self.counts["note"]
         if self.as_json:
             summary = {"damage": damage, "note": notes, "quarantined": self.counts["quarantined"], "deep": deep}
             print_json({"summary": summary})
-        elif is_terminal():
+        elif is_terminal() or not damage + notes:  # a log or a mail that stayed empty would say nothing
             print_line(self._sentence(damage, notes, deep=deep))
 
     def _sentence(self, damage: int, notes: int, *, deep: bool) -> str:
@@ -133,7 +135,7 @@ class _Report:
         return f"{style('No damage found', colour='green', bold=True)}{noted}: {extent}"
 
 
-async def _check(opened: session.Session, report: _Report, *, deep: bool, quarantine: bool) -> None:
+async def _check(opened: session.Session, report: Report, *, deep: bool, quarantine: bool) -> None:
     from roadstead.registry.check import Checker  # noqa: PLC0415 - see cli.session
 
     with ProgressBar() as bar:

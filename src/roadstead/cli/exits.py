@@ -7,13 +7,15 @@ with the last one, for ``RoadsteadError`` itself.
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import app, config, database, storage
+from roadstead import app, certificates, config, database, storage
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.cli.target import spell
 from roadstead.errors import RoadsteadError
 from roadstead.oci import errors as oci
+from roadstead.registry import backup
 from roadstead.registry import errors as registry
+from roadstead.registry.holds import HoldLapsedError
 
 
 def _repository_unknown(error: registry.RepositoryUnknownError) -> str:
@@ -63,6 +65,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     oci.TagInvalidError: (ExitCode.USAGE, str),
     oci.DigestInvalidError: (ExitCode.USAGE, str),
     config.SettingsInvalidError: (ExitCode.USAGE, str),
+    certificates.CertificateNameInvalidError: (ExitCode.USAGE, str),
+    certificates.CertificateExistsError: (ExitCode.REFUSED, str),
+    certificates.CertificateError: (ExitCode.UNREACHABLE, str),
     # where it is kept
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
@@ -70,7 +75,14 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     storage.StorageError: (ExitCode.UNREACHABLE, str),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
+    backup.BackupError: (ExitCode.UNREACHABLE, str),
+    backup.BackupBusyError: (ExitCode.REFUSED, str),
+    backup.SnapshotUnknownError: (ExitCode.REFUSED, str),
+    backup.DataFolderOccupiedError: (ExitCode.REFUSED, str),
+    HoldLapsedError: (ExitCode.UNREACHABLE, str),
     # what was found there
+    backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
+    backup.BackupBlobDamagedError: (ExitCode.DAMAGED, str),
     database.DatabaseDamagedError: (ExitCode.DAMAGED, _catalogue_damaged),
     oci.ManifestInvalidError: (ExitCode.DAMAGED, _manifest_invalid),
     RoadsteadError: (ExitCode.UNREACHABLE, str),

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "check": "Look for damage in the stored data.",
     "adopt": "Take over a folder of registry:2 or registry:3.",
     "htpasswd": "Add a user to a password file, or change, delete or check one.",
+    "notifications": "Show what endpoints were told of, and tell them again.",
     "maintenance": "Show or set what clients may do, while servers run.",
     "backup": "Copy catalogue and blobs while the server goes on.",
     "restore-backup": "Bring a backup up in an empty data folder.",

@@ -126,6 +126,12 @@ async def list_holds(reader: Reader, now_ms: int) -> list[str]:
     return [str(json.loads(value)["reason"]) for value in values if _expires_ms(value) > now_ms]
 
 
+async def forget_holds(transaction: Transaction) -> None:
+    """Ends all: for a catalogue that was copied while one was in force."""
+    for name in await list_states(transaction, _PREFIX):
+        await delete_state(transaction, name)
+
+
 async def _renew(hold: Hold) -> None:
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)

@@ -5,6 +5,7 @@
     DIR/roadstead.lock   held by the one server (or the parent of its workers) that uses the folder
     DIR/roadstead.db     the catalogue
     DIR/registry/        bytes (see ``roadstead.registry.layout``)
+    DIR/restoring.json   there until a backup is restored
     DIR/secrets/         keys and passwords, readable by nobody else
 """
 
@@ -36,6 +37,8 @@ class DataFolder:
         """The catalogue's file."""
         self.objects = (objects or path / "registry").absolute()
         """The root of the object store."""
+        self.restoring = self.path / "restoring.json"
+        """There while a backup is being restored into the folder, and after that was interrupted."""
         self._lock: int | None = None
 
     def prepare(self, *, for_objects: bool = True) -> None:
@@ -81,6 +84,18 @@ class DataFolder:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._lock = descriptor
+
+    def require_restored(self) -> None:
+        """Sees that no restoration of a backup was left half done.
+
+        Raises:
+            DataFolderError: one was.
+        """
+        if self.restoring.exists():
+            raise DataFolderError(
+                f"a backup was being restored into {self.path} and is not complete: run `roadstead restore-backup`"
+                " again, which goes on where it stopped"
+            )
 
     @property
     def lock_descriptor(self) -> int:

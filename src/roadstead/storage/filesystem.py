@@ -304,6 +304,13 @@ class FileReader:
             return buffer
         return await self._read_rest(memoryview(buffer), count, offset)
 
+    async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """Reads in a thread; what the page cache did not hold before, it does not hold afterwards."""
+        with _translated(self._key):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, _read_once, self._descriptor, offset, length
+            )
+
     async def _read_rest(self, buffer: memoryview, count: int, offset: int) -> memoryview:
         """Fills ``buffer`` from ``count`` on; the cache gave a part, or nothing."""
         loop = asyncio.get_running_loop()
@@ -321,6 +328,24 @@ class FileReader:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _read_once(descriptor: int, offset: int, length: int) -> memoryview:
+    """Reads past the page cache, as far as it goes; without reading ahead, which would look as if others had read."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    buffer = memoryview(bytearray(length))
+    try:
+        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
+            raise
+        count = 0
+    if count == length:
+        return buffer  # somebody reads it often
+    while count < length and (got := os.preadv(descriptor, [buffer[count:]], offset + count)):
+        count += got
+    os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+    return buffer[:count]
 
 
 class FileWriter:

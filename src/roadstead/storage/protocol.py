@@ -40,6 +40,10 @@ class ObjectReader(Protocol):
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the object."""
         ...
 
+    async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """The same for bytes that are not needed again: memory that others use well is not taken by them."""
+        ...
+
     def close(self) -> None:
         """Gives back what reading holds. May be called twice."""
         ...

@@ -116,6 +116,9 @@ class _MemoryReader:
     async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
         return self._content[offset : offset + length]
 
+    async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        return self._content[offset : offset + length]
+
     def close(self) -> None:
         if self._store is not None:
             self._store.open_handles -= 1

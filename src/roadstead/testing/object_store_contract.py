@@ -125,6 +125,19 @@ class ObjectStoreContract:
         reader.close()
         reader.close()
 
+    async def test_reading_once(self, store: ObjectStore) -> None:
+        """The same bytes come, whether or not somebody has read them before."""
+        content = bytes(range(256)) * 8192
+        await write(store, "folder/object", content)
+        reader = await store.open_reader("folder/object")
+        try:
+            for _ in range(2):
+                assert bytes(await reader.read_once(0, reader.size_bytes)) == content
+                assert bytes(await reader.read_once(5000, 100_000)) == content[5000:105_000]
+            assert bytes(await reader.read_once(reader.size_bytes - 3, 100)) == content[-3:]
+        finally:
+            reader.close()
+
     async def test_empty_object(self, store: ObjectStore) -> None:
         """An object may have no bytes."""
         (await store.open_writer("empty")).close()

@@ -1,0 +1,176 @@
+"""``roadstead restore-backup``: brings a backup up in an empty data folder."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roadstead.cli import text
+from roadstead.cli.check import Report
+from roadstead.cli.exit_code import ExitCode
+from roadstead.cli.options import registry_options
+from roadstead.cli.output import is_terminal, print_fields, print_json, print_line, style
+from roadstead.cli.progress import ProgressBar
+
+if TYPE_CHECKING:  # see cli.session
+    from roadstead.config import Settings
+    from roadstead.registry.backup import BackupFolder, Restored, StoredSnapshot
+    from roadstead.storage import DataFolder
+
+
+@click.command(
+    "restore-backup",
+    epilog="""\b
+Examples:
+  roadstead backup /mnt/backup --list                        what there is
+  roadstead restore-backup /mnt/backup --data DIR            the latest snapshot
+  roadstead restore-backup /mnt/backup --data DIR --snapshot 2026-03-02T03-00-00Z
+
+\b
+Exit code 0 when all is there and whole, 1 when the folder is not empty, 4 when something
+is damaged: nothing is put into service then unless --skip-damaged is given.""",
+)
+@click.argument("source", metavar="FROM", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--snapshot", "name", metavar="NAME", default="", help="Which one.  [default: the latest]")
+@click.option("--force", is_flag=True, help="Move aside what is in the data folder.")
+@click.option("--skip-damaged", is_flag=True, help="Restore without the blobs that are damaged in the backup.")
+@click.option("--bytes-per-second", metavar="N", type=click.IntRange(1024), help="Read and write no faster than this.")
+@registry_options
+@click.pass_context
+def restore_backup(
+    context: click.Context,
+    *,
+    source: Path,
+    name: str,
+    force: bool,
+    skip_damaged: bool,
+    bytes_per_second: int | None,
+    data: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring a backup up in an empty data folder.
+
+    Copies catalogue and blobs of a snapshot, compares every blob with its digest, and looks for damage as `roadstead
+    check` does. Stop the server before. What was interrupted goes on where it stopped when it is run again; until it
+    has ended no server starts on the folder.
+    """
+    import structlog  # noqa: PLC0415 - see cli.session
+
+    from roadstead.app import data_folder  # noqa: PLC0415
+    from roadstead.clock import SystemClock  # noqa: PLC0415
+    from roadstead.config import load_settings  # noqa: PLC0415
+    from roadstead.registry.backup import BackupFolder, claim, release  # noqa: PLC0415
+
+    structlog.configure(processors=[_drop])  # a command says itself what it did
+    settings = load_settings(config, overrides={"data.folder": data})
+    backup, folder = BackupFolder(source), data_folder(settings)
+    backup.require()
+    report = Report(as_json)
+    with backup.read():
+        snapshot = backup.snapshot(name)
+        snapshot.verify()
+        folder.prepare()
+        folder.lock()
+        try:
+            moved = claim(folder, snapshot, SystemClock(), force=force)
+            job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
+            restored, secrets = job.run(data_folder(settings))
+            release(folder)
+            job.check(report)
+        finally:
+            folder.unlock()
+    _print_restored(snapshot, restored, moved, secrets, as_json=as_json)
+    report.finish(deep=True)
+    context.exit(ExitCode.DAMAGED if report.counts["damage"] or restored.damaged else ExitCode.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    backup: "BackupFolder"
+    snapshot: "StoredSnapshot"
+    settings: "Settings"
+    bytes_per_second: int | None
+    skip_damaged: bool
+
+    def run(self, folder: "DataFolder") -> "tuple[Restored, int]":
+        """Brings everything into ``folder``; what, and how many secrets."""
+        from roadstead.app import build_storage  # noqa: PLC0415 - see cli.session
+        from roadstead.clock import SystemClock  # noqa: PLC0415
+        from roadstead.registry.backup import Restoration  # noqa: PLC0415
+        from roadstead.registry.pace import Pace  # noqa: PLC0415
+
+        clock = SystemClock()
+
+        async def work() -> "tuple[Restored, int]":
+            storage = build_storage(folder)
+            try:
+                with ProgressBar() as bar:
+                    pace = Pace(self.bytes_per_second or 0, clock)
+                    restoration = Restoration(self.backup, self.snapshot, storage, clock, bar, pace)
+                    restored = await restoration.bring_blobs(skip_damaged=self.skip_damaged)
+                    secrets = restoration.restore_secrets(folder.path / "secrets")
+                    await restoration.bring_catalogue(folder.catalogue, [digest for digest, _ in restored.damaged])
+                    return restored, secrets
+            finally:
+                await storage.close()
+
+        return asyncio.run(work())
+
+    def check(self, report: Report) -> None:
+        """Looks for damage in what was restored; digests were compared on the way."""
+        from roadstead.app import open_registry  # noqa: PLC0415 - see cli.session
+        from roadstead.registry.check import Checker  # noqa: PLC0415
+
+        async def work() -> None:
+            async with open_registry(self.settings) as registry:
+                with ProgressBar() as bar:
+                    accepts = self.settings.content.missing_blobs == "accept"
+                    async for finding in Checker(registry, bar, accepts_missing_blobs=accepts).run():
+                        with bar.aside():
+                            report.add(finding, is_put_aside=False)
+
+        asyncio.run(work())
+
+
+def _print_restored(
+    snapshot: "StoredSnapshot", restored: "Restored", moved: list[Path], secrets: int, *, as_json: bool
+) -> None:
+    manifest = snapshot.manifest
+    if as_json:
+        print_json(
+            {
+                "restored": {
+                    "snapshot": manifest.name,
+                    "taken_ms": manifest.taken_ms,
+                    "blobs": restored.blobs,
+                    "blob_bytes": restored.bytes,
+                    "kept_blobs": restored.kept_blobs,
+                    "skipped": [digest for digest, _ in restored.damaged],
+                    "missing": [blob.digest for blob in manifest.missing],
+                    "secrets": secrets,
+                    "moved_aside": [str(path) for path in moved],
+                }
+            }
+        )
+        return
+    for digest, reason in restored.damaged:
+        print_line(f"{style('damage', colour='red', bold=True)}\tblob-not-restored\t{digest}\t{reason}")
+    kept = f", {text.number(restored.kept_blobs)} of them by an earlier run" if restored.kept_blobs else ""
+    taken = text.utc(manifest.taken_ms)
+    fields = [
+        ("Snapshot", f"{manifest.name} (roadstead {manifest.version})"),
+        ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
+        ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
+        ("Secrets", text.plural(secrets, "file") if manifest.has_secrets else "none in this backup"),
+        ("Moved aside", "\n".join(str(path) for path in moved)),
+    ]
+    print_fields(fields)
+
+
+def _drop(_logger: object, _method: str, _event: object) -> str:
+    import structlog  # noqa: PLC0415 - see cli.session
+
+    raise structlog.DropEvent

@@ -1,0 +1,125 @@
+"""A copy of the whole database as it is at one moment, while others go on writing.
+
+On SQLite: the online backup interface, on a connection that holds a read transaction, so that the copy is of that one
+moment however long it takes (https://sqlite.org/backup.html); writers are not held up, only their log grows meanwhile.
+The copy is a single file: no log belongs to it.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Final, cast
+
+from roadstead.database.errors import DatabaseDamagedError, DatabaseFullError, DatabaseUnavailableError
+from roadstead.database.protocol import Database, Row
+from roadstead.database.sqlite import CACHE_KIB, SqliteDatabase, connect, translated
+from roadstead.database.statement import Statement
+
+STEP_PAGES: Final = 1024
+"""Pages copied between two looks at whether to go on: four megabytes."""
+
+
+class Snapshot:
+    """Reads a copy that nobody changes; a ``roadstead.database.Reader``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Made by ``open_snapshot``."""
+        self._connection = connection
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row."""
+        with translated():
+            return cast("Row | None", self._connection.execute(*statement.for_sqlite(parameters)).fetchone())
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows."""
+        with translated():
+            return self._connection.execute(*statement.for_sqlite(parameters)).fetchall()
+
+
+@contextlib.contextmanager
+def open_snapshot(path: Path) -> Generator[Snapshot, None, None]:
+    """The copy at ``path``, which nobody changes meanwhile; no file is made beside it.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: it cannot be read.
+    """
+    with translated(), contextlib.closing(_connect_immutable(path)) as connection:
+        yield Snapshot(connection)
+
+
+async def copy_database(database: Database, target: Path, advance: Callable[[int, int], None]) -> None:
+    """Writes a copy to the new file ``target``, flushed to the disk; tells ``advance`` bytes done and in all.
+
+    The copy's pages and rows are looked through before this returns: damage is found now, not when the copy is needed.
+
+    Raises:
+        DatabaseDamagedError: the database is damaged; there may be a part of a copy.
+        DatabaseFullError: there is no space for the copy.
+        DatabaseUnavailableError: something could not be read or written.
+    """
+    if not isinstance(database, SqliteDatabase):
+        raise TypeError("only an SQLite database can be copied")
+    stop = _Stop()
+    copying = asyncio.ensure_future(asyncio.to_thread(_copy, database.path, target, advance, stop))
+    try:
+        await asyncio.shield(copying)
+    finally:
+        stop.is_asked = True  # whoever was interrupted may remove the target at once
+        await asyncio.wait([copying])
+
+
+class _Stop:
+    is_asked = False
+
+
+class _StoppedError(Exception):
+    """The caller was interrupted."""
+
+
+def _copy(path: Path, target: Path, advance: Callable[[int, int], None], stop: _Stop) -> None:
+    def watch(_status: int, remaining: int, total: int) -> None:
+        if stop.is_asked:
+            raise _StoppedError
+        advance((total - remaining) * page_bytes, total * page_bytes)
+
+    with translated(), contextlib.closing(connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+        page_bytes = int(source.execute("PRAGMA page_size").fetchone()[0])
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the moment that is copied
+        source.backup(copy, pages=STEP_PAGES, progress=watch)
+        source.execute("COMMIT")
+        copy.execute("PRAGMA journal_mode = DELETE")
+        copy.set_progress_handler(lambda: int(stop.is_asked), 100_000)
+        _require_whole(copy)
+    _flush(target)
+
+
+def _require_whole(copy: sqlite3.Connection) -> None:
+    found = [str(row[0]) for row in copy.execute("PRAGMA quick_check(1)")]
+    if found != ["ok"]:
+        raise DatabaseDamagedError(found[0].splitlines()[-1])
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DatabaseFullError from error
+        raise DatabaseUnavailableError(os.strerror(error.errno or 0)) from error
+    finally:
+        os.close(descriptor)
+
+
+def _connect_immutable(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection

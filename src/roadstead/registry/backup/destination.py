@@ -1,0 +1,95 @@
+"""The data folder that a snapshot is restored into: empty, moved aside, or left by a restoration that was stopped."""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from roadstead.clock import Clock
+from roadstead.registry.backup.errors import BackupFolderUnusableError, DataFolderOccupiedError
+from roadstead.registry.backup.folder import StoredSnapshot, write_file
+from roadstead.storage import DataFolder
+from roadstead.storage.filesystem import sync_folder
+
+ASIDE: Final = "replaced-"
+"""What the names of things that were moved aside begin with."""
+
+_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks")
+"""What stands in the root of the object store (see ``roadstead.registry.layout``)."""
+
+_OWN: Final = frozenset({"roadstead.lock", "lost+found"})
+
+
+def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: bool) -> list[Path]:
+    """Makes a prepared, locked folder ready; where what was there has been moved to.
+
+    A folder in which the restoration of the same snapshot was begun is gone on with.
+
+    Raises:
+        DataFolderOccupiedError: there is something, and ``force`` is not given.
+        BackupFolderUnusableError: it cannot be moved aside.
+    """
+    mark = msgspec.json.encode({"snapshot": str(snapshot.path), "list": snapshot.manifest.list_digest}) + b"\n"
+    is_begun = _read(folder.restoring) == mark
+    moved: list[Path] = []
+    if not is_begun:
+        if occupied := _occupied(folder, snapshot):
+            if not force:
+                raise DataFolderOccupiedError(folder.path)
+            moved = _move_aside(folder, occupied, clock)
+        write_file(folder.restoring, [mark])
+        sync_folder(str(folder.path))
+    return moved
+
+
+def release(folder: DataFolder) -> None:
+    """The registry is whole: a server may have it."""
+    folder.restoring.unlink()
+    sync_folder(str(folder.path))
+
+
+def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
+    """What is in the way."""
+    found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
+    if folder.restoring.exists():
+        found.append(folder.restoring)
+    if folder.objects == folder.path:  # registry:2's own folder
+        found += [
+            path for name in ("docker", "uploads", "quarantine", "locks") if (path := folder.path / name).exists()
+        ]
+    elif _has_entries(folder.objects):
+        found.append(folder.objects)
+    secrets = folder.path / "secrets"
+    if snapshot.manifest.has_secrets and _has_entries(secrets):
+        found.append(secrets)
+    return found
+
+
+def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[Path]:
+    stamp = dt.datetime.fromtimestamp(clock.now_ms() // 1000, dt.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    moved: list[Path] = []
+    for path in occupied:
+        target = path.with_name(f"{ASIDE}{stamp}-{path.name}")
+        try:
+            path.rename(target)
+        except OSError as error:
+            reason = f"cannot be moved aside ({os.strerror(error.errno or 0)}): move what is in it away yourself"
+            raise BackupFolderUnusableError(path, reason) from error
+        moved.append(target)
+    for parent in {path.parent for path in moved}:
+        sync_folder(str(parent))
+    folder.prepare()  # the folders that were moved are there again, empty
+    return moved
+
+
+def _has_entries(path: Path) -> bool:
+    return path.is_dir() and any(entry.name not in _OWN for entry in path.iterdir())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

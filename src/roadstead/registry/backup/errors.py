@@ -1,0 +1,81 @@
+"""What can go wrong with a backup."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from roadstead.errors import RoadsteadError
+
+
+class BackupError(RoadsteadError):
+    """A backup could not be taken, read or brought back; what was there before is untouched."""
+
+
+class BackupFolderUnusableError(BackupError):
+    """A folder cannot be read or written, or holds something else."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.path = path
+
+
+class BackupFullError(BackupError):
+    """There is no space left; earlier snapshots are whole, and what was copied is not copied again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there is no space left for {path}: its earlier snapshots are whole; free some space or prune with --keep,"
+            " and run it again: it goes on where it stopped"
+        )
+        self.path = path
+
+
+class BackupBusyError(BackupError):
+    """Another process works on the same backup."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"another process is working on {path}: wait for its end")
+        self.path = path
+
+
+class SnapshotUnknownError(BackupError):
+    """There is no snapshot of this name, or none at all."""
+
+    def __init__(self, path: Path, name: str, known: Sequence[str]) -> None:
+        there_is = f"there are {', '.join(known[-3:])}" if known else "there is none; take one with `roadstead backup`"
+        super().__init__(f"{path} has no snapshot {name}: {there_is}" if name else f"{path}: {there_is}")
+        self.path = path
+        self.name = name
+
+
+class SnapshotDamagedError(BackupError):
+    """A snapshot's own files are not what was written, so nothing in it can be believed."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the snapshot {path} is damaged: {reason}; use another one (--list shows them)")
+        self.path = path
+
+
+class BackupBlobDamagedError(BackupError):
+    """Blobs of a snapshot are damaged or missing in the backup."""
+
+    def __init__(self, path: Path, problems: Sequence[tuple[str, str]], count: int) -> None:
+        """``problems`` are some of all ``count``: digests and what is wrong."""
+        named = "; ".join(f"{digest}: {reason}" for digest, reason in problems)
+        more = f"; and {count - len(problems)} more" if count > len(problems) else ""
+        super().__init__(
+            f"{count} of its blobs cannot be restored from {path}: {named}{more}. Nothing was put into service; restore"
+            " with --skip-damaged to bring up the rest, and push again what needs these"
+        )
+        self.path = path
+        self.problems = tuple(problems)
+
+
+class DataFolderOccupiedError(BackupError):
+    """The folder to restore into has a registry already."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there is something in {path} already: choose an empty folder with --data, or give --force, which moves"
+            " it aside"
+        )
+        self.path = path
