@@ -16,7 +16,7 @@ from roadstead import __version__, app
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
 from roadstead.cli.serve_workers import inherited_process, serve_workers
-from roadstead.config import Settings, load_settings
+from roadstead.config import Settings, load, require_files
 from roadstead.telemetry import configure_logging
 
 SETTING_OF_FLAG: Final = {
@@ -27,6 +27,9 @@ SETTING_OF_FLAG: Final = {
     "htpasswd": "authentication.htpasswd_file",
     "database": "database.url",
     "storage": "storage.url",
+    "tls": "tls.mode",
+    "tls_cert": "tls.certificate",
+    "tls_key": "tls.key",
     "workers": "listen.workers",
 }
 """What each flag sets."""
@@ -38,18 +41,21 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the registry.  [default: 127.0.0.1:5000]")
 @click.option("--ops-listen", metavar="HOST:PORT", help="Address of metrics and health.  [default: 127.0.0.1:5001]")
 @click.option("--data", metavar="DIR", help="Folder in which everything is kept.  [default: data]")
-@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings in YAML.")
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings in YAML, or registry:2's.")
 @click.option("--auth", metavar="MODE", help="How callers prove who they are: none, htpasswd.  [default: none]")
 @click.option("--htpasswd", metavar="FILE", help="Users and passwords, from roadstead htpasswd; sets --auth htpasswd.")
 @click.option("--database", metavar="URL", help="The catalogue: sqlite:///PATH.  [default: roadstead.db in DIR]")
 @click.option("--storage", metavar="URL", help="The blobs: file:///PATH.  [default: registry in DIR]")
+@click.option("--tls", metavar="MODE", help="HTTPS: off, files, self-signed, acme.  [default: off]")
+@click.option("--tls-cert", metavar="FILE", help="Certificate with its chain; sets --tls files.")
+@click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
 def serve(config: Path | None, worker_descriptors: str | None, **flags: str | None) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
-    SIGTERM ends it after the requests in hand; SIGHUP reads the log level and the password file again.
+    SIGTERM ends it after the requests in hand; SIGHUP reads the log level, the password file and the certificate again.
 
     \b
     Examples:
@@ -57,21 +63,28 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
       roadstead serve --listen 127.0.0.1:5000 --data /srv/registry
       roadstead serve --listen 0.0.0.0:5000 --auth none
       roadstead serve --listen 0.0.0.0:5000 --htpasswd users
+      roadstead serve --tls-cert server.crt --tls-key server.key
       roadstead serve --workers 4
     """  # noqa: D301 - click's mark for text that keeps its lines
     if flags["htpasswd"] and not flags["auth"]:
         flags["auth"] = "htpasswd"
+    if (flags["tls_cert"] or flags["tls_key"]) and not flags["tls"]:
+        flags["tls"] = "files"
     overrides = {key: flags[flag] for flag, key in SETTING_OF_FLAG.items()}
 
     def read() -> Settings:
-        return load_settings(config, overrides=overrides)
+        return load(config, overrides=overrides).settings
 
-    settings = read()
+    loaded = load(config, overrides=overrides)
+    settings = loaded.settings
+    require_files(settings, loaded.sources)
     configure_logging(sys.stderr, level=settings.log.level, log_format=settings.log.format)
     raise_file_limit()
     if worker_descriptors is not None:
         _run(serve_process(inherited_process(settings, read, worker_descriptors), on_start=_log_start))
         return
+    for notice in loaded.notices:
+        _log.warning("not as with registry:2", key=notice.key, where=notice.source, meaning=notice.text)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(listener(settings.listen.main, "--listen"))
         operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
@@ -103,6 +116,14 @@ def has_clear_passwords(settings: Settings) -> bool:
     return is_asked and settings.tls.mode == "off" and not settings.http.trusted_proxies
 
 
+def _how_to_trust(settings: Settings, address: str) -> str:
+    """What a client on this machine does first if the certificate is one of our own."""
+    if settings.tls.mode != "self-signed":
+        return ""
+    authority = (settings.secrets_folder / "tls" / "ca.crt").absolute()
+    return f"  roadstead certs trust {authority} --host {address}    # once, and again on every other machine\n"
+
+
 def _greet(settings: Settings, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
@@ -112,9 +133,11 @@ def _greet(settings: Settings, listening: socket.socket) -> None:
         who = f"users with a password in {settings.authentication.htpasswd_file}"
     if has_clear_passwords(settings):
         _log.warning("passwords travel in the clear", remedy="use --tls, or a proxy with TLS in http.trusted_proxies")
+    scheme = "http" if settings.tls.mode == "off" else "https"
     click.echo(
-        f"roadstead {__version__} at http://{host}:{port}, open to {who}\n"
+        f"roadstead {__version__} at {scheme}://{host}:{port}, open to {who}\n"
         f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"
+        f"{_how_to_trust(settings, f'{shown}:{port}')}"
         f"  docker tag alpine {shown}:{port}/alpine\n"
         f"  docker push {shown}:{port}/alpine\n"
         f"  docker pull {shown}:{port}/alpine\n"

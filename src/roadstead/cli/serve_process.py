@@ -8,19 +8,21 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-import uvicorn
 
 from roadstead import __version__, app
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
 from roadstead.telemetry import AccessLog, Metrics, is_human, set_log_level
-from roadstead.web.connection import server_config
+from roadstead.web.connection import ListeningContext, ListeningServer, Reason, server_config
 from roadstead.web.context import Refusal
 from roadstead.web.http import Application
 from roadstead.web.middleware import encode_headers
+
+if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
+    from roadstead.certificates.served import ServedCertificate
 
 COLLECT_AFTER: Final = (10_000, 20, 50)
 """Python's own (700, 10, 10) has the collector run every few requests, which leave no cycles behind."""
@@ -31,7 +33,7 @@ STARTED_POLL_SECONDS: Final = 0.005
 _log = structlog.get_logger("roadstead.serve")
 
 
-class _Server(uvicorn.Server):
+class _Server(ListeningServer):
     """uvicorn without its signal handlers, which know of one server only."""
 
     @contextlib.contextmanager
@@ -55,6 +57,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     settings = process.settings
     metrics = Metrics(__version__)
     stopping = asyncio.Event()
+    certificate = app.build_certificate(settings, metrics)
     authentication = app.build_authentication(settings)
     registry = app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
@@ -68,15 +71,30 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
             await app.tidy_up(registry, settings)
         servers = [
             _server(
-                app.build_main(registry, settings, metrics, access_log, authentication, monitor), settings, metrics
+                app.build_main(registry, settings, metrics, access_log, authentication, monitor),
+                settings,
+                metrics,
+                certificate,
             ),
-            _server(app.build_operations(registry, settings, metrics, monitor, stopping.is_set), settings, metrics),
+            _server(
+                app.build_operations(registry, settings, metrics, monitor, stopping.is_set, certificate),
+                settings,
+                metrics,
+            ),
         ]
         metrics.connections.set_function(lambda: len(servers[0].server_state.connections))
         if access_log is not None:
             metrics.access_log_dropped.set_function(lambda: access_log.dropped_lines)
-        _handle_signals(stopping, servers, process, authentication.read_again)
-        background = [asyncio.create_task(work) for work in app.background_work(registry, settings, metrics, monitor)]
+
+        def read_again() -> None:
+            authentication.read_again()
+            if certificate is not None:
+                certificate.reload()
+
+        _handle_signals(stopping, servers, process, read_again)
+        work = app.background_work(registry, settings, metrics, monitor)
+        work += app.keep_certificate(certificate, registry, settings)
+        background = [asyncio.create_task(each) for each in work]
         await _run(servers, [process.main, process.operations], stopping, on_start)
         await _cancel(background)
     finally:
@@ -95,12 +113,34 @@ async def serve_application(
     await _run([_server(application, process.settings, metrics)], [process.operations], stopping, on_start)
 
 
-def _server(application: Application, settings: Settings, metrics: Metrics) -> _Server:
+def _server(
+    application: Application,
+    settings: Settings,
+    metrics: Metrics,
+    certificate: "ServedCertificate | None" = None,
+) -> _Server:
+    """A server that speaks TLS if there is a certificate."""
+
     def count(refusal: Refusal) -> None:
         metrics.count_refusal(refusal.reason)
 
+    def on_failure(reason: Reason, detail: str) -> None:
+        metrics.count_refusal(reason.word)
+        _log.info("handshake failed", reason=reason.word, detail=detail)
+
     headers = encode_headers(settings.http.headers)
-    return _Server(server_config(application, settings.limits, host="", port=0, on_refusal=count, headers=headers))
+    limits = settings.limits
+    tls = None if certificate is None else ListeningContext(certificate.context, limits.connections, on_failure)
+    config = server_config(
+        application,
+        limits,
+        host="",
+        port=0,
+        on_refusal=count,
+        headers=headers,
+        certificate_user=settings.tls.client_user if settings.tls.client_certificates != "off" else "none",
+    )
+    return _Server(config, limits, tls)
 
 
 async def _run(

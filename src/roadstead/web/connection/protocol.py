@@ -241,9 +241,9 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
     def _inspect_closing(self, now: float) -> None:
         """Over TLS both sides say that they are done; a client that looks away has all it was sent, and is left."""
-        if self._tls is not None and self._elapsed("closing", now) >= self.rules.linger_seconds:
-            if self._tls.has_arrived():
-                self.transport.abort()
+        is_over = self._elapsed("closing", now) >= self.rules.linger_seconds
+        if self._tls is not None and is_over and self._tls.has_arrived():
+            self.transport.abort()
 
     def _has_pending(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)

@@ -24,7 +24,9 @@ MALFORMED: Final = Reason(
     "malformed", 400, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
 )
 TLS: Final = Reason("tls", 400, ErrorCode.UNSUPPORTED, "this port speaks plain HTTP, not TLS")
-PLAIN_HTTP: Final = Reason("plain_http", 400, ErrorCode.UNSUPPORTED, "this port speaks HTTPS: begin the URL with https://")
+PLAIN_HTTP: Final = Reason(
+    "plain_http", 400, ErrorCode.UNSUPPORTED, "this port speaks HTTPS: begin the URL with https://"
+)
 TLS_HANDSHAKE: Final = Reason("tls_handshake", 0, ErrorCode.UNSUPPORTED, "")
 HEADER_TOO_LARGE: Final = Reason(
     "header_size",

@@ -50,7 +50,12 @@ class Handshake(ssl.SSLObject):
 class ListeningContext(ssl.SSLContext):
     """The context of a listener whose certificate may change."""
 
-    def __new__(cls, *_: object) -> Self:
+    def __new__(
+        cls,
+        current: Callable[[], ssl.SSLContext | None],  # noqa: ARG004 - for __init__
+        limit: int,  # noqa: ARG004
+        on_failure: OnFailure,  # noqa: ARG004
+    ) -> Self:
         """As ``ssl.SSLContext`` wants it."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any, cast
 
 import uvicorn
 
@@ -30,10 +31,9 @@ class ListeningServer(uvicorn.Server):
         await self.lifespan.startup()
 
         def connection() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg, assignment]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return protocol
+            kind = cast("Any", config.http_protocol_class)
+            made: asyncio.Protocol = kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            return made
 
         self.servers = [
             await loop.create_server(

@@ -70,7 +70,7 @@ class SlicedTransport:
         return not self._is_full
 
     def flush(self) -> None:
-        """Encrypts all that waits, whether the client has room for it or not: after the end of its side, nothing can."""
+        """Encrypts all that waits, whether the client has room for it or not: once its side has ended, nothing can."""
         while self._waiting:
             self._write_slice()
 

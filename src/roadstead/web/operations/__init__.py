@@ -1,6 +1,7 @@
 """The operations listener: health and metrics."""
 
 from roadstead.web.operations.application import OperationsApplication
+from roadstead.web.operations.certificate_check import certificate_check
 from roadstead.web.operations.checks import registry_checks, stopping_check
 from roadstead.web.operations.fleet import FleetOperations
 from roadstead.web.operations.health import Check, CheckResult, CheckState, serve_health, serve_root
@@ -15,6 +16,7 @@ __all__ = [
     "HealthMonitor",
     "OperationsApplication",
     "Probe",
+    "certificate_check",
     "listed_probes",
     "registry_checks",
     "serve_health",

@@ -1,0 +1,80 @@
+"""From the settings to the certificate that is served, whatever its source."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from roadstead.certificates.context import ContextRules
+from roadstead.certificates.errors import CertificateError
+from roadstead.certificates.hosts import parse_hosts, this_machine
+from roadstead.certificates.self_signed import SelfSigned
+from roadstead.certificates.served import PairFiles, ServedCertificate
+from roadstead.clock import Clock
+from roadstead.config import SettingInvalidError, Settings
+
+RENEWAL_LOOK_SECONDS: Final = 3600
+"""Between two looks at whether a certificate of our own has to be renewed, which is long before it must."""
+
+_log = structlog.get_logger("roadstead.certificates")
+
+
+def self_signed(settings: Settings) -> SelfSigned:
+    """The certificate that the server makes for a first try."""
+    hosts = tuple(dict.fromkeys((*parse_hosts(settings.tls.hosts), *this_machine())))
+    return SelfSigned(settings.secrets_folder / "tls", hosts)
+
+
+def served_certificate(settings: Settings, clock: Clock) -> ServedCertificate | None:
+    """The certificate of the main listener, not loaded yet; None where that is without TLS."""
+    files = _files(settings)
+    return None if files is None else ServedCertificate(files, clock)
+
+
+def prepare_certificate(settings: Settings, clock: Clock) -> None:
+    """Makes what the server makes itself, while it alone uses the data folder; then sees that it can be served.
+
+    Raises:
+        CertificateError: it cannot be made, or used.
+    """
+    if settings.tls.mode == "self-signed":
+        self_signed(settings).ensure(clock.now_ms())
+    served = served_certificate(settings, clock)
+    if served is not None:
+        served.check()
+
+
+async def keep_self_signed(settings: Settings, clock: Clock) -> None:
+    """Renews the server's own certificate long before its end, until cancelled. Twice at one time does no harm."""
+    while True:
+        await asyncio.sleep(RENEWAL_LOOK_SECONDS)
+        try:
+            if await asyncio.to_thread(self_signed(settings).ensure, clock.now_ms()):
+                _log.info("certificate renewed")
+        except CertificateError as error:
+            _log.error("certificate not renewed", reason=str(error))
+
+
+def _files(settings: Settings) -> PairFiles | None:
+    tls = settings.tls
+    rules = ContextRules(
+        minimum_version=tls.minimum_version,
+        cipher_suites=tls.cipher_suites,
+        client_certificates=tls.client_certificates,
+        client_authorities=tls.client_authorities,
+    )
+    match tls.mode:
+        case "off":
+            return None
+        case "files":
+            if tls.certificate is None or tls.key is None:
+                raise SettingInvalidError(
+                    "tls.mode", "files needs a certificate and a key", "give both --tls-cert and --tls-key"
+                )
+            return PairFiles(certificate=tls.certificate, key=tls.key, rules=rules)
+        case "self-signed":
+            pair = self_signed(settings).pair_file
+            return PairFiles(certificate=pair, key=pair, rules=rules)
+        case "acme":
+            pair = settings.secrets_folder / "acme" / "server.pem"
+            return PairFiles(certificate=pair, key=pair, rules=rules, is_awaited=True)
