@@ -17,6 +17,7 @@ from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
 from roadstead.cli.serve_workers import inherited_process, serve_workers
 from roadstead.config import Settings, load, require_files
+from roadstead.config.registry2 import Verdict
 from roadstead.telemetry import configure_logging
 
 SETTING_OF_FLAG: Final = {
@@ -84,7 +85,8 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
         _run(serve_process(inherited_process(settings, read, worker_descriptors), on_start=_log_start))
         return
     for notice in loaded.notices:
-        _log.warning("not as with registry:2", key=notice.key, where=notice.source, meaning=notice.text)
+        say = _log.info if notice.verdict == Verdict.IGNORED else _log.warning
+        say("not as with registry:2", key=notice.key, where=notice.source, meaning=notice.text)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(listener(settings.listen.main, "--listen"))
         operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))

@@ -2,17 +2,20 @@
 
 from roadstead.config.address import ListenAddress
 from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
+from roadstead.config.checks import require_files
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import (
     AuthenticationModeUnavailableError,
     ListenAddressUnsafeError,
+    Registry2KeysRefusedError,
+    Registry2VariableUnusedError,
     SettingInvalidError,
     SettingsFileInvalidError,
     SettingsInvalidError,
     SettingUnknownError,
 )
 from roadstead.config.keeping_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
-from roadstead.config.loading import load_settings
+from roadstead.config.loading import LoadedSettings, load, load_settings
 from roadstead.config.secret import SecretText
 from roadstead.config.sections import (
     AuthenticationSettings,
@@ -44,11 +47,14 @@ __all__ = [
     "ListenAddress",
     "ListenAddressUnsafeError",
     "ListenSettings",
+    "LoadedSettings",
     "LogSettings",
     "MaintenanceSettings",
     "MetricsSettings",
     "NotificationEndpoint",
     "NotificationSettings",
+    "Registry2KeysRefusedError",
+    "Registry2VariableUnusedError",
     "ScrubSettings",
     "SecretText",
     "SettingDescription",
@@ -60,5 +66,7 @@ __all__ = [
     "StorageSettings",
     "TlsSettings",
     "describe_settings",
+    "load",
     "load_settings",
+    "require_files",
 ]

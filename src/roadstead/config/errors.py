@@ -34,6 +34,25 @@ class SettingInvalidError(SettingsInvalidError):
     """A value does not have the type or lies outside the bounds of its key."""
 
 
+class Registry2KeysRefusedError(SettingsInvalidError):
+    """Keys of registry:2's configuration that cannot be honoured and must not be ignored, or that are wrong.
+
+    ``problems`` has a line for each: where it is set, what it is, what to use instead.
+    """
+
+    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        super().__init__(source, f"the server does not start with this configuration of registry:2:{listed}")
+        self.problems = problems
+
+
+class Registry2VariableUnusedError(SettingsInvalidError):
+    """A variable of registry:2 that somebody relies on has no effect, since no file of registry:2 is in use."""
+
+    def __init__(self, source: str, remedy: str) -> None:
+        super().__init__(source, "registry:2's variables count only together with its file", remedy)
+
+
 class AuthenticationModeUnavailableError(SettingsInvalidError):
     """A way to authenticate that this version does not have yet."""
 

@@ -2,21 +2,56 @@
 
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import yaml
 
 from roadstead.config.address import ListenAddress
+from roadstead.config.checks import check_together
 from roadstead.config.description import describe_settings
-from roadstead.config.errors import AuthenticationModeUnavailableError, ListenAddressUnsafeError, SettingInvalidError
-from roadstead.config.http_rules import http_faults
-from roadstead.config.reading import GivenValue, read_environment, read_file, read_overrides
+from roadstead.config.errors import Registry2KeysRefusedError, Registry2VariableUnusedError, SettingInvalidError
+from roadstead.config.reading import GivenValue, read_content, read_environment, read_overrides, read_own_file
+from roadstead.config.registry2 import (
+    OPEN,
+    WORTH_SAYING,
+    Finding,
+    Registry2Configuration,
+    Verdict,
+    is_registry2,
+    key_of_variable,
+    parse,
+    read_tree,
+    registry_variables,
+)
+from roadstead.config.registry2 import (
+    Mapping as MappingNode,
+)
 from roadstead.config.secret import SecretText
 from roadstead.config.settings import Settings
+
+_IMPLIED: Final = (
+    ("authentication.mode", "htpasswd", ("authentication.htpasswd_file",)),
+    ("tls.mode", "files", ("tls.certificate", "tls.key")),
+)
+"""Modes that nobody needs to write who writes one of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, and the story of how they came about."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """Where each setting that is not a default of ours comes from, by its key."""
+    notices: tuple[Finding, ...] = ()
+    """What whoever starts the server should know: keys and variables that do not do what they did."""
+    registry2: Registry2Configuration | None = None
+    """What registry:2's file became, if the file is one."""
 
 
 def load_settings(
@@ -24,10 +59,21 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Settings:
-    """The settings of a YAML file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
+    """The settings alone, as ``load``."""
+    return load(file, environment, overrides).settings
+
+
+def load(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> LoadedSettings:
+    """The settings of a file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
+
+    A file that begins with ``version: 0.1`` is registry:2's: ``REGISTRY_…`` variables are laid over it first.
 
     Args:
-        file: a YAML file of sections; None for none.
+        file: a YAML file of sections, or registry:2's; None for none.
         environment: variables; None for the process's own.
         overrides: values by key path (``"listen.main"``); those that are None were not given.
 
@@ -35,17 +81,111 @@ def load_settings(
         SettingsInvalidError: one of the sources is wrong, or they do not fit together; the message names the source
             and the remedy.
     """
-    given: dict[str, GivenValue] = {}
     variables = os.environ if environment is None else environment
-    for value in chain(_read_file(file), read_environment(variables), read_overrides(overrides or {})):
-        given[value.key] = value
+    later = list(chain(read_environment(variables), read_overrides(overrides or {})))
+    given: dict[str, GivenValue] = {}
+    configuration = None if file is None else _read_registry2(file, variables)
+    if configuration is not None and file is not None:
+        notices = _notices_of(configuration, file, {value.key for value in later})
+        given = _assigned(configuration)
+    else:
+        if file is not None:
+            given = {value.key: value for value in read_own_file(file)}
+        notices = _unused_variables(variables, {*given, *(value.key for value in later)})
+    given.update({value.key: value for value in later})
+    _imply(given)
     settings = _build(given)
-    _check(settings, given)
-    return settings
+    sources = {key: value.source for key, value in given.items()}
+    check_together(settings, sources)
+    return LoadedSettings(settings, sources, (*notices, *_openness(settings, sources)), configuration)
 
 
-def _read_file(file: Path | None) -> Iterator[GivenValue]:
-    return iter(()) if file is None else read_file(file)
+def _read_registry2(file: Path, variables: Mapping[str, str]) -> Registry2Configuration | None:
+    tree = parse(read_content(file), str(file))
+    if not is_registry2(tree) or not isinstance(tree, MappingNode):
+        return None
+    return read_tree(tree, str(file), variables)
+
+
+def _notices_of(configuration: Registry2Configuration, file: Path, later: set[str]) -> tuple[Finding, ...]:
+    """What to say of a configuration; a key that is refused is settled by our own setting given in its place.
+
+    Raises:
+        Registry2KeysRefusedError: something is not settled.
+    """
+    settled = {
+        finding.key
+        for finding in configuration.stopping
+        if finding.verdict == Verdict.REFUSED and finding.targets and later.issuperset(finding.targets)
+    }
+    stopping = [finding for finding in _outermost(configuration.stopping) if finding.key not in settled]
+    if stopping:
+        raise Registry2KeysRefusedError(str(file), tuple(str(finding) for finding in stopping))
+    return tuple(
+        finding
+        for finding in _outermost(configuration.findings)
+        if finding.verdict in WORTH_SAYING or finding.key in settled
+    )
+
+
+def _outermost(findings: Iterable[Finding]) -> list[Finding]:
+    """Without those that only belong to another one with the same fate."""
+    kept: list[Finding] = []
+    for finding in findings:
+        if not any(
+            finding.key.startswith((f"{each.key}.", f"{each.key}[")) and finding.verdict == each.verdict
+            for each in kept
+        ):
+            kept.append(finding)
+    return kept
+
+
+def _assigned(configuration: Registry2Configuration) -> dict[str, GivenValue]:
+    return {
+        each.target: GivenValue(each.target, each.value, each.source, is_text=False)
+        for each in configuration.assignments
+    }
+
+
+def _unused_variables(variables: Mapping[str, str], given: set[str]) -> tuple[Finding, ...]:
+    """What to say of registry:2's variables where its file is not in use.
+
+    Raises:
+        Registry2VariableUnusedError: somebody relies on one, and no setting of ours takes its place.
+    """
+    names = {description.key: description.environment_name for description in describe_settings()}
+    findings: list[Finding] = []
+    for name, value in registry_variables(variables):
+        key = key_of_variable(name) if value else None
+        if key is None:
+            continue
+        instead = " and ".join(names[target] for target in key.targets) or "nothing"
+        remedy = f"set {instead} instead, or give registry:2's file with --config, or unset it"
+        if key.is_protective and not given.intersection(key.targets):
+            raise Registry2VariableUnusedError(name, remedy)
+        text = f"registry:2's variables count only together with its file: {remedy}"
+        findings.append(Finding(name, name, Verdict.IGNORED, text))
+    return tuple(findings)
+
+
+def _openness(settings: Settings, sources: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Registry:2 takes a file without auth for everybody's leave, so it is no reason not to start; but it is said."""
+    source = sources.get("authentication.mode", "")
+    address = settings.listen.main
+    if not source.endswith(OPEN) or address.is_loopback or settings.tls.client_certificates == "required":
+        return ()
+    text = (
+        f"{address} is open to everybody who reaches it, as it was with registry:2, since the file has no auth: add"
+        " auth.htpasswd, or say --auth none if it is meant"
+    )
+    return (Finding("http.addr", sources["listen.main"].removesuffix(": http.addr"), Verdict.HONOURED, text),)
+
+
+def _imply(given: dict[str, GivenValue]) -> None:
+    for mode, value, keys in _IMPLIED:
+        by = next((given[key] for key in keys if key in given), None)
+        if by is not None and mode not in given:
+            given[mode] = GivenValue(mode, value, by.source, is_text=True)
 
 
 def _build(given: Mapping[str, GivenValue]) -> Settings:
@@ -93,36 +233,3 @@ def _decode(kind: type, value: object) -> object:
     if kind is SecretText:
         return SecretText(value)
     raise NotImplementedError(kind)  # how msgspec wants to hear that a hook does not know a type
-
-
-def _check(settings: Settings, given: Mapping[str, GivenValue]) -> None:
-    mode = settings.authentication.mode
-    if mode == "accounts":
-        raise AuthenticationModeUnavailableError(given["authentication.mode"].source, mode)
-    if mode == "htpasswd" and settings.authentication.htpasswd_file is None:
-        raise SettingInvalidError(
-            given["authentication.mode"].source,
-            "there is no password file",
-            "name one with --htpasswd FILE (authentication.htpasswd_file), made by `roadstead htpasswd FILE USER`",
-        )
-    address = settings.listen.main
-    if not address.is_loopback and "authentication.mode" not in given:
-        raise ListenAddressUnsafeError(given["listen.main"].source, str(address))
-    for fault in http_faults(settings.http):
-        raise SettingInvalidError(given[fault.key].source, fault.problem, fault.remedy)
-    names = [endpoint.name for endpoint in settings.notifications.endpoints]
-    if len(set(names)) < len(names):
-        source = given["notifications.endpoints"].source
-        raise SettingInvalidError(source, "two endpoints have the same name", "give each a name of its own")
-    _check_url(settings.database.url, given.get("database.url"), "sqlite:///")
-    _check_url(settings.storage.url, given.get("storage.url"), "file:///")
-
-
-def _check_url(url: str | None, value: GivenValue | None, prefix: str) -> None:
-    """What a URL asks for must not be ignored: a store that this version does not have is refused."""
-    if url is not None and value is not None and not url.startswith(prefix):
-        raise SettingInvalidError(
-            value.source,
-            f"{value.key} has a scheme that this version does not have",
-            f"write {prefix}ABSOLUTE/PATH, or leave it out",
-        )

@@ -28,22 +28,22 @@ class GivenValue:
     """Whether the source knows only text, so that ``"5"`` is a number."""
 
 
-def read_file(file: Path) -> Iterator[GivenValue]:
-    """The values that a YAML file sets.
+def read_own_file(file: Path) -> Iterator[GivenValue]:
+    """The values that a YAML file of sections sets.
 
     Raises:
         SettingsFileInvalidError: it cannot be read, is no YAML, or is no mapping of sections.
         SettingUnknownError: it has a key that does not exist.
     """
     document = _load_yaml(file)
-    if document.get("version") is not None and "http" in document:
+    if "addr" in (document.get("http") or ()) or "filesystem" in (document.get("storage") or ()):
         raise SettingsFileInvalidError(
-            str(file), "this is registry:2's configuration", "write the settings as roadstead.yaml instead"
+            str(file), "this is registry:2's configuration without its version", "let it begin with version: 0.1"
         )
     sections = {description.key.split(".")[0] for description in describe_settings()}
     for section, content in document.items():
         if section not in sections:
-            raise SettingUnknownError(f"{file}: {section}", _nearest(str(section), sections))
+            raise SettingUnknownError(f"{file}: {section}", nearest(str(section), sections))
         if content is None:
             continue
         if not isinstance(content, dict):
@@ -56,7 +56,7 @@ def _read_section(file: Path, section: str, content: Mapping[object, object]) ->
     for name, value in content.items():
         key = f"{section}.{name}"
         if key not in known:
-            raise SettingUnknownError(f"{file}: {key}", _nearest(key, known))
+            raise SettingUnknownError(f"{file}: {key}", nearest(key, known))
         yield GivenValue(key, value, f"{file}: {key}", is_text=False)
 
 
@@ -92,7 +92,7 @@ def read_overrides(overrides: Mapping[str, object]) -> Iterator[GivenValue]:
     known = {description.key: description for description in describe_settings()}
     for key, value in overrides.items():
         if key not in known:
-            raise SettingUnknownError(key, _nearest(key, known))
+            raise SettingUnknownError(key, nearest(key, known))
         if value is not None:
             yield GivenValue(key, value, known[key].flag or key, is_text=True)
 
@@ -100,13 +100,14 @@ def read_overrides(overrides: Mapping[str, object]) -> Iterator[GivenValue]:
 def _refuse_misspelt(variable: str, known: Iterable[str]) -> None:
     """Variables without ``__`` belong to others (tests, scripts), unless only the second underscore is missing."""
     if "__" in variable:
-        raise SettingUnknownError(variable, _nearest(variable, known))
+        raise SettingUnknownError(variable, nearest(variable, known))
     for name in known:
         if name.replace("__", "_") == variable:
             raise SettingUnknownError(variable, name)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, if any is."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
@@ -136,7 +137,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load_yaml(file: Path) -> dict[Any, Any]:
+def read_content(file: Path) -> bytes:
+    """What is in a settings file.
+
+    Raises:
+        SettingsFileInvalidError: it cannot be read, or is too large to be one.
+    """
     try:
         with file.open("rb") as stream:
             content = stream.read(MAXIMUM_FILE_BYTES + 1)
@@ -148,6 +154,11 @@ def _load_yaml(file: Path) -> dict[Any, Any]:
         raise SettingsFileInvalidError(
             str(file), f"is larger than {MAXIMUM_FILE_BYTES} bytes", "give the settings file"
         )
+    return content
+
+
+def _load_yaml(file: Path) -> dict[Any, Any]:
+    content = read_content(file)
     try:
         document: object = yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -91,7 +91,8 @@ def test_an_empty_file_or_section_is_fine(write: Write, text: str) -> None:
         ("log: {", "line 1: "),
         ("- log", "expected a mapping of sections"),
         ("log: !!python/object/apply:os.system ['true']", "line 1: could not determine a constructor"),
-        ("version: 0.1\nhttp: {addr: ':5000'}", "this is registry:2's configuration"),
+        ("http: {addr: ':5000'}", "this is registry:2's configuration without its version"),
+        ("storage: {filesystem: }", "let it begin with version: 0.1"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_its_place(write: Write, text: str, message: str) -> None:

@@ -1,0 +1,254 @@
+"""What settings must have in common, once all of them are known.
+
+Promises: what a setting says is done or refused, never left out silently; nothing becomes open that nobody opened;
+every pattern, network, URL and name is one.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from roadstead.config.address import ListenAddress
+from roadstead.config.errors import (
+    AuthenticationModeUnavailableError,
+    ListenAddressUnsafeError,
+    SettingInvalidError,
+    SettingsInvalidError,
+)
+from roadstead.config.http_rules import http_faults
+from roadstead.config.settings import Settings
+from roadstead.oci.errors import NameInvalidError
+from roadstead.oci.reference import RepositoryName
+
+ANYBODY: Final = "anonymous"
+"""In a rule of access: who has not logged in."""
+
+Sources = Mapping[str, str]
+"""Where each setting that was given comes from, by its key."""
+
+
+def check_together(settings: Settings, sources: Sources) -> None:
+    """Sees that the settings fit together.
+
+    Raises:
+        SettingsInvalidError: they do not; the message names the source and the remedy.
+    """
+    for check in _CHECKS:
+        check(settings, sources)
+
+
+def require_files(settings: Settings, sources: Sources) -> None:
+    """Sees that the files a server needs are there and can be read.
+
+    Raises:
+        SettingInvalidError: one is not.
+    """
+    needed: list[tuple[str, Path | None]] = []
+    if settings.authentication.mode == "htpasswd":
+        needed.append(("authentication.htpasswd_file", settings.authentication.htpasswd_file))
+    if settings.tls.mode == "files":
+        needed += [("tls.certificate", settings.tls.certificate), ("tls.key", settings.tls.key)]
+    if settings.tls.client_certificates != "off":
+        needed += [("tls.client_authorities", file) for file in settings.tls.client_authorities]
+    for key, file in needed:
+        if file is not None:
+            _require_file(file, sources.get(key, key))
+
+
+def _require_file(file: Path, source: str) -> None:
+    if file.is_dir():
+        raise SettingInvalidError(source, f"{file} is a folder", "give the file in it")
+    if not file.exists():
+        raise SettingInvalidError(source, f"{file} does not exist", "correct the path, or make the file")
+    if not os.access(file, os.R_OK):
+        raise SettingInvalidError(source, f"{file} cannot be read", f"let user {os.geteuid()} read it")
+
+
+def _refuse(sources: Sources, key: str, reason: str, remedy: str) -> SettingsInvalidError:
+    return SettingInvalidError(sources.get(key, key), reason, remedy)
+
+
+def _check_authentication(settings: Settings, sources: Sources) -> None:
+    section = settings.authentication
+    if section.mode == "accounts":
+        raise AuthenticationModeUnavailableError(sources["authentication.mode"], section.mode)
+    if section.mode == "htpasswd" and section.htpasswd_file is None:
+        raise _refuse(
+            sources,
+            "authentication.mode",
+            "there is no password file",
+            "name one with --htpasswd FILE (authentication.htpasswd_file), made by `roadstead htpasswd FILE USER`",
+        )
+    if section.mode == "none" and section.htpasswd_file is not None:
+        raise _refuse(
+            sources,
+            "authentication.htpasswd_file",
+            "there is a file of users, but authentication.mode is none, so nobody would be asked",
+            "remove one of the two",
+        )
+    _require_text(section.realm, sources, "authentication.realm")
+
+
+def _check_openness(settings: Settings, sources: Sources) -> None:
+    """A certificate of their own that clients must show is as good as a password."""
+    if settings.authentication.mode != "none" or settings.tls.client_certificates == "required":
+        return
+    address = settings.listen.main
+    if not address.is_loopback and "authentication.mode" not in sources:
+        raise ListenAddressUnsafeError(sources["listen.main"], str(address))
+
+
+def _check_stores(settings: Settings, sources: Sources) -> None:
+    """What a URL asks for must not be ignored: a store that this version does not have is refused."""
+    stores = (("database.url", settings.database.url, "sqlite:///"), ("storage.url", settings.storage.url, "file:///"))
+    for key, url, prefix in stores:
+        if url is not None and not url.startswith(prefix):
+            raise _refuse(
+                sources,
+                key,
+                f"{key} has a scheme that this version does not have",
+                f"write {prefix}ABSOLUTE/PATH, or leave it out",
+            )
+
+
+def _check_http(settings: Settings, sources: Sources) -> None:
+    for fault in http_faults(settings.http):
+        raise _refuse(sources, fault.key, fault.problem, fault.remedy)
+
+
+def _check_tls(settings: Settings, sources: Sources) -> None:
+    tls = settings.tls
+    files = {"tls.certificate": tls.certificate, "tls.key": tls.key}
+    given = [key for key, file in files.items() if file is not None]
+    if tls.mode == "files" and len(given) < len(files):
+        missing = next(key for key, file in files.items() if file is None)
+        source = given[0] if given else "tls.mode"
+        raise _refuse(sources, source, f"tls.mode files needs {missing}", "give tls.certificate and tls.key")
+    if tls.mode != "files" and given:
+        raise _refuse(
+            sources, given[0], f"it has no effect with tls.mode {tls.mode}", "write tls.mode: files, or remove it"
+        )
+    if tls.mode == "acme":
+        if not tls.hosts:
+            raise _refuse(sources, "tls.mode", "tls.mode acme needs tls.hosts", "name the hosts of the certificate")
+        _require_url(tls.acme_directory, sources, "tls.acme_directory")
+        _require_address(tls.acme_challenge_listen, sources, "tls.acme_challenge_listen")
+    if tls.client_certificates != "off":
+        if tls.mode == "off":
+            raise _refuse(sources, "tls.client_certificates", "clients show certificates only with TLS", "set tls.mode")
+        if not tls.client_authorities:
+            raise _refuse(
+                sources,
+                "tls.client_certificates",
+                f"{tls.client_certificates} needs tls.client_authorities",
+                "name the files of the authorities",
+            )
+
+
+def _check_content(settings: Settings, sources: Sources) -> None:
+    content = settings.content
+    for key, patterns in (
+        ("content.foreign_urls_allow", content.foreign_urls_allow),
+        ("content.foreign_urls_deny", content.foreign_urls_deny),
+    ):
+        for pattern in patterns:
+            _require_pattern(pattern, sources, key)
+
+
+def _check_access(settings: Settings, sources: Sources) -> None:
+    for number, rule in enumerate(settings.access.rules):
+        for name, values in (("users", rule.users), ("repositories", rule.repositories), ("actions", rule.actions)):
+            if not values:
+                raise _refuse(sources, "access.rules", f"rule {number} has no {name}", "add some, or remove the rule")
+        for user in rule.users:
+            if not user or not user.isprintable() or ":" in user:
+                raise _refuse(sources, "access.rules", f"rule {number}: {user!r} is no user's name", "correct it")
+        for pattern in rule.repositories:
+            if not is_repository_pattern(pattern):
+                raise _refuse(
+                    sources,
+                    "access.rules",
+                    f"rule {number}: {pattern!r} is no repository, nor a pattern of some",
+                    "write a name, folder/* for all below a folder, or * for all",
+                )
+
+
+def is_repository_pattern(text: str) -> bool:
+    """Whether it is a repository's name, ``folder/*`` or ``*``."""
+    if text == "*":
+        return True
+    try:
+        RepositoryName.parse(text.removesuffix("/*"))
+    except NameInvalidError:
+        return False
+    return True
+
+
+def _check_notifications(settings: Settings, sources: Sources) -> None:
+    names = [endpoint.name for endpoint in settings.notifications.endpoints]
+    if len(set(names)) < len(names):
+        raise _refuse(
+            sources, "notifications.endpoints", "two endpoints have the same name", "give each a name of its own"
+        )
+
+
+def _check_health(settings: Settings, sources: Sources) -> None:
+    for url in settings.health.urls:
+        _require_url(url, sources, "health.urls")
+    for address in settings.health.addresses:
+        _require_address(address, sources, "health.addresses")
+
+
+def _check_scrub(settings: Settings, sources: Sources) -> None:
+    if settings.scrub.upstream:
+        _require_url(settings.scrub.upstream, sources, "scrub.upstream")
+
+
+def _require_url(text: str, sources: Sources, key: str) -> None:
+    try:
+        url = urlsplit(text)
+        is_valid = url.scheme in {"http", "https"} and bool(url.hostname) and text.isprintable() and " " not in text
+        _ = url.port  # raises what a port that is none deserves
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise _refuse(sources, key, f"{text!r} is no http or https URL", "write such as https://registry.example.com")
+
+
+def _require_address(text: str, sources: Sources, key: str) -> None:
+    try:
+        ListenAddress.parse(text)
+    except ValueError as error:
+        raise _refuse(sources, key, f"{text!r}: {error}", "correct it") from None
+
+
+def _require_text(text: str, sources: Sources, key: str) -> None:
+    if not text.isprintable():
+        raise _refuse(sources, key, "it has a line break or another character of control", "remove it")
+
+
+def _require_pattern(pattern: str, sources: Sources, key: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            re.compile(pattern)
+        except (re.error, Warning, RecursionError, OverflowError) as error:
+            raise _refuse(sources, key, f"{pattern!r} is no regular expression: {error}", "correct it") from None
+
+
+_CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
+    _check_authentication,
+    _check_openness,
+    _check_stores,
+    _check_http,
+    _check_tls,
+    _check_content,
+    _check_access,
+    _check_notifications,
+    _check_health,
+    _check_scrub,
+)

@@ -1,0 +1,158 @@
+"""``REGISTRY_…`` variables, laid over a file's tree as Go's parser does it (``configuration/parser.go``).
+
+The words between underscores are Go's field names in capitals; below a map they are its keys; in a list a number names
+an entry, and the number after the last one adds one (only registry:3 honours that, registry:2 is silent). Variables are
+applied in the order of their names, so that the more specific comes later. What a variable has is YAML. An empty one
+makes the value empty; it does not count as not set.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from roadstead.config.errors import SettingInvalidError
+from roadstead.config.registry2.finding import Finding, Verdict
+from roadstead.config.registry2.keys import TREE, Key, Place
+from roadstead.config.registry2.nodes import Mapping as MappingNode
+from roadstead.config.registry2.nodes import Node, Scalar, Sequence, parse
+
+PREFIX: Final = "REGISTRY_"
+
+_OF_A_CLUSTER: Final = re.compile(r"REGISTRY_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_(?:TCP|UDP)(?:_\w+)?)?)")
+"""What Kubernetes and linked containers set for a service that happens to be called registry."""
+
+_SHORT_FORMS: Final = frozenset({"storage", "auth"})
+"""Where a single word stands for a mapping with that one key."""
+
+
+class _UnrecognisedError(Exception):
+    """A variable leads nowhere."""
+
+
+def registry_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that may be registry:2's, in the order in which it applies them."""
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not _OF_A_CLUSTER.fullmatch(name):
+            yield name, environment[name]
+
+
+def overlay(tree: MappingNode, environment: Mapping[str, str]) -> list[Finding]:
+    """Sets in ``tree`` what variables set; the findings name those that lead nowhere.
+
+    Raises:
+        SettingsInvalidError: what a variable has is no YAML, or a number in its name does not fit its list.
+    """
+    findings: list[Finding] = []
+    for name, value in registry_variables(environment):
+        words = name.removeprefix(PREFIX).split("_")
+        try:
+            _set_below(tree, TREE, words, parse(value, name) or Scalar("", name), name)
+        except _UnrecognisedError:
+            text = "no key has this name, so registry:2 ignores it too: unset it, or correct it"
+            findings.append(Finding(name, name, Verdict.UNKNOWN, text))
+    _rename_sources(tree, frozenset(environment))
+    return findings
+
+
+def key_of_variable(name: str) -> Key | None:
+    """The key that a variable would set, if it surely is one of registry:2's."""
+    place: Place = TREE
+    found: Key | None = None
+    for word in name.removeprefix(PREFIX).split("_"):
+        if word.isdecimal() and place.entry is not None:
+            place = place.entry
+            continue
+        below = next((child for child in place.children.values() if child.variable == word), None)
+        if below is None:
+            return found if found is not None and found.kind.name in {"ANY", "HEADERS"} else None
+        place, found = below, below.key or found
+    return found or _first_protective(place)
+
+
+def _first_protective(place: Place) -> Key | None:
+    """For a variable that sets a whole section, such as REGISTRY_AUTH: a key of it that somebody relies on."""
+    for child in place.children.values():
+        key = child.key if child.key is not None else _first_protective(child)
+        if key is not None and key.is_protective:
+            return key
+    return next((child.key for child in place.children.values() if child.key is not None), None)
+
+
+def _set_below(node: MappingNode, place: Place, words: list[str], value: Node, source: str) -> None:
+    """Sets what ``words`` name in a mapping."""
+    name, below = _name_of(node, place, words[0])
+    if len(words) == 1:
+        node.set(name, value, source)
+        return
+    inner = _expanded(node.entries.get(name), below, source)
+    _set_inside(inner, below, words[1:], value, source)
+    node.set(name, inner, node.key_sources.get(name, source))
+
+
+def _name_of(node: MappingNode, place: Place, word: str) -> tuple[str, Place]:
+    for name, child in place.children.items():
+        if child.variable == word:
+            return name, child
+    if not place.is_free:
+        raise _UnrecognisedError
+    name = next((each for each in node.entries if each.upper() == word), word.lower())
+    return name, Place(f"{place.path}.{name}", key=place.key)
+
+
+def _set_inside(inner: Node, place: Place, words: list[str], value: Node, source: str) -> None:
+    if isinstance(inner, Sequence):
+        _set_in_list(inner, place, words, value, source)
+    elif isinstance(inner, MappingNode):
+        _set_below(inner, place, words, value, source)
+    else:
+        raise _UnrecognisedError
+
+
+def _set_in_list(items: Sequence, place: Place, words: list[str], value: Node, source: str) -> None:
+    if not words[0].isdecimal() or int(words[0]) > len(items.items):
+        raise SettingInvalidError(
+            source, f"{words[0]} names no entry of {place.path}", f"number its entries from 0 to {len(items.items)}"
+        )
+    number = int(words[0])
+    if number == len(items.items):
+        items.items.append(Scalar("", source))
+    if len(words) == 1:
+        items.items[number] = value
+        return
+    entry = place.entry or Place(f"{place.path}[]", key=place.key)
+    inner = _expanded(items.items[number], entry, source)
+    _set_inside(inner, entry, words[1:], value, source)
+    items.items[number] = inner
+
+
+def _expanded(node: Node | None, place: Place, source: str) -> Node:
+    """What is there, or something empty of the kind that must be there for a name to be set in it."""
+    if node is None or (isinstance(node, Scalar) and node.is_null):
+        is_list = place.entry is not None or (place.key is not None and place.key.kind.name == "TEXTS")
+        return Sequence([], source) if is_list else MappingNode(source=source)
+    if isinstance(node, Scalar) and place.path in _SHORT_FORMS:
+        return long_form(node)
+    return node
+
+
+def long_form(node: Scalar) -> MappingNode:
+    """``storage: filesystem`` written out: the word is the one key of a mapping."""
+    mapping = MappingNode(source=node.source)
+    mapping.set(node.text, Scalar("", node.source), node.source)
+    return mapping
+
+
+def _rename_sources(node: Node, variables: frozenset[str]) -> None:
+    """A value from a variable has no line: its source is the variable's name alone."""
+    name, _, line = node.source.rpartition(":")
+    if line.isdecimal() and name in variables:
+        node.source = name
+    if isinstance(node, Sequence):
+        for item in node.items:
+            _rename_sources(item, variables)
+    elif isinstance(node, MappingNode):
+        for key, value in node.entries.items():
+            place, _, number = node.key_sources[key].rpartition(":")
+            if number.isdecimal() and place in variables:
+                node.key_sources[key] = place
+            _rename_sources(value, variables)
