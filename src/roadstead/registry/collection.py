@@ -387,7 +387,12 @@ async def _expire_one(
 ) -> None:
     keys = {"repository_id": repository_id, "manifest_id": manifest_id}
     await transaction.execute(removal_store.FORGET_DISCARDED, **keys)
-    await transaction.execute(removal_store.REVIEW_LINKS, **keys, now_ms=change.now_ms)
+    await transaction.execute(
+        removal_store.REVIEW_LINKS,
+        **keys,
+        now_ms=change.now_ms,
+        not_before=change.now_ms + change.rules.parting_ms,
+    )
     await transaction.execute(
         removal_store.ADD_REVIEW,
         kind=ReviewKind.MANIFEST.value,

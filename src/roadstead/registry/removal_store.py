@@ -235,7 +235,7 @@ REVIEW_LINKS: Final = Statement(  # a manifest has gone for good: whether others
     upsert(reviews)
     .from_select(
         list(_REVIEW),
-        select(literal(ReviewKind.LINK.value), _repository_id, blobs.c.id, _now_ms, _now_ms)
+        select(literal(ReviewKind.LINK.value), _repository_id, blobs.c.id, _now_ms, parameter("not_before"))
         .join(manifest_blobs, manifest_blobs.c.blob_digest == blobs.c.digest)
         .where(
             manifest_blobs.c.manifest_id == _manifest_id,

@@ -35,3 +35,11 @@ class GarbageRules:
     """Whether manifests that no tag reaches are deleted ``undo_ms`` after they were last reachable."""
     history_entries: int = 1000
     """Kept of each tag."""
+
+    @property
+    def parting_ms(self) -> int:
+        """For which a blob stays linked after the last manifest that named it has left the trash.
+
+        A client may have asked for it just before, and be about to push a manifest that names it again.
+        """
+        return min(self.undo_ms, self.upload_ms, HOUR_MS)
