@@ -131,7 +131,12 @@ def test_metrics_may_be_switched_off() -> None:
 def test_elsewhere_there_is_a_list_of_what_there_is(path: str) -> None:
     status, _, body = get(path)
     assert status == 404
-    assert set(document(body)["errors"][0]["detail"]["endpoints"]) == {"/healthz", "/metrics", "/readyz"}
+    assert set(document(body)["errors"][0]["detail"]["endpoints"]) == {
+        "/debug/health",
+        "/healthz",
+        "/metrics",
+        "/readyz",
+    }
 
 
 def test_other_methods_are_not_known() -> None:
