@@ -128,6 +128,8 @@ class Delivery:
                     await teller.tell()
                 except RoadsteadError as error:
                     _log.error("notifications stopped for a while", endpoint=endpoint.name, reason=str(error))
+                except Exception:  # noqa: BLE001 - a fault of ours must not end the telling for good
+                    _log.exception("notifications failed unexpectedly", endpoint=endpoint.name)
                 await asyncio.sleep(FAULT_SECONDS)
         finally:
             await receiver.close()
@@ -196,7 +198,7 @@ class _Teller:
         """A line for each change of state, not one for each try."""
         facts = {
             "endpoint": self._receiver.name,
-            "event": head.stored.id,
+            "event_id": head.stored.id,
             "reason": answer.text,
             "attempts": setback.attempts,
         }

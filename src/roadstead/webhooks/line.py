@@ -145,10 +145,10 @@ class Line:
     async def refresh(self) -> bool:
         """Looks whether somebody else has moved the cursor, or wants a try at once; True for the latter."""
         row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
-        if row is None or row[1] != self._saved_id:
+        is_changed = row is None or row[1] != self._saved_id or row[3] == 0
+        if is_changed:
             await self.load()
-            return True
-        return bool(row[3] == 0)
+        return is_changed
 
     async def next(self) -> Head | None:
         """The event whose turn it is, None if there is none."""

@@ -58,7 +58,10 @@ SKIP_TO: Final = Statement(
     .where(cursors.c.endpoint == _endpoint, cursors.c.event_id < _event_id)
     .values(event_id=_event_id, attempts=0, next_ms=0)
 )
-RETRY_NOW: Final = Statement(update(cursors).where(cursors.c.endpoint == _endpoint).values(next_ms=0))
+RETRY_NOW: Final = Statement(
+    update(cursors).where(cursors.c.endpoint == _endpoint).values(attempts=0, next_ms=0, suspect_id=0)
+)
+"""Whoever waits sees the time 0, and tries at once."""
 TOUCH_CURSOR: Final = Statement(
     update(cursors).where(cursors.c.endpoint == _endpoint).values(updated_ms=parameter("updated_ms"))
 )
@@ -81,12 +84,11 @@ FIND_DUE: Final = Statement(
     .limit(1)
 )
 FIND_PARKED: Final = Statement(
-    select(parked.c.attempts, parked.c.is_due).where(parked.c.endpoint == _endpoint, parked.c.event_id == _event_id)
+    select(parked.c.attempts, parked.c.is_due, parked.c.error).where(
+        parked.c.endpoint == _endpoint, parked.c.event_id == _event_id
+    )
 )
-MAKE_DUE: Final = Statement(
-    update(parked).where(parked.c.endpoint == _endpoint, parked.c.event_id == _event_id).values(is_due=1)
-)
-MAKE_ALL_DUE: Final = Statement(update(parked).where(parked.c.endpoint == _endpoint).values(is_due=1))
+MAKE_ALL_DUE: Final = Statement(update(parked).where(parked.c.endpoint == _endpoint).values(is_due=1, attempts=0))
 UNPARK: Final = Statement(delete(parked).where(parked.c.endpoint == _endpoint, parked.c.event_id == _event_id))
 UNPARK_ALL: Final = Statement(delete(parked).where(parked.c.endpoint == _endpoint))
 UNPARK_UP_TO: Final = Statement(delete(parked).where(parked.c.event_id <= _event_id))
