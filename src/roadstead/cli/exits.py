@@ -60,6 +60,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.UploadBusyError: (ExitCode.REFUSED, str),
     registry.UploadDigestMismatchError: (ExitCode.REFUSED, str),
     registry.UploadSizeMismatchError: (ExitCode.REFUSED, str),
+    registry.BlobTooLargeError: (ExitCode.REFUSED, str),
+    registry.RegistryReadOnlyError: (ExitCode.REFUSED, str),
+    registry.RegistryClosedError: (ExitCode.REFUSED, str),
     # how it was asked for
     oci.NameInvalidError: (ExitCode.USAGE, str),
     oci.TagInvalidError: (ExitCode.USAGE, str),
