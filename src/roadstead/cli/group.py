@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "stats": "Show what the registry holds and the space it takes.",
     "check": "Look for damage in the stored data.",
     "adopt": "Take over a folder of registry:2 or registry:3.",
+    "release": "Give a folder back to registry:2 or registry:3.",
     "htpasswd": "Add a user to a password file, or change, delete or check one.",
     "notifications": "Show what endpoints were told of, and tell them again.",
     "maintenance": "Show or set what clients may do, while servers run.",

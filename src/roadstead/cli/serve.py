@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from roadstead import __version__, app
+from roadstead.cli.serve_adoption import take_charge
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
 from roadstead.cli.serve_workers import inherited_process, serve_workers
@@ -50,9 +51,10 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--tls", metavar="MODE", help="HTTPS: off, files, self-signed, acme.  [default: off]")
 @click.option("--tls-cert", metavar="FILE", help="Certificate with its chain; sets --tls files.")
 @click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
+@click.option("--adopt", is_flag=True, help="Take over the folder of a registry:2 first, unless that is done.")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
-def serve(config: Path | None, worker_descriptors: str | None, **flags: str | None) -> None:
+def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, **flags: str | None) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
@@ -65,6 +67,7 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
       roadstead serve --listen 0.0.0.0:5000 --auth none
       roadstead serve --listen 0.0.0.0:5000 --htpasswd users
       roadstead serve --tls-cert server.crt --tls-key server.key
+      roadstead serve --data /var/lib/registry --adopt
       roadstead serve --workers 4
     """  # noqa: D301 - click's mark for text that keeps its lines
     if flags["htpasswd"] and not flags["auth"]:
@@ -92,6 +95,7 @@ def serve(config: Path | None, worker_descriptors: str | None, **flags: str | No
         operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
+        take_charge(settings, folder, adopts=adopt)
         process = Process(settings=settings, read=read, main=main, operations=operations)
 
         def on_start() -> None:

@@ -5,8 +5,8 @@ Promises:
 - What registry:2 would give to a client is known afterwards under the same name, digest and media type; what it would
   not give (no link, no bytes) is not. Whatever is odd is told of, left as it is, and does not stop the rest.
 - May be interrupted at any moment and run again: each transaction leaves a part of the tree taken up, and nothing else.
-- Run again, it makes the records equal the tree: links that are gone go here too (manifests to trash), tags move.
-  Beside a running registry:2 it sees each repository at some moment; what is pushed behind its back is found by the next
+- Run again, it makes the records equal the tree: links that are gone go here too, manifests to the trash.
+- Run again, it makes the records equal the tree: links that are gone go here too, manifests to the trash; tags move.
   run, and a tag is never taken up without its manifest.
 
 Times come from the files: when a link was written is when something was pushed. A tag's ``index`` becomes its history.
@@ -45,7 +45,7 @@ from roadstead.storage import Entry, EntryKind, StorageError
 BATCH: Final = 200
 """Links that are read and then recorded in one transaction: some milliseconds."""
 
-THREADS: Final = 8
+THREADS: Final = 4
 """A disk answers so many questions at once; a processor has little to do with links."""
 
 PIECE_BYTES: Final = 1 << 20

@@ -8,7 +8,7 @@ from typing import Final, cast
 from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry import layout
-from roadstead.registry.links import Link, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear
+from roadstead.registry.links import Link, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear, paths
 from roadstead.storage import StorageError
 
 MANIFEST_BYTES: Final = 4 << 20
@@ -106,6 +106,7 @@ class ContentReader:
             if _is_schema_1(body):
                 detail = "of Docker's first format, which no client of today can pull; build or convert it anew"
                 self._tell(TreeFindingKind.MANIFEST_SCHEMA_1, digest, detail)
+                self.tree.tell_of_signatures(paths.revision_link(self.repository, digest).rpartition("/")[0])
             else:
                 self._tell(TreeFindingKind.MANIFEST_INVALID, digest, error.reason)
             return None

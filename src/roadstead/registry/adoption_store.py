@@ -126,3 +126,4 @@ LIST_UNLINKED_BLOBS: Final = Statement(
     .limit(_limit)
 )
 FIND_MANIFEST_RECORD: Final = Statement(select(manifests.c.id).where(manifests.c.digest == parameter("digest")))
+GET_MANIFEST_SIZE: Final = Statement(select(manifests.c.size_bytes).where(manifests.c.digest == parameter("digest")))

@@ -175,7 +175,7 @@ class LinkTree:
             Unclear: the disk does not say.
         """
         key = paths.revision_link(repository, digest)
-        link = self._read_link(key, known=frozenset({paths.SIGNATURES}))
+        link = self._read_link(key)
         if link is None or link.digest == digest:
             return link
         self._tell_other(key, digest, link.digest)
@@ -196,10 +196,10 @@ class LinkTree:
             Unclear: the disk does not say.
         """
         folder = paths.tag_folder(repository, tag)
-        self._look_beside(folder, {"current", "index"})
         key = paths.current_link(repository, tag)
         current = self._read_link(key)
         if current is None:
+            self._look_beside(folder, {"current", "index"})
             if self.files.find(key) is None:  # else it was told of already
                 self._tell(TreeFindingKind.TAG_UNSET, f"{repository}:{tag}", "a tag that points at nothing")
             return None
@@ -210,33 +210,39 @@ class LinkTree:
                 history.append(link)
         return TagLinks(tag, current, _in_order(history, current))
 
-    def _read_link(self, key: str, known: frozenset[str] = frozenset()) -> Link | None:
+    def _read_link(self, key: str) -> Link | None:
         """What a link says; a link that says nothing is none."""
-        folder = key.rpartition("/")[0]
         try:
-            is_there = False
-            for entry in self.files.entries(folder):
-                if entry.name == paths.LINK and entry.kind is EntryKind.FILE:
-                    is_there = True
-                elif entry.name not in known:
-                    self.tell_foreign(folder, entry)
-                else:
-                    detail = "signatures of Docker's first format, which no client asks for any more"
-                    self._tell(TreeFindingKind.SIGNATURES, f"{folder}/{entry.name}", detail)
-            found = self.files.read(key, paths.LINK_BYTES) if is_there else None
+            found = self.files.read(key, paths.LINK_BYTES)
+            if found is None:
+                self._look_beside_link(key)
+                return None
         except StorageError as error:
             self._tell(TreeFindingKind.UNREADABLE, key, str(error))
             raise Unclear from error
-        if found is None:
-            return None
-        if not found.content:
-            self._tell(TreeFindingKind.LINK_EMPTY, key, "an empty link, as registry:2 leaves it when its machine dies")
-            return None
         digest = paths.parse_digest(found.content.decode("ascii", "replace").strip())
-        if digest is None:
+        if digest is not None:
+            return Link(digest, found.modified_ms)
+        if found.content:
             self._tell(TreeFindingKind.LINK_INVALID, key, f"no digest: {found.content[:80]!r}")
-            return None
-        return Link(digest, found.modified_ms)
+        else:
+            self._tell(TreeFindingKind.LINK_EMPTY, key, "an empty link, as registry:2 leaves it when its machine dies")
+        return None
+
+    def _look_beside_link(self, key: str) -> None:
+        """Names what stands in the folder of a link, which a deletion leaves empty."""
+        folder = key.rpartition("/")[0]
+        for entry in self.files.entries(folder):
+            if entry.name == paths.SIGNATURES and entry.kind is EntryKind.FOLDER:
+                self.tell_of_signatures(folder)
+            elif entry.name != paths.LINK or entry.kind is not EntryKind.FILE:
+                self.tell_foreign(folder, entry)
+
+    def tell_of_signatures(self, folder: str) -> None:
+        """Names the signatures that stand beside a link to a manifest of Docker's first format."""
+        if self.files.entries(f"{folder}/{paths.SIGNATURES}"):
+            detail = "signatures of Docker's first format, which no client asks for any more"
+            self._tell(TreeFindingKind.SIGNATURES, f"{folder}/{paths.SIGNATURES}", detail)
 
     # --- what is only told of
 

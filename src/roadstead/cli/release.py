@@ -1,0 +1,107 @@
+"""``roadstead release``: gives a folder back to registry:2."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roadstead.cli import session, text
+from roadstead.cli.options import registry_options
+from roadstead.cli.output import print_fields, print_json, print_line, style
+from roadstead.cli.progress import ProgressBar
+from roadstead.cli.refusal import CommandRefusedError
+
+if TYPE_CHECKING:  # see cli.session
+    from roadstead.config import Settings
+    from roadstead.registry import Registry
+    from roadstead.registry.links.writer import Written
+    from roadstead.storage import DataFolder
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  roadstead release /var/lib/registry       where the catalogue is in the same folder
+  roadstead release --data /srv/rs          where it is elsewhere, or in a folder of roadstead's own
+  roadstead maintenance read-only           first, to go on serving pulls until registry:2 has taken over"""
+)
+@click.argument(
+    "folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False, exists=True), required=False
+)
+@registry_options
+def release(*, folder: Path | None, data: Path | None, config: Path | None, as_json: bool) -> None:
+    """Give a folder back to registry:2 or registry:3.
+
+    Writes what the catalogue knows as the links that those read, and removes links to what was deleted. May be
+    interrupted and run again. Afterwards registry:2 may be started on the folder, and roadstead refuses to change
+    anything until `roadstead adopt` has read the links again.
+
+    The server must be stopped, or in maintenance (read-only or closed). Deletions can no longer be undone on the other
+    side; uploads that are not finished have to be begun again.
+    """
+    from roadstead.config import load_settings  # noqa: PLC0415 - see cli.session
+
+    if folder is not None and data is not None and folder.absolute() != data.absolute():
+        raise click.UsageError("name the folder of the catalogue, as DIR or with --data")
+    session.silence_log()
+    settings = load_settings(config, overrides={"data.folder": data or folder})
+    written, root = asyncio.run(_release(settings))
+    if as_json:
+        print_json({"written": written.written, "removed": written.removed, "folder": root})
+        return
+    files = f"{text.plural(written.written, 'file')} written, {text.number(written.removed)} removed"
+    print_line(f"{style('Released', colour='green', bold=True)}: {files}")
+    print_fields([("rootdirectory", root), ("Back again", f"roadstead adopt {root}")], indent="  ")
+
+
+async def _release(settings: "Settings") -> "tuple[Written, str]":
+    from roadstead import app  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.release import Release  # noqa: PLC0415
+    from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
+
+    folder = app.data_folder(settings)
+    async with app.open_registry(settings) as registry:
+        await _require_in_charge(registry, folder)
+        try:
+            folder.lock()
+        except DataFolderBusyError:
+            await _require_maintenance(registry)
+        try:
+            with ProgressBar() as bar:
+                release = Release(
+                    registry.database,
+                    app.build_link_files(folder),
+                    registry.clock,
+                    progress=bar,
+                    storage=folder.objects.as_uri(),
+                )
+                return await release.run(), str(folder.objects)
+        finally:
+            folder.unlock()
+
+
+async def _require_in_charge(registry: "Registry", folder: "DataFolder") -> None:
+    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see cli.session
+
+    phase = (await find_adoption(registry.database)).phase
+    if phase is AdoptionPhase.RELEASED:
+        raise CommandRefusedError(f"{folder.objects} was released already: registry:2 may be in charge of it")
+    if phase is not AdoptionPhase.IN_CHARGE:
+        raise CommandRefusedError(
+            f"roadstead never served {folder.objects}: its links are as registry:2 left them, and there is nothing to"
+            " release"
+        )
+
+
+async def _require_maintenance(registry: "Registry") -> None:
+    """A running server may go on with pulls, if nothing can change behind the back of what is written."""
+    from roadstead.registry.maintenance import MaintenanceMode, find_maintenance  # noqa: PLC0415 - see cli.session
+
+    found = await find_maintenance(registry.database)
+    if found is None or found.mode is MaintenanceMode.OFF:
+        raise CommandRefusedError(
+            "a server is running on this folder: stop it, or let it serve pulls only with"
+            " `roadstead maintenance read-only`, then run this again"
+        )
+    await registry.maintenance.wait_until_obeyed(found.generation)

@@ -1,0 +1,107 @@
+"""Who is the truth when a server starts: settled before it listens (see ``roadstead.registry.adoption_state``)."""
+
+import asyncio
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+import structlog
+
+from roadstead import __version__, app
+from roadstead.cli import text
+from roadstead.cli.adoption import run_adoption
+from roadstead.cli.progress import ProgressBar
+from roadstead.cli.refusal import CommandRefusedError
+from roadstead.config import Settings
+from roadstead.registry import Registry
+from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, find_adoption, save_adoption
+from roadstead.registry.links import LINK_TREE, LinkTree, TreeFinding
+from roadstead.storage import DataFolder
+from roadstead.telemetry import Metrics
+
+MOST_FINDINGS = 100
+"""That are logged one by one; `roadstead adopt` names all."""
+
+_log = structlog.get_logger("roadstead.adoption")
+
+
+def take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) -> None:
+    """Makes the catalogue the truth, after an adoption if one is due and wanted; the folder is locked.
+
+    Raises:
+        CommandRefusedError: the links of registry:2 are the truth, or may be, and nobody said to adopt them.
+        StorageError, DatabaseError: the adoption could not be finished.
+    """
+    asyncio.run(_take_charge(settings, folder, adopts=adopts))
+
+
+async def _take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) -> None:
+    registry = app.build_registry(settings, Metrics(__version__))
+    try:
+        state = await find_adoption(registry.database)
+        _require_same_storage(state, folder)
+        if state.phase is AdoptionPhase.IN_CHARGE:
+            if adopts and state.since_ms:
+                _log.info("not adopted again: the catalogue is in charge")
+            return
+        if await _is_due(state.phase, folder, adopts=adopts):
+            await _adopt(registry, folder)
+        in_charge = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), folder.objects.as_uri())
+        await registry.database.write(lambda transaction: save_adoption(transaction, in_charge))
+    finally:
+        await app.close_registry(registry)
+
+
+def _require_same_storage(state: AdoptionState, folder: DataFolder) -> None:
+    """A catalogue whose blobs are elsewhere would find each of them missing and put it into quarantine."""
+    known = Path(unquote(urlsplit(state.storage).path)) if state.storage else folder.objects
+    if known != folder.objects and not (folder.objects / LINK_TREE).is_dir() and (known / LINK_TREE).is_dir():
+        raise CommandRefusedError(
+            f"the blobs of this catalogue are in {known}, not in {folder.objects}: add --storage {known.as_uri()}"
+        )
+
+
+async def _is_due(phase: AdoptionPhase, folder: DataFolder, *, adopts: bool) -> bool:
+    tree = LinkTree(app.build_link_files(folder), lambda _finding: None)
+    has_tree = await asyncio.to_thread(tree.exists)
+    if phase is AdoptionPhase.ADOPTED or (phase is AdoptionPhase.NONE and not has_tree):
+        return adopts and has_tree
+    if adopts:
+        return True
+    reason = {
+        AdoptionPhase.NONE: f"{folder.objects} is the folder of a registry:2, and nothing of it is known here yet",
+        AdoptionPhase.ADOPTING: f"an adoption of {folder.objects} was interrupted",
+        AdoptionPhase.RELEASED: f"{folder.objects} was released, and registry:2 may have changed it since",
+    }[phase]
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        if click.confirm(f"{reason}. Adopt it now? registry:2 must have stopped", err=True):
+            return True
+        raise CommandRefusedError("nothing was changed")
+    raise CommandRefusedError(
+        f"{reason}: stop registry:2 and add --adopt, or look first with `roadstead adopt {folder.objects}`"
+    )
+
+
+async def _adopt(registry: Registry, folder: DataFolder) -> None:
+    told = 0
+
+    def tell(finding: TreeFinding) -> None:
+        nonlocal told
+        told += 1
+        if told <= MOST_FINDINGS:
+            with bar.aside():
+                subject, detail = text.printable(finding.subject), text.printable(finding.detail)
+                _log.warning("left alone", severity=finding.severity, kind=finding.kind, subject=subject, detail=detail)
+
+    with ProgressBar() as bar:
+        summary = await run_adoption(registry, folder, bar, tell)
+    _log.info(
+        "adopted",
+        repositories=summary.repositories,
+        tags=summary.tags,
+        manifests=summary.manifests,
+        added=summary.added,
+        removed=summary.removed,
+        left_alone=told,
+    )
