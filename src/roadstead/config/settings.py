@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -57,7 +58,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     def storage_folder(self) -> Path:
         """Where blobs are."""
         url = self.storage.url
-        return Path(url.removeprefix("file://")) if url else self.data.folder / STORAGE_FOLDER
+        return Path(unquote(url.removeprefix("file://"))) if url else self.data.folder / STORAGE_FOLDER
 
     @property
     def secrets_folder(self) -> Path:

@@ -1,6 +1,5 @@
 """The configuration of registry:2 and registry:3: its keys, and what they become here."""
 
-from roadstead.config.registry2.conversion import CATALOGUE_FOLDER
 from roadstead.config.registry2.conversion_callers import OPEN
 from roadstead.config.registry2.draft import Assignment
 from roadstead.config.registry2.environment import key_of_variable, registry_variables
@@ -10,7 +9,6 @@ from roadstead.config.registry2.nodes import Mapping, Node, Scalar, Sequence, pa
 from roadstead.config.registry2.reading import Registry2Configuration, is_registry2, read_tree
 
 __all__ = [
-    "CATALOGUE_FOLDER",
     "KEYS",
     "OPEN",
     "STOPPING",

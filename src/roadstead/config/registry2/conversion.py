@@ -27,9 +27,6 @@ from roadstead.config.registry2.values import (
 )
 
 DEFAULT_ROOT: Final = "/var/lib/registry"
-CATALOGUE_FOLDER: Final = ".roadstead"
-"""Below the root of registry:2's storage, beside its tree and never in it."""
-
 _NOT_DRIVERS: Final = frozenset({"maintenance", "cache", "delete", "redirect", "tag"})
 _LEVELS: Final = {"error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 _FORMATS: Final = {"text": "human", "json": "json", "logstash": "json"}
@@ -86,12 +83,12 @@ def _convert_storage(draft: Draft) -> None:
     root = Path(draft.read(path, text, DEFAULT_ROOT) or DEFAULT_ROOT).expanduser().absolute()
     keys = (path,) if draft.find(path) is not None else ()
     if keys:
-        draft.set("storage.url", f"file://{root}", *keys)
-        draft.set("data.folder", str(root / CATALOGUE_FOLDER), *keys)
+        draft.set("storage.url", root.as_uri(), *keys)
+        draft.set("data.folder", str(root), *keys)
     else:
         reason = f"registry:2's storage is {DEFAULT_ROOT} unless the file says otherwise"
-        draft.set_default("storage.url", f"file://{root}", reason)
-        draft.set_default("data.folder", str(root / CATALOGUE_FOLDER), "the catalogue is beside registry:2's tree")
+        draft.set_default("storage.url", root.as_uri(), reason)
+        draft.set_default("data.folder", str(root), "the catalogue is beside registry:2's tree")
 
 
 def _convert_deletion(draft: Draft) -> None:

@@ -110,8 +110,8 @@ _LOG: Final = (
 )
 _STORAGE: Final = (
     Key("storage.filesystem.rootdirectory", T, H,
-        "The folder of the blobs, in the same layout; the catalogue is in .roadstead below it unless --data says"
-        " otherwise.", ("storage.url", "data.folder"), is_protective=True),
+        "The folder of the blobs, in the same layout; the catalogue is in it too, unless --data says otherwise.",
+        ("storage.url", "data.folder"), is_protective=True),
     Key("storage.filesystem.maxthreads", N, X, "Threads are limited by themselves."),
     Key("storage.s3", Kind.ANY, R, _NO_OBJECT_STORAGE, ("storage.url",), below=_S3, is_protective=True),
     Key("storage.s3aws", Kind.ANY, R, _NO_OBJECT_STORAGE, ("storage.url",), below=_S3, is_protective=True),

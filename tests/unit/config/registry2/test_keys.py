@@ -28,7 +28,7 @@ HONOURED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "loglevel": ("loglevel: debug", {"log.level": "debug"}),
     "storage.filesystem.rootdirectory": (
         "storage: {filesystem: {rootdirectory: /srv/r}}",
-        {"storage.url": "file:///srv/r", "data.folder": Path("/srv/r/.roadstead")},
+        {"storage.url": "file:///srv/r", "data.folder": Path("/srv/r")},
     ),
     "storage.delete.enabled": (STORE + "delete: {enabled: true}}", {"content.deletion": True}),
     "storage.maintenance.uploadpurging.enabled": (PURGE + "enabled: false}}}", {"limits.upload_purge": "off"}),
