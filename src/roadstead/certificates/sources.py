@@ -1,17 +1,23 @@
 """From the settings to the certificate that is served, whatever its source."""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from roadstead.certificates.acme_keeping import AcmeKeeper
 from roadstead.certificates.context import ContextRules
 from roadstead.certificates.errors import CertificateError
 from roadstead.certificates.hosts import parse_hosts, this_machine
+from roadstead.certificates.model import Host
 from roadstead.certificates.self_signed import SelfSigned
 from roadstead.certificates.served import PairFiles, ServedCertificate
 from roadstead.clock import Clock
 from roadstead.config import SettingInvalidError, Settings
+
+if TYPE_CHECKING:  # see acme_keeping
+    from roadstead.certificates.acme_order import AcmeOrders
 
 RENEWAL_LOOK_SECONDS: Final = 3600
 """Between two looks at whether a certificate of our own has to be renewed, which is long before it must."""
@@ -39,6 +45,8 @@ def prepare_certificate(settings: Settings, clock: Clock) -> None:
     """
     if settings.tls.mode == "self-signed":
         self_signed(settings).ensure(clock.now_ms())
+    if settings.tls.mode == "acme":
+        _acme_hosts(settings)
     served = served_certificate(settings, clock)
     if served is not None:
         served.check()
@@ -53,6 +61,28 @@ async def keep_self_signed(settings: Settings, clock: Clock) -> None:
                 _log.info("certificate renewed")
         except CertificateError as error:
             _log.error("certificate not renewed", reason=str(error))
+
+
+def acme_keeper(settings: Settings, clock: Clock, is_ours: Callable[[], Awaitable[bool]]) -> AcmeKeeper:
+    """What orders and renews the certificate of an ACME server, while ``is_ours`` says that this process does."""
+    folder = settings.secrets_folder / "acme"
+
+    def orders() -> "AcmeOrders":
+        from roadstead.certificates.acme_order import AcmeOrders  # noqa: PLC0415 - requests and pyOpenSSL
+
+        return AcmeOrders(folder, settings.tls)
+
+    return AcmeKeeper(folder, _acme_hosts(settings), clock, orders, is_ours)
+
+
+def _acme_hosts(settings: Settings) -> tuple[Host, ...]:
+    hosts = parse_hosts(settings.tls.hosts)
+    if not hosts:
+        raise SettingInvalidError("tls.hosts", "an ACME server must be told for which hosts", "list them in tls.hosts")
+    if any(host.name.startswith("*.") for host in hosts):
+        remedy = "list each host, or get the certificate with another client and name its files"
+        raise SettingInvalidError("tls.hosts", "a star cannot be proved over HTTP", remedy)
+    return hosts
 
 
 def _files(settings: Settings) -> PairFiles | None:
