@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
 
-from roadstead.errors import RoadsteadError
 from roadstead.oci import Manifest
 from roadstead.oci.errors import ManifestInvalidError
 
@@ -32,7 +31,7 @@ MATCHING_SECONDS: Final = 0.1
 """Processor time for all URLs of one manifest; a thousand with ten expressions each take a hundredth of that."""
 
 
-class UrlRuleInvalidError(RoadsteadError):
+class UrlRuleInvalidError(ValueError):
     """A rule is no regular expression."""
 
     def __init__(self, expression: str, reason: str) -> None:
