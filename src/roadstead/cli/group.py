@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "maintenance": "Show or set what clients may do, while servers run.",
     "backup": "Copy catalogue and blobs while the server goes on.",
     "restore-backup": "Bring a backup up in an empty data folder.",
+    "config": "Check settings, convert registry:2's, or show those in effect.",
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""

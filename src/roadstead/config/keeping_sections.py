@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from roadstead.config.meta import DAY, HOUR, MIB, meta
+from roadstead.config.secret import SecretText
 
 
 class MaintenanceSettings(Struct, frozen=True, kw_only=True):
@@ -45,10 +46,16 @@ class ScrubSettings(Struct, frozen=True, kw_only=True):
     ] = True
     bytes_per_second: Annotated[int, meta("Most bytes read in a second.", ge=1024)] = 8 * MIB
     interval_seconds: Annotated[int, meta("Least time between two readings of one blob.", ge=60)] = 30 * DAY
+    delay_seconds: Annotated[
+        float, meta("Time after a start before reading begins or goes on, so that a start is not slowed.", ge=0, le=DAY)
+    ] = 300.0
     upstream: Annotated[
-        str,
-        meta("URL of a registry from which a damaged blob is fetched again, such as the one copied from; empty: none."),
-    ] = ""
+        SecretText | None,
+        meta(
+            "URL of a registry, with user and password if it wants them, from which what is damaged is fetched again.",
+            secret=True,
+        ),
+    ] = None
 
 
 class LinkSettings(Struct, frozen=True, kw_only=True):

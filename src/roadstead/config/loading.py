@@ -193,12 +193,17 @@ def _build(given: Mapping[str, GivenValue]) -> Settings:
     for description in describe_settings():
         if description.key in given:
             section, name = description.key.split(".")
-            sections.setdefault(section, {})[name] = _convert(given[description.key], description.value_type)
+            sections.setdefault(section, {})[name] = convert_value(given[description.key], description.value_type)
     types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     return Settings(**{section: types[section](**values) for section, values in sections.items()})
 
 
-def _convert(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - msgspec takes any type
+def convert_value(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - msgspec takes any type
+    """The value as its setting has it.
+
+    Raises:
+        SettingInvalidError: it has another type, or lies outside the bounds.
+    """
     kind = typing.get_args(value_type)[0]
     try:
         if kind is ListenAddress:

@@ -167,7 +167,7 @@ HONOURED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 """Keys that do here what they did, with the settings of ours that must result."""
 
-DIFFERENT: Final = {
+DIFFERENT: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "http.tls.letsencrypt.cachefile": (ACME + "}}}", {"tls.mode": "acme"}),
     "http.debug.prometheus.path": ("http: {debug: {prometheus: {path: /prometheus}}}", {}),
     "health.http[].statuscode": ("health: {http: [{uri: 'http://127.0.0.1/', statuscode: 204}]}", {}),
@@ -225,8 +225,7 @@ def setting(settings: Settings, key: str) -> Any:
 
 
 def test_every_key_of_the_table_has_a_case_here() -> None:
-    cases = {**HONOURED, **DIFFERENT, **IGNORED, **REFUSED}
-    assert set(cases) == {key.path for key in KEYS}
+    assert {*HONOURED, *DIFFERENT, *IGNORED, *REFUSED} == {key.path for key in KEYS}
     verdicts = {key.path: key.verdict for key in KEYS}
     for expected, group in (
         (Verdict.HONOURED, HONOURED),

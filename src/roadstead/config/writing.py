@@ -1,0 +1,140 @@
+"""Settings as text: our own file from registry:2's, and values that may be shown to anybody."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from roadstead.config.address import ListenAddress
+from roadstead.config.caller_sections import NotificationEndpoint
+from roadstead.config.description import SettingDescription
+from roadstead.config.registry2 import WORTH_SAYING, Assignment, Registry2Configuration
+from roadstead.config.secret import SecretText
+from roadstead.config.settings import Settings
+
+HIDDEN: Final = "…"
+_WIDTH: Final = 100
+_PATHS: Final = ("file:///", "sqlite:///")
+"""URLs that say where something is, and nothing else."""
+_LINE: Final = re.compile(r":(\d+)$")
+
+
+def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - a setting's value
+    """The value of a setting, by its key."""
+    section, name = key.split(".")
+    return getattr(getattr(settings, section), name)
+
+
+def plain_value(value: object) -> Any:  # noqa: ANN401 - what YAML and JSON can write
+    """A setting's value as a file has it, secrets too."""
+    match value:
+        case ListenAddress() | Path() | str():
+            return str(value)
+        case tuple() | list():
+            return [plain_value(item) for item in value]
+        case dict():
+            return {str(name): plain_value(item) for name, item in value.items()}
+        case msgspec.Struct():
+            return {name: plain_value(getattr(value, name)) for name in value.__struct_fields__}
+        case _:
+            return value
+
+
+def shown_value(description: SettingDescription, value: object) -> str:
+    """A setting's value in one line, for anybody to see: without secrets, and without what URLs may have of them."""
+    if description.is_secret and isinstance(value, str) and not value.startswith(_PATHS):
+        return HIDDEN
+    shown = plain_value(value) if description.is_secret else _hide(value)
+    return shown if isinstance(shown, str) and shown else json.dumps(shown, ensure_ascii=False)
+
+
+def _hide(value: object) -> Any:  # noqa: ANN401, PLR0911 - as plain_value; a case each
+    match value:
+        case SecretText():
+            return HIDDEN
+        case NotificationEndpoint():
+            fields = {name: _hide(getattr(value, name)) for name in value.__struct_fields__}
+            return {**fields, "url": _without_path(value.url)}
+        case msgspec.Struct():
+            return {name: _hide(getattr(value, name)) for name in value.__struct_fields__}
+        case tuple() | list():
+            return [_hide(item) for item in value]
+        case dict():
+            return {str(name): _hide(item) for name, item in value.items()}
+        case str() if "://" in value and "@" in value:
+            return _without_path(value)
+        case _:
+            return plain_value(value)
+
+
+def _without_path(url: str) -> str:
+    """Many a web hook's path or query is its password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}/{HIDDEN}"
+
+
+def write_converted(configuration: Registry2Configuration, settings: Settings, name: str) -> str:
+    """Our own file for registry:2's called ``name``; above each setting stands where it comes from.
+
+    Loading it gives ``settings``, of which it has all that the file or registry:2's defaults say.
+    """
+    lines = [f"# Made by `roadstead config convert` from {_printable(name)}, which is registry:2's.", ""]
+    sections: dict[str, list[Assignment]] = {}
+    for assignment in configuration.assignments:
+        sections.setdefault(assignment.target.partition(".")[0], []).append(assignment)
+    for section in (section for section in Settings.__struct_fields__ if section in sections):
+        lines.append(f"{section}:")
+        for assignment in sections[section]:
+            lines += [f"  # {_printable(comment)}" for comment in _origin(configuration, assignment)]
+            lines += _setting(assignment.target.partition(".")[2], value_of(settings, assignment.target))
+        lines.append("")
+    return "\n".join([*lines, *_remarks(configuration)]).rstrip("\n") + "\n"
+
+
+def _setting(name: str, value: object) -> list[str]:
+    text = yaml.safe_dump(
+        {name: plain_value(value)}, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=False
+    )
+    return [f"  {line}" for line in text.rstrip("\n").split("\n")]
+
+
+def _origin(configuration: Registry2Configuration, assignment: Assignment) -> list[str]:
+    if not assignment.keys:
+        return [f"registry:2's default: {assignment.reason}"]
+    return [f"{key}{_place(configuration, key)}" for key in assignment.keys]
+
+
+def _place(configuration: Registry2Configuration, key: str) -> str:
+    source = next(
+        (
+            finding.source
+            for finding in configuration.findings
+            if finding.key == key or finding.key.startswith(f"{key}[")
+        ),
+        "",
+    )
+    line = _LINE.search(source)
+    return f", line {line.group(1)}" if line else f", from {source}" if source else ""
+
+
+def _remarks(configuration: Registry2Configuration) -> list[str]:
+    remarks = [finding for finding in configuration.findings if finding.verdict in WORTH_SAYING]
+    if not remarks:
+        return []
+    lines = ["# Not carried over, or not quite:"]
+    lines += [
+        _printable(f"# - {finding.key}{_place(configuration, finding.key)}: {finding.text}") for finding in remarks
+    ]
+    return lines
+
+
+def _printable(text: str) -> str:
+    """A comment ends with its line, whatever a key is called."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else HIDDEN for letter in text)
