@@ -167,9 +167,7 @@ URLS: Final = [
 
 
 @pytest.mark.needs("docker-registry")
-@pytest.mark.parametrize(
-    ("allow", "deny"), [([], ["^http://bad"]), (["^https?://example"], ["bad", "ftp"])]
-)
+@pytest.mark.parametrize(("allow", "deny"), [([], ["^http://bad"]), (["^https?://example"], ["bad", "ftp"])])
 def test_rules_for_urls_are_registry_2s(folder: Path, client: httpx.Client, allow: list[str], deny: list[str]) -> None:
     validation = {"manifests": {"urls": {"allow": allow, "deny": deny}}}
     content = {"foreign_urls_allow": allow, "foreign_urls_deny": deny}
@@ -239,7 +237,7 @@ def test_after_waiting_for_read_only_nothing_changes_any_more(folder: Path, clie
                 elif answer.status_code != httpx.codes.METHOD_NOT_ALLOWED:
                     failures.append(answer.text)
 
-    command = [PROGRAM, "maintenance", "--data", folder / "ours" / "data"]
+    command: list[str | Path] = [PROGRAM, "maintenance", "--data", folder / "ours" / "data"]
     with Ours(folder / "ours", {"health": {"storage_interval_seconds": 0.05}}, "--workers", "2") as ours:
         threads = [threading.Thread(target=push_on, args=(number,)) for number in range(3)]
         for thread in threads:
@@ -275,7 +273,7 @@ def test_after_waiting_for_read_only_nothing_changes_any_more(folder: Path, clie
 
 def test_the_mode_outlives_the_server_and_is_obeyed_from_the_first_request(folder: Path, client: httpx.Client) -> None:
     with Ours(folder / "ours", {}) as ours:
-        command = [PROGRAM, "maintenance", "--data", ours.data]
+        command: list[str | Path] = [PROGRAM, "maintenance", "--data", ours.data]
         run([*command, "closed", "--message", "moving"])
         ours.kill()
         ours.start()

@@ -14,6 +14,7 @@ import pytest
 from roadstead.config import HealthSettings
 from roadstead.storage.probe import Probed
 from roadstead.web.operations import (
+    Check,
     CheckResult,
     CheckState,
     HealthMonitor,
@@ -201,8 +202,11 @@ def test_passwords_in_urls_are_not_shown() -> None:
 
 
 async def ask(path: str, **checks: CheckState) -> tuple[int, Any]:
-    async def found(state: CheckState) -> CheckResult:
-        return CheckResult(state, "as made")
+    def check(state: CheckState) -> Check:
+        async def found() -> CheckResult:
+            return CheckResult(state, "as made")
+
+        return found
 
     sent: list[Message] = []
 
@@ -213,9 +217,7 @@ async def ask(path: str, **checks: CheckState) -> tuple[int, Any]:
         raise AssertionError
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
-    application = OperationsApplication(
-        None, {name: lambda state=state: found(state) for name, state in checks.items()}
-    )
+    application = OperationsApplication(None, {name: check(state) for name, state in checks.items()})
     await application(scope, receive, send)
     return sent[0]["status"], msgspec.json.decode(sent[1]["body"])
 
