@@ -6,7 +6,7 @@ import functools
 import math
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,9 +30,13 @@ from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.pace import Pace
 from roadstead.registry.recovery import recover
+from roadstead.registry.refetch import Refetcher
 from roadstead.registry.rules import GarbageRules
+from roadstead.registry.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.statistics import measure_unfinished
+from roadstead.remotes import Upstream
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, ObjectStore, SmallFiles
 from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics, measure_loop_lag
@@ -63,6 +67,9 @@ if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not
 
 SHOWN_UPLOADS: Final = 100
 """Stale uploads that a dry run names in one line."""
+
+REFETCH_SECONDS: Final = 30.0
+"""How often quarantine is looked through for what an upstream may have; a look follows a small index."""
 
 WATCH_SECONDS: Final = 5
 """How often gauges are read from the catalogue; both reads follow small indexes."""
@@ -406,10 +413,12 @@ def prepare(settings: Settings) -> DataFolder:
 
     Raises:
         SettingsInvalidError: nobody could come in, or by rules that cannot be understood.
+        UpstreamUrlInvalidError: the scrub's upstream is no URL of a registry.
         DataFolderError: the folder cannot be used, or another server uses it.
         DatabaseError: the catalogue cannot be brought to this version's schema.
     """
     check_authentication(settings)
+    build_upstream(settings)
     folder = data_folder(settings)
     folder.prepare()
     folder.lock()
@@ -490,8 +499,73 @@ def background_work(
         monitor.watch(),
         *tell_endpoints(registry, settings, metrics),
         *collect_garbage(registry, settings, metrics),
+        *scrub(registry, settings, metrics),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
+
+
+def build_upstream(settings: Settings) -> Upstream | None:
+    """The registry from which what is damaged is fetched again, if the settings name one.
+
+    Raises:
+        UpstreamUrlInvalidError: what they name is no registry's URL.
+    """
+    return Upstream(settings.scrub.upstream) if settings.scrub.upstream else None
+
+
+def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """Reading everything again slowly, and fetching what was damaged, each in one process of the fleet."""
+    upstream = build_upstream(settings)
+    work: list[Coroutine[None, None, None]] = []
+    refetcher = Refetcher(registry, upstream, metrics.count_refetched) if upstream else None
+    if refetcher is not None and upstream is not None:
+        lease = Lease(registry.database, registry.clock, "refetch")
+        rounds = run_alone(lease, refetcher.round, interval_seconds=REFETCH_SECONDS, name="refetch")
+        work.append(_closing(upstream.close, rounds))
+    if settings.scrub.enabled:
+        heal = refetcher.heal_manifest if refetcher else None
+        scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
+        lease = Lease(registry.database, registry.clock, "scrub")
+        rounds = run_alone(lease, scrubber.round, interval_seconds=POLL_SECONDS, name="scrub")
+        work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
+    return work
+
+
+def build_scrubber(
+    registry: Registry,
+    settings: Settings,
+    bytes_per_second: int,
+    metrics: Metrics,
+    heal_manifest: Callable[[Digest], Awaitable[bool]] | None = None,
+) -> Scrubber:
+    """What reads everything again, no faster than ``bytes_per_second`` (0: as fast as it goes)."""
+
+    def found(damage: Damage, digest: str, reason: str) -> None:
+        metrics.count_scrub_damage(damage)
+        if damage is not Damage.BLOB:  # whoever puts a blob into quarantine says so
+            _log.error("damage found by the scrub", kind=str(damage), digest=digest, reason=reason)
+
+    return Scrubber(
+        registry,
+        Pace(bytes_per_second, registry.clock),
+        ScrubObserver(read=metrics.count_scrubbed, found=found),
+        interval_ms=settings.scrub.interval_seconds * 1000,
+        heal_manifest=heal_manifest,
+    )
+
+
+async def _closing(
+    close: Callable[[], Awaitable[None] | None], work: Coroutine[None, None, None], *, delay_seconds: float = 0
+) -> None:
+    """Does ``work`` after a while, and closes what it held when it is cancelled."""
+    try:
+        await asyncio.sleep(delay_seconds)
+        await work
+    finally:
+        work.close()
+        closed = close()
+        if closed is not None:
+            await closed
 
 
 def tell_endpoints(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
@@ -526,6 +600,7 @@ async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) ->
             metrics.upload_sessions.set(unfinished.uploads)
             metrics.quarantined_blobs.set(unfinished.quarantined)
             metrics.garbage_due.set(await Collector(registry).count_due())
+            metrics.scrub_completed_seconds.set((await find_scrub(registry.database)).completed_ms / 1000)
         await asyncio.sleep(WATCH_SECONDS)
 
 

@@ -16,6 +16,7 @@ from roadstead.oci import errors as oci
 from roadstead.registry import backup
 from roadstead.registry import errors as registry
 from roadstead.registry.holds import HoldLapsedError
+from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
 
 
 def _repository_unknown(error: registry.RepositoryUnknownError) -> str:
@@ -82,6 +83,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     backup.BackupBusyError: (ExitCode.REFUSED, str),
     backup.SnapshotUnknownError: (ExitCode.REFUSED, str),
     backup.DataFolderOccupiedError: (ExitCode.REFUSED, str),
+    UpstreamError: (ExitCode.UNREACHABLE, str),
+    UpstreamUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
     # what was found there
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),

@@ -1,6 +1,7 @@
 """Blobs: found, read, mounted, deleted, put into quarantine."""
 
 from collections.abc import Callable
+from types import EllipsisType
 from typing import Final
 
 from roadstead.access import Scope
@@ -14,7 +15,7 @@ from roadstead.registry.model import Blob
 from roadstead.registry.removal_steps import Change, postpone_link, review_blob, review_link
 from roadstead.registry.repositories import ensure_repository, get_repository_id
 from roadstead.registry.rules import GarbageRules
-from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError
+from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
 
 Notice = Callable[[Digest, str], None]
 """Told which blob was put into quarantine and why."""
@@ -85,10 +86,17 @@ class Blobs:
             reader = await self._open_or_quarantine(repository, digest)
         return reader
 
-    async def quarantine(self, digest: Digest, reason: str) -> None:
-        """Stops serving a blob and puts its bytes aside; a push of the same digest brings it back."""
+    async def quarantine(self, digest: Digest, reason: str, *, seen: StoredObject | EllipsisType | None = ...) -> bool:
+        """Stops serving a blob and puts its bytes aside; a push of the same digest brings it back.
+
+        ``seen`` is what the storage had (None: nothing) when the bytes were found damaged: if it has something else
+        now, a push has healed the blob, which is left alone. Returns whether it was put aside.
+        """
         async with self._storage.exclusive(digest):
+            if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
+                return False
             await self._put_aside(digest, reason)
+            return True
 
     async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
         """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""

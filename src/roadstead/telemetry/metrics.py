@@ -95,6 +95,18 @@ class Metrics:
         self._collected_bytes = Counter(
             "roadstead_garbage_collected_bytes", "Bytes of blobs that were collected", registry=self.registry
         )
+        self._scrubbed_bytes = Counter(
+            "roadstead_scrubbed_bytes", "Bytes read again and compared with their digest", registry=self.registry
+        )
+        self._scrub_damage = Counter(
+            "roadstead_scrub_damage", "What the scrub found damaged", ("kind",), registry=self.registry
+        )
+        self._refetched = Counter(
+            "roadstead_refetched", "What was damaged and has been fetched again", registry=self.registry
+        )
+        self.scrub_completed_seconds = self._gauge(
+            "roadstead_scrub_completed_timestamp_seconds", "When the last whole pass of the scrub ended; 0 for never"
+        )
         self.certificate_days_left = self._gauge(
             "roadstead_certificate_days_left", "Days until the main listener's certificate ends; NaN without one"
         )
@@ -119,6 +131,18 @@ class Metrics:
         """Adds garbage that is gone; ``kind`` is blob, manifest, link or repository."""
         self._collected.labels(kind).inc(amount)
         self._collected_bytes.inc(size_bytes)
+
+    def count_scrubbed(self, size_bytes: int) -> None:
+        """Adds bytes that were read again."""
+        self._scrubbed_bytes.inc(size_bytes)
+
+    def count_scrub_damage(self, kind: str) -> None:
+        """Adds something damaged; ``kind`` is blob, manifest or unreadable."""
+        self._scrub_damage.labels(kind).inc()
+
+    def count_refetched(self) -> None:
+        """Adds a blob or manifest that is whole again."""
+        self._refetched.inc()
 
     def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
         """Adds events of a configured endpoint; ``kind`` is one of a few fixed words."""
