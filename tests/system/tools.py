@@ -252,6 +252,12 @@ TOOLS: Final[tuple[Tool, ...]] = (
         ("docker-registry",),
         Debian(("docker-registry",), ("docker-registry",)),
     ),
+    Tool(
+        "registry3",
+        "whose folder is adopted, and given back to",
+        ("distribution-v3.1.2",),
+        GoProgram("github.com/distribution/distribution/v3", "cmd/registry", "v3.1.2"),
+    ),
     Tool("nginx", "a reverse proxy, and a peer", ("nginx",), Debian(("nginx-light",), ("nginx",))),
     Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
     Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),

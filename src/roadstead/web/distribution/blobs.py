@@ -27,6 +27,7 @@ READ_BYTES: Final = 1 << 20
 WATCHED_BYTES: Final = 4 << 20
 """Longer answers notice that the client has gone, instead of reading on for nobody."""
 
+_RANGES: Final = (b"accept-ranges", b"bytes")
 _OCTETS: Final = (b"content-type", b"application/octet-stream")
 
 
@@ -121,6 +122,7 @@ def _handed_over(request: Request, digest: Digest, reader: ObjectReader, locatio
     if (wanted := request.header(b"range")) and allows_range(request.header(b"if-range"), etag(digest)):
         parse_range(wanted, reader.size_bytes)
     redirect = f"{location}{layout.blob_key(digest)}".encode("ascii")
+    headers.remove(_RANGES)  # nginx says it too, and would have it twice
     return Response(200, [_OCTETS, *headers, (b"x-accel-redirect", redirect)])
 
 
@@ -210,7 +212,7 @@ def _headers(digest: Digest) -> Headers:
     return [
         digest_header(digest),
         (b"etag", etag(digest).encode("ascii")),
-        (b"accept-ranges", b"bytes"),
+        _RANGES,
         (b"cache-control", b"max-age=31536000"),
     ]
 
