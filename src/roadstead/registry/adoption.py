@@ -5,9 +5,9 @@ Promises:
 - What registry:2 would give to a client is known afterwards under the same name, digest and media type; what it would
   not give (no link, no bytes) is not. Whatever is odd is told of, left as it is, and does not stop the rest.
 - May be interrupted at any moment and run again: each transaction leaves a part of the tree taken up, and nothing else.
-- Run again, it makes the records equal the tree: links that are gone go here too, manifests to the trash.
 - Run again, it makes the records equal the tree: links that are gone go here too, manifests to the trash; tags move.
-  run, and a tag is never taken up without its manifest.
+  Beside a running registry:2 it sees each repository at some moment; what is pushed behind its back the next run
+  finds, and a tag is never taken up without its manifest.
 
 Times come from the files: when a link was written is when something was pushed. A tag's ``index`` becomes its history.
 Cost: a few reads of small files and a few rows for each link. Memory: what the largest repository's names take.
@@ -149,7 +149,7 @@ class Adoption:
         if is_complete:  # what could not be read is not gone
             self.summary.removed += await self._remove_rest(records)
         await self._link_late_blobs(content, records)
-        if not content.left_alone:  # a manifest that was not taken up may need what no other names
+        if not content.left_alone and not records.has_aliases:  # what is not known may need what nothing else names
             await self._review_links(records)
         self.summary.repositories += bool(records.repository_id)
         self.summary.uploads += await self._run_in_thread(

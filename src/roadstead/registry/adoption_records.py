@@ -106,6 +106,11 @@ class RepositoryRecords:
         return Rest(blobs=[self.rest_blobs.popitem()[1] for _ in range(min(limit, len(self.rest_blobs)))])
 
     @property
+    def has_aliases(self) -> bool:
+        """Whether the tree has other names for blobs, under which manifests may name them."""
+        return any(digest.startswith("sha512:") and digest not in self.blobs for digest in self.listed_blobs)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing of it is left."""
         return not (self.blobs or self.manifests or self.tags)
