@@ -14,13 +14,12 @@ from typing import Any, Final
 import requests
 from acme import challenges, client, crypto_util, messages
 from acme import errors as acme_errors
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
 
-from roadstead.certificates.authority import make_key
+from roadstead.certificates.authority import key_pem, make_key
 from roadstead.certificates.challenges import answered
 from roadstead.certificates.errors import CertificateError, CertificateInvalidError, CertificateOrderError
 from roadstead.certificates.files import SECRET, make_folder, write_new
@@ -57,14 +56,14 @@ class AcmeOrders:
         address = ListenAddress.parse(self._settings.acme_challenge_listen)
         with _explained(self._settings.acme_directory):
             acme, account_key = self._open()
-            key_pem = _new_key_pem()
-            order = acme.new_order(_request(key_pem, hosts))
+            key = key_pem(make_key("ecdsa"))
+            order = acme.new_order(_request(key, hosts))
             answers, pending = _challenges(order, account_key)
             with answered(address, answers):
                 for challenge, response in pending:
                     acme.answer_challenge(challenge, response)
                 done: Any = acme.poll_and_finalize(order, _deadline())
-        return key_pem + str(done.fullchain_pem).encode("ascii")
+        return key + str(done.fullchain_pem).encode("ascii")
 
     def wished_renewal_ms(self, certificate_pem: bytes) -> tuple[int | None, int]:
         """When the server would like this certificate to be renewed, if it says; and when to ask again.
@@ -95,7 +94,7 @@ class AcmeOrders:
         path = self._folder / "account.key"
         if not path.exists():
             make_folder(self._folder, 0o700)
-            write_new(path, _new_key_pem(), SECRET)
+            write_new(path, key_pem(make_key("ecdsa")), SECRET)
         key = read_key(path)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise CertificateInvalidError(path, "not the key of an ACME account", "move it away for a new account")
@@ -112,16 +111,10 @@ def _register(acme: client.ClientV2, email: str) -> None:
         acme.net.account = messages.RegistrationResource(uri=known.location, body=body)
 
 
-def _new_key_pem() -> bytes:
-    return make_key("ecdsa").private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _request(key_pem: bytes, hosts: Sequence[Host]) -> bytes:
+def _request(key: bytes, hosts: Sequence[Host]) -> bytes:
     names = [host.name for host in hosts if not host.is_address]
     addresses = [ipaddress.ip_address(host.name) for host in hosts if host.is_address]
-    return crypto_util.make_csr(key_pem, domains=names, ipaddrs=addresses)
+    return crypto_util.make_csr(key, domains=names, ipaddrs=addresses)
 
 
 def _challenges(

@@ -53,9 +53,7 @@ class Issued:
     @property
     def key_pem(self) -> bytes:
         """The key, without a password."""
-        return self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        return key_pem(self.key)
 
 
 def make_key(key_type: KeyType) -> PrivateKey:
@@ -65,11 +63,18 @@ def make_key(key_type: KeyType) -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def key_pem(key: PrivateKey) -> bytes:
+    """A key without a password."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 def make_authority(host: str, key: PrivateKey, now_ms: int) -> Issued:
     """An authority that signs itself; its name tells it from others for the same host."""
     mark = secrets.token_hex(3)
     name = _name(f"{host[: LONGEST_COMMON_NAME - 12]} CA {mark}")
-    begin = _time(now_ms)
+    begin = _time(now_ms) - BACKDATED
     builder = (
         _begin(name, key, begin, begin + dt.timedelta(days=AUTHORITY_DAYS))
         .issuer_name(name)
@@ -109,7 +114,7 @@ def issue_client(authority: Issued, user: str, key: PrivateKey, now_ms: int, day
 
 
 def _leaf(authority: Issued, name: x509.Name, key: PrivateKey, now_ms: int, days: int) -> x509.CertificateBuilder:
-    begin = _time(now_ms)
+    begin = _time(now_ms) - BACKDATED
     end = min(begin + dt.timedelta(days=days), authority.certificate.not_valid_after_utc)
     identifier = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
@@ -128,7 +133,7 @@ def _begin(name: x509.Name, key: PrivateKey, begin: dt.datetime, end: dt.datetim
         .subject_name(name)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begin - BACKDATED)
+        .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )

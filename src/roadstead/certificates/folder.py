@@ -12,8 +12,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from roadstead.certificates.authority import Issued, KeyType, PrivateKey, issue_client, issue_server, make_authority
-from roadstead.certificates.authority import make_key as _make_key
+from roadstead.certificates.authority import (
+    Issued,
+    KeyType,
+    PrivateKey,
+    issue_client,
+    issue_server,
+    key_pem,
+    make_authority,
+    make_key,
+)
 from roadstead.certificates.errors import CertificateExistsError, CertificateInvalidError
 from roadstead.certificates.files import PUBLIC, SECRET, make_folder, replace, write_new
 from roadstead.certificates.model import Host
@@ -54,7 +62,7 @@ class CertificateFolder:
         certificate, key = self.authority_file, self.path / "ca.key"
         if certificate.exists() or key.exists():
             return self._read_authority(certificate, key, now_ms), False
-        made = make_authority(host, _make_key(self._key_type), now_ms)
+        made = make_authority(host, make_key(self._key_type), now_ms)
         write_new(key, made.key_pem, SECRET)
         write_new(certificate, made.certificate_pem, PUBLIC)
         return made, True
@@ -71,9 +79,8 @@ class CertificateFolder:
             if self.server_certificate.exists():
                 remedy = f"but its key {self.server_key} does not: move it away, or put the key back"
                 raise CertificateExistsError(self.server_certificate, remedy)
-            key = _make_key(self._key_type)
-            made = Issued(authority.certificate, key)
-            write_new(self.server_key, made.key_pem, SECRET)
+            key = make_key(self._key_type)
+            write_new(self.server_key, key_pem(key), SECRET)
         issued = issue_server(authority, hosts, key, now_ms, days)
         replace(self.server_certificate, issued.certificate_pem + authority.certificate_pem, PUBLIC)
         return issued
@@ -87,7 +94,7 @@ class CertificateFolder:
         folder = self.path / "clients" / (user.replace("/", "_").lstrip(".") or "_")
         make_folder(folder, 0o700)
         key_file = folder / "client.key"
-        key = _usable(key_file) if key_file.exists() else _make_key(self._key_type)
+        key = _usable(key_file) if key_file.exists() else make_key(self._key_type)
         issued = issue_client(authority, user, key, now_ms, days)
         if not key_file.exists():
             write_new(key_file, issued.key_pem, SECRET)

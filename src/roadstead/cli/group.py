@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "adopt": "Take over a folder of registry:2 or registry:3.",
     "release": "Give a folder back to registry:2 or registry:3.",
     "htpasswd": "Add a user to a password file, or change, delete or check one.",
+    "certs": "Make certificates, look at them, and have clients trust them.",
     "notifications": "Show what endpoints were told of, and tell them again.",
     "maintenance": "Show or set what clients may do, while servers run.",
     "backup": "Copy catalogue and blobs while the server goes on.",
