@@ -49,7 +49,7 @@ class ReceivingServer:
         self.reply = reply
         self.posted: list[Posted] = []
         self._changed = threading.Condition()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
         self.port = 0
 
     @property

@@ -17,6 +17,8 @@ from tests.factories.receivers import ReceivingServer, Reply
 
 pytestmark = pytest.mark.anyio
 
+Headers = dict[str, tuple[SecretText, ...]]
+
 ENVELOPE = b'{"events":[{"id":"1"}]}'
 
 
@@ -62,7 +64,7 @@ async def test_what_an_answer_means(server: ReceivingServer, status: int, result
 
 
 async def test_what_is_sent(server: ReceivingServer) -> None:
-    headers = {"Authorization": (SecretText("Bearer 4f1c"),), "X-Two": (SecretText("a"),)}
+    headers: Headers = {"Authorization": (SecretText("Bearer 4f1c"),), "X-Two": (SecretText("a"),)}
     await post(NotificationEndpoint(name="ci", url=server.url, headers=headers))
     (posted,) = server.posted
     assert posted.headers["content-type"] == CONTENT_TYPE
@@ -160,7 +162,7 @@ async def test_an_answer_whose_body_never_ends_is_an_answer() -> None:
 async def test_nothing_secret_is_logged(server: ReceivingServer, caplog: pytest.LogCaptureFixture) -> None:
     """The library logs URLs at INFO and headers at DEBUG unless it is told not to."""
     caplog.set_level(logging.DEBUG)
-    headers = {"Authorization": (SecretText("Bearer 4f1c"),)}
+    headers: Headers = {"Authorization": (SecretText("Bearer 4f1c"),)}
     await post(NotificationEndpoint(name="ci", url=f"{server.url}/s3cr3t", headers=headers))
     logged = "\n".join(record.getMessage() for record in caplog.records)
     assert "s3cr3t" not in logged
