@@ -101,7 +101,7 @@ class HealthSettings(Struct, frozen=True, kw_only=True):
     files: Annotated[
         tuple[Path, ...],
         meta(
-            "Files whose presence takes the registry out of service, such as one made by hand.",
+            "Files whose presence takes the registry out of service at once, such as one made by hand.",
             example=["/run/roadstead/out-of-service"],
         ),
     ] = ()
@@ -114,4 +114,4 @@ class HealthSettings(Struct, frozen=True, kw_only=True):
     ] = ()
     interval_seconds: Annotated[float, meta("Time between two looks at files, URLs and addresses.", ge=0.1)] = 10.0
     timeout_seconds: Annotated[float, meta("Time that one such look may take.", gt=0)] = 5.0
-    threshold: Annotated[int, meta("Failures in a row of one of them after which it counts.", ge=1)] = 3
+    threshold: Annotated[int, meta("Failures in a row of a URL or address after which it counts.", ge=1)] = 3
