@@ -18,17 +18,23 @@ ENTRY = re.compile(r"^\| `([^|]+?)` \|", re.MULTILINE)
 
 def sections(language: str) -> dict[str, str]:
     """The text below the heading of each command."""
-    pieces = re.split(r"^## `roadstead ([a-z]+)`\n", PAGES[language].read_text(encoding="utf-8"), flags=re.MULTILINE)
+    pieces = re.split(r"^## `roadstead ([a-z-]+)`\n", PAGES[language].read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
 def options(name: str) -> set[str]:
-    """A command's options with their metavariables, as ``--help`` shows them."""
+    """The options of a command, or of those below it, with their metavariables, as ``--help`` shows them."""
     command = program.get_command(click.Context(program), name)
     assert command is not None
-    context = click.Context(command, info_name=name)
+    return _options(command)
+
+
+def _options(command: click.Command) -> set[str]:
+    context = click.Context(command, info_name=command.name)
     records = [each.get_help_record(context) for each in command.get_params(context) if isinstance(each, click.Option)]
-    return {record[0] for record in records if record and "--help" not in record[0]}
+    found = {record[0] for record in records if record and "--help" not in record[0]}
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union(*map(_options, below))
 
 
 @pytest.mark.parametrize("language", PAGES)
