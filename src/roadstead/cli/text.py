@@ -52,7 +52,8 @@ def plural(count: int, noun: str) -> str:
     """A count and its noun: ``1 tag``, ``2 tags``, ``2 repositories``."""
     if count == 1:
         return f"1 {noun}"
-    return f"{number(count)} {noun.removesuffix('y') + 'ie' if noun.endswith('y') else noun}s"
+    is_changing = noun.endswith("y") and noun[-2] not in "aeiou"
+    return f"{number(count)} {noun[:-1] + 'ie' if is_changing else noun}s"
 
 
 def utc(time_ms: int) -> str:

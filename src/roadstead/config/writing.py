@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,44 +32,41 @@ def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - a setting's
 
 def plain_value(value: object) -> Any:  # noqa: ANN401 - what YAML and JSON can write
     """A setting's value as a file has it, secrets too."""
-    match value:
-        case ListenAddress() | Path() | str():
-            return str(value)
-        case tuple() | list():
-            return [plain_value(item) for item in value]
-        case dict():
-            return {str(name): plain_value(item) for name, item in value.items()}
-        case msgspec.Struct():
-            return {name: plain_value(getattr(value, name)) for name in value.__struct_fields__}
-        case _:
-            return value
+    return _spell(value, is_hidden=False)
 
 
 def shown_value(description: SettingDescription, value: object) -> str:
     """A setting's value in one line, for anybody to see: without secrets, and without what URLs may have of them."""
-    if description.is_secret and isinstance(value, str) and not value.startswith(_PATHS):
-        return HIDDEN
-    shown = plain_value(value) if description.is_secret else _hide(value)
+    if description.is_secret and isinstance(value, str):
+        return str(value) if value.startswith(_PATHS) else HIDDEN
+    shown = _spell(value, is_hidden=True)
     return shown if isinstance(shown, str) and shown else json.dumps(shown, ensure_ascii=False)
 
 
-def _hide(value: object) -> Any:  # noqa: ANN401, PLR0911 - as plain_value; a case each
+def _spell(value: object, *, is_hidden: bool) -> Any:  # noqa: ANN401 - as plain_value
     match value:
-        case SecretText():
-            return HIDDEN
-        case NotificationEndpoint():
-            fields = {name: _hide(getattr(value, name)) for name in value.__struct_fields__}
-            return {**fields, "url": _without_path(value.url)}
-        case msgspec.Struct():
-            return {name: _hide(getattr(value, name)) for name in value.__struct_fields__}
+        case ListenAddress() | Path():
+            return str(value)
+        case str():
+            return _hide(value) if is_hidden else str(value)
         case tuple() | list():
-            return [_hide(item) for item in value]
+            return [_spell(item, is_hidden=is_hidden) for item in cast("Iterable[object]", value)]
         case dict():
-            return {str(name): _hide(item) for name, item in value.items()}
-        case str() if "://" in value and "@" in value:
-            return _without_path(value)
+            entries = cast("dict[str, object]", value).items()
+            return {str(name): _spell(item, is_hidden=is_hidden) for name, item in entries}
+        case msgspec.Struct():
+            fields = {name: _spell(getattr(value, name), is_hidden=is_hidden) for name in value.__struct_fields__}
+            if is_hidden and isinstance(value, NotificationEndpoint):
+                fields["url"] = _without_path(value.url)
+            return fields
         case _:
-            return plain_value(value)
+            return value
+
+
+def _hide(text: str) -> str:
+    if isinstance(text, SecretText):
+        return HIDDEN
+    return _without_path(text) if "://" in text and "@" in text else text
 
 
 def _without_path(url: str) -> str:

@@ -107,8 +107,7 @@ def _convert_urls(draft: Draft) -> None:
             draft.set("http.prefix", f"/{prefix.strip('/')}/".replace("//", "/"), "http.prefix")
         else:
             draft.say("http.prefix", Verdict.INVALID, "expected a path that begins with /")
-    if draft.find("http.relativeurls") is not None:
-        draft.set("http.relative_urls", draft.read("http.relativeurls", truth, default=False), "http.relativeurls")
+    _convert_relative_urls(draft)
     if draft.find("http.headers") is not None:
         draft.set("http.headers", draft.read("http.headers", headers, NO_HEADERS), "http.headers")
     _convert_drain(draft)
@@ -128,6 +127,22 @@ def _convert_host(draft: Draft) -> None:
     if url.path.strip("/") or url.query or url.fragment:
         draft.say("http.host", Verdict.DIFFERENT, "Only scheme and host count, as with registry:2; a path belongs in"
                   " http.prefix.")  # fmt: skip
+
+
+def _convert_relative_urls(draft: Draft) -> None:
+    """Whole URLs are made of http.host, or else of what any proxy claims; that is not believed here without leave."""
+    path = "http.relativeurls"
+    if draft.find(path) is None:
+        return
+    is_relative = draft.read(path, truth, default=False)
+    if is_relative or draft.find("http.host") is not None:
+        draft.set("http.relative_urls", is_relative, path)
+    else:
+        draft.say(
+            path,
+            Verdict.DIFFERENT,
+            "Locations stay paths, which are right behind every proxy; for whole URLs set http.host.",
+        )
 
 
 def _convert_drain(draft: Draft) -> None:

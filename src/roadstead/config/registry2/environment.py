@@ -12,7 +12,7 @@ from typing import Final
 
 from roadstead.config.errors import SettingInvalidError
 from roadstead.config.registry2.finding import Finding, Verdict
-from roadstead.config.registry2.keys import TREE, Key, Place
+from roadstead.config.registry2.keys import TREE, Key, Kind, Place
 from roadstead.config.registry2.nodes import Mapping as MappingNode
 from roadstead.config.registry2.nodes import Node, Scalar, Sequence, parse
 
@@ -59,12 +59,12 @@ def key_of_variable(name: str) -> Key | None:
     place: Place = TREE
     found: Key | None = None
     for word in name.removeprefix(PREFIX).split("_"):
-        if word.isdecimal() and place.entry is not None:
-            place = place.entry
+        if word.isdecimal() and (place.entry is not None or (found is not None and found.kind is Kind.TEXTS)):
+            place = place.entry or place
             continue
         below = next((child for child in place.children.values() if child.variable == word), None)
         if below is None:
-            return found if found is not None and found.kind.name in {"ANY", "HEADERS"} else None
+            return found if found is not None and found.kind in {Kind.ANY, Kind.HEADERS} else None
         place, found = below, below.key or found
     return found or _first_protective(place)
 
@@ -128,7 +128,7 @@ def _set_in_list(items: Sequence, place: Place, words: list[str], value: Node, s
 def _expanded(node: Node | None, place: Place, source: str) -> Node:
     """What is there, or something empty of the kind that must be there for a name to be set in it."""
     if node is None or (isinstance(node, Scalar) and node.is_null):
-        is_list = place.entry is not None or (place.key is not None and place.key.kind.name == "TEXTS")
+        is_list = place.entry is not None or (place.key is not None and place.key.kind is Kind.TEXTS)
         return Sequence([], source) if is_list else MappingNode(source=source)
     if isinstance(node, Scalar) and place.path in _SHORT_FORMS:
         return long_form(node)

@@ -7,7 +7,7 @@ middleware take. ``[]`` marks the entries of a list.
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from roadstead.config.registry2.finding import Verdict
@@ -160,7 +160,8 @@ _HTTP: Final = (
     Key("http.host", T, H, "Scheme and host of the URLs that clients are given.", ("http.external_url",)),
     Key("http.prefix", T, H, "Path below which everything is served.", ("http.prefix",)),
     Key("http.secret", T, X, "Not needed: where an upload stands is in the catalogue. Keep it for going back."),
-    Key("http.relativeurls", B, H, "Whether Location headers leave out scheme and host.", ("http.relative_urls",)),
+    Key("http.relativeurls", B, H, "Whether Location headers are paths alone; not set, they are. With http.host they are whole URLs.",
+        ("http.relative_urls",)),
     Key("http.draintimeout", S, H, "Time for requests to end at the stop; not set, 30s instead of none.",
         ("limits.drain_timeout_seconds",)),
     Key("http.headers", Kind.HEADERS, H, "Headers that every answer has.", ("http.headers",)),
@@ -311,8 +312,8 @@ def _tree(keys: Iterable[Key]) -> Place:
             inner = place
             for word in name.split("."):
                 inner = _step(inner, word)
-            inner.key = Key(
-                f"{key.path}.{name}", Kind.ANY, key.verdict, f"It belongs to {key.path}.", key.targets, key.versions
+            inner.key = replace(
+                key, path=f"{key.path}.{name}", kind=Kind.ANY, text=f"It belongs to {key.path}.", below=(), variable=""
             )
     return root
 

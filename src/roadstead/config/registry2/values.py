@@ -82,7 +82,7 @@ def duration_seconds(node: Node) -> float:
         raise GoValueError('expected a duration such as "1h30m"')
     if node.is_null:
         return 0.0
-    if node.is_plain and _INTEGER.fullmatch(node.text):
+    if node.is_plain and _INTEGER.fullmatch(node.text.replace("_", "")):
         return _parse_integer(node.text) * NANOSECONDS
     return parse_duration(node.text)
 
