@@ -38,7 +38,7 @@ def http_faults(http: HttpSettings) -> Iterator[Fault]:
     if http.external_url is not None and not _is_url(http.external_url):
         yield Fault(
             "http.external_url",
-            f"{http.external_url!r} is no URL of a registry",
+            "this is no URL of a registry",  # which may have a password in it, so it is not printed
             "write scheme, host and port as clients do, such as https://registry.example.com:8443",
         )
     yield from _header_faults(http.headers)
