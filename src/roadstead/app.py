@@ -28,6 +28,7 @@ from roadstead.registry import Registry
 from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
+from roadstead.registry.link_following import LinkFollower, stop_following
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.pace import Pace
@@ -478,7 +479,7 @@ def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) ->
     return [
         run_alone(
             Lease(registry.database, registry.clock, "garbage"),
-            functools.partial(collector.round, tell),
+            registry.maintenance.paused(functools.partial(collector.round, tell)),
             interval_seconds=settings.garbage.interval_seconds,
             name="garbage",
         )
@@ -500,8 +501,20 @@ def background_work(
         *tell_endpoints(registry, settings, metrics),
         *collect_garbage(registry, settings, metrics),
         *scrub(registry, settings, metrics),
+        follow_links(registry, settings),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
+
+
+async def follow_links(registry: Registry, settings: Settings) -> None:
+    """Keeps registry:2's links close behind the catalogue, in one process of the fleet, until cancelled."""
+    if settings.links.mode != "follow":
+        await stop_following(registry.database)
+        return
+    files = build_link_files(data_folder(settings))
+    follower = LinkFollower(registry.database, registry.storage, files, registry.maintenance)
+    lease = Lease(registry.database, registry.clock, "links")
+    await run_alone(lease, registry.maintenance.paused(follower.round), interval_seconds=settings.links.interval_seconds, name="links")
 
 
 def build_upstream(settings: Settings) -> Upstream | None:
@@ -526,7 +539,7 @@ def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coro
         heal = refetcher.heal_manifest if refetcher else None
         scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
         lease = Lease(registry.database, registry.clock, "scrub")
-        rounds = run_alone(lease, scrubber.round, interval_seconds=POLL_SECONDS, name="scrub")
+        rounds = run_alone(lease, registry.maintenance.paused(scrubber.round), interval_seconds=POLL_SECONDS, name="scrub")
         work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
     return work
 

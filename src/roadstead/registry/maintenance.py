@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import enum
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -195,6 +195,21 @@ class Maintenance:
             yield
         finally:
             del self._changes[token]
+
+    def paused(self, work: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+        """Rounds of background work (see ``roadstead.jobs.run_alone``) that count as changes and wait for the end.
+
+        While no change is allowed a round does nothing and says that nothing more is waiting.
+        """
+
+        async def work_unless_still() -> bool:
+            await self.refresh_if_stale()
+            if self.is_still:
+                return False
+            with self.under_way():
+                return await work()
+
+        return work_unless_still
 
     async def refresh_if_stale(self) -> None:
         """Reads the row unless that was done a moment ago."""

@@ -167,3 +167,33 @@ async def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_ever(instance:
     serving = await asyncio.wait_for(instance.registry.maintenance.wait_until_obeyed(state.generation), 5)
     assert [process.generation for process in serving] == [state.generation]
     await other.database.close()
+
+
+async def test_background_work_pauses_and_is_waited_for(instance: Instance, other: Process) -> None:
+    go_on, begun, rounds = asyncio.Event(), asyncio.Event(), list[int]()
+
+    async def work() -> bool:
+        rounds.append(1)
+        begun.set()
+        await go_on.wait()
+        return True
+
+    paused = other.maintenance.paused(work)
+    await other.maintenance.obey()
+    working = asyncio.create_task(paused())
+    await begun.wait()
+    state = await instance.registry.maintenance.set(READ_ONLY)
+    await other.maintenance.obey()
+    (process,) = await instance.registry.maintenance.list_serving()
+    assert process.generation < state.generation, "its round is not over"
+    assert await paused() is False, "no new round begins"
+    go_on.set()
+    assert await working is True
+    await other.maintenance.obey()
+    (process,) = await instance.registry.maintenance.wait_until_obeyed(state.generation)
+    assert process.changes == 0
+    await instance.registry.maintenance.set(OFF)
+    await other.maintenance.obey()
+    assert await paused() is True
+    assert len(rounds) == 2
+    await other.database.close()
