@@ -514,7 +514,8 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
     files = build_link_files(data_folder(settings))
     follower = LinkFollower(registry.database, registry.storage, files, registry.maintenance)
     lease = Lease(registry.database, registry.clock, "links")
-    await run_alone(lease, registry.maintenance.paused(follower.round), interval_seconds=settings.links.interval_seconds, name="links")
+    work = registry.maintenance.paused(follower.round)
+    await run_alone(lease, work, interval_seconds=settings.links.interval_seconds, name="links")
 
 
 def build_upstream(settings: Settings) -> Upstream | None:
@@ -539,7 +540,8 @@ def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coro
         heal = refetcher.heal_manifest if refetcher else None
         scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
         lease = Lease(registry.database, registry.clock, "scrub")
-        rounds = run_alone(lease, registry.maintenance.paused(scrubber.round), interval_seconds=POLL_SECONDS, name="scrub")
+        reading = registry.maintenance.paused(scrubber.round)
+        rounds = run_alone(lease, reading, interval_seconds=POLL_SECONDS, name="scrub")
         work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
     return work
 

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import enum
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -196,7 +196,7 @@ class Maintenance:
         finally:
             del self._changes[token]
 
-    def paused(self, work: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    def paused(self, work: Callable[[], Awaitable[bool]]) -> Callable[[], Coroutine[None, None, bool]]:
         """Rounds of background work (see ``roadstead.jobs.run_alone``) that count as changes and wait for the end.
 
         While no change is allowed a round does nothing and says that nothing more is waiting.
