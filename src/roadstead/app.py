@@ -27,7 +27,7 @@ from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
-from roadstead.registry.foreign_urls import UrlRuleInvalidError, UrlRules
+from roadstead.registry.foreign_urls import UrlRules
 from roadstead.registry.link_following import LinkFollower, stop_following
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
@@ -158,23 +158,9 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
             message=settings.maintenance.message,
         ),
         maximum_blob_bytes=settings.limits.blob_bytes,
-        foreign_urls=build_url_rules(settings),
+        foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
         outbox=Outbox(clock, wanted_actions(settings.notifications)),
     )
-
-
-def build_url_rules(settings: Settings) -> UrlRules:
-    """Which URLs layers may name.
-
-    Raises:
-        SettingsInvalidError: one of the expressions is none.
-    """
-    content = settings.content
-    try:
-        return UrlRules(content.foreign_urls_allow, content.foreign_urls_deny)
-    except UrlRuleInvalidError as error:
-        remedy = "write it as Python's re understands it"
-        raise SettingsInvalidError("content.foreign_urls_allow and _deny", str(error), remedy) from None
 
 
 def _boot_id() -> str:

@@ -20,6 +20,7 @@ from roadstead.config.errors import (
     SettingsInvalidError,
 )
 from roadstead.config.http_rules import http_faults
+from roadstead.config.probe_rules import content_faults, health_faults
 from roadstead.config.settings import Settings
 from roadstead.oci.errors import NameInvalidError
 from roadstead.oci.reference import RepositoryName
@@ -117,6 +118,11 @@ def _check_stores(settings: Settings, sources: Sources) -> None:
 
 def _check_http(settings: Settings, sources: Sources) -> None:
     for fault in http_faults(settings.http):
+        raise _refuse(sources, fault.key, fault.problem, fault.remedy)
+
+
+def _check_probes(settings: Settings, sources: Sources) -> None:
+    for fault in (*health_faults(settings.health), *content_faults(settings.content)):
         raise _refuse(sources, fault.key, fault.problem, fault.remedy)
 
 
@@ -245,6 +251,7 @@ _CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
     _check_openness,
     _check_stores,
     _check_http,
+    _check_probes,
     _check_tls,
     _check_content,
     _check_access,
