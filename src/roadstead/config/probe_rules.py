@@ -1,4 +1,4 @@
-"""What the values of ``health`` and the rules for URLs must be like, beyond their types: they are used as they stand."""
+"""What the values of ``health`` and the rules for URLs must be like, beyond their types: they are used as written."""
 
 import re
 from collections.abc import Iterator
