@@ -20,6 +20,7 @@ import yaml
 from docs import generate
 from roadstead.cli import program
 from roadstead.config import describe_settings, load_settings
+from roadstead.config.registry2 import KEYS
 from roadstead.oci import ErrorCode
 from roadstead.telemetry import AccessRecord, Metrics
 from roadstead.web.errors import PROBLEMS
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 THIS_MACHINE: Final = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"}
 DEFAULTS: Final = {str(urlsplit(setting.default).hostname) for setting in describe_settings()}
 """Hosts that the program itself has as a default, such as that of the public ACME server."""
+KEY_NAMES: Final = {key.path for key in KEYS}
+"""Keys of registry:2, of which ``http.net`` looks like a host."""
 HOST: Final = re.compile(r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|cn|local|lan|internal|corp)\b", re.IGNORECASE)
 URL: Final = re.compile(r"\b(?:https?|oci|docker)://([^\s/:\"'`)<>]+)")
 
@@ -247,6 +250,11 @@ def wrong_roadstead(arguments: list[str]) -> str:
         if found is None:
             return "no such command"
         command = found
+    if isinstance(command, click.Group) and len(arguments) > 1 and re.fullmatch(r"[a-z][a-z-]*", arguments[1]):
+        below = command.get_command(context, arguments[1])
+        if below is None:
+            return "no such command"
+        command = below
     options = {
         option for parameter in command.get_params(context) for option in parameter.opts + parameter.secondary_opts
     }
@@ -274,7 +282,7 @@ def test_examples_name_no_real_host(shown: Page) -> None:
     named = {host.lower() for text in code for pattern in (HOST, URL) for host in pattern.findall(text)}
     foreign = sorted(
         host
-        for host in named - THIS_MACHINE - DEFAULTS
+        for host in named - THIS_MACHINE - DEFAULTS - KEY_NAMES
         if "." in host and host != "example.com" and not host.endswith(".example.com")
     )
     assert not foreign, f"{shown.name}: write registry.example.com instead of {foreign}"
