@@ -8,12 +8,18 @@ import pytest
 
 from roadstead import app
 from roadstead.config import Settings, load_settings
+from roadstead.config.networks import NetworkSet
+from roadstead.events import Origin
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
+from roadstead.web.distribution.endpoint import origin_of
+from roadstead.web.forwarding import Forwarding
+from roadstead.web.http import Receive, Request, Scope, Send
+from roadstead.web.locations import Locations
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +134,37 @@ async def test_the_logs_name_who_asked_and_what_for(listener: Callable[..., Asgi
 
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
     assert [(line["client"], line["path"]) for line in lines] == [("192.0.2.7", "/hub/v2/"), ("127.0.0.1", "/v2/")]
+
+
+async def test_limits_go_by_the_client_and_not_by_what_it_says(listener: Callable[..., AsgiClient]) -> None:
+    client = listener(TRUSTING | {"limits.requests_per_second": 0.001, "limits.request_burst": 1})
+
+    async def status(told: str) -> int:
+        return (await client.request("GET", "/v2/", headers={"x-forwarded-for": told})).status
+
+    assert await status("192.0.2.7") == 200
+    assert await status("192.0.2.8") == 200, "another client has tokens of its own"
+    assert await status("203.0.113.9, 192.0.2.7") == 429, "one that says to be another one has not"
+    assert await status("127.0.0.9, 192.0.2.7") == 429, "nor one that says to be a proxy"
+
+
+async def test_events_name_the_client(instance: Instance) -> None:
+    origins: list[Origin] = []
+    settings = load_settings(None, {}, {"data.folder": instance.folder, **TRUSTING, "http.prefix": "/hub/"})
+
+    async def application(scope: Scope, receive: Receive, _send: Send) -> None:
+        origins.append(origin_of(Request(scope, receive)))
+
+    located = Locations(application, settings.http)
+    client = AsgiClient(Forwarding(located, NetworkSet.parse(settings.http.trusted_proxies)))
+    for headers in (FORWARDED | {"user-agent": "docker"}, {"x-forwarded-for": "2001:db8::1"}):
+        with pytest.raises(AssertionError, match="incomplete"):
+            await client.request("DELETE", "/hub/v2/app/manifests/v1", headers=headers)
+
+    assert [origin.client for origin in origins] == ["192.0.2.7", "2001:db8::1"]
+    assert origins[0].host == "registry.example.com:8443"
+    assert origins[0].base_url == "https://registry.example.com:8443/hub"
+    assert (origins[0].method, origins[0].user_agent) == ("DELETE", "docker")
 
 
 # What every answer carries

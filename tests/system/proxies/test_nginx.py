@@ -6,6 +6,7 @@ import gzip
 import json
 import secrets
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -18,7 +19,7 @@ from tests.system.servers import free_port
 from tests.system.tools import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.system.machines import DockerMachine, Machine
@@ -286,7 +287,7 @@ def test_an_upload_that_its_client_gives_up_harms_nobody(
     proxy = recommended(server)
     first, second = secrets.token_bytes(200_000), secrets.token_bytes(100_000)
 
-    def half() -> object:
+    def half() -> Iterator[bytes]:
         yield second[:50_000]
         raise ConnectionAbortedError
 
@@ -310,6 +311,27 @@ def test_an_upload_that_its_client_gives_up_harms_nobody(
         assert end.status_code == httpx.codes.CREATED, end.text
         assert remote.pull_blob("app", digest).content == first + second
     server.check()
+
+
+def test_a_slow_upload_that_goes_on_is_not_given_up(
+    configured: Callable[..., ConfiguredServer], recommended: Callable[..., Proxy], certificate: Certificate
+) -> None:
+    server = configured(f"{TRUSTING}\nlimits: {{body_idle_timeout_seconds: 1}}")
+    proxy = recommended(server)
+    pieces = [secrets.token_bytes(1000) for _ in range(8)]
+
+    def trickle() -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            time.sleep(0.3)  # the slowness under test: twice the limit in all, a third of it at a time
+
+    with Remote(proxy.port, certificate) as remote:
+        remote.auth = httpx.BasicAuth(*USER)
+        digest = digest_of(pieces)
+        path = f"/v2/app/blobs/uploads/?digest={digest}"
+        pushed = remote.post(path, content=trickle(), headers={"Content-Length": "8000"})
+        assert pushed.status_code == httpx.codes.CREATED, pushed.text
+        assert remote.pull_blob("app", digest).content == b"".join(pieces)
 
 
 def test_connections_to_the_server_are_kept(
