@@ -49,6 +49,8 @@ def inspect_server(address: str, authorities: Path | None, now_ms: int) -> list[
     if not port.isdecimal():
         raise CertificateNameInvalidError(address, "expected HOST:PORT or the path of a file")
     host = name.removeprefix("[").removesuffix("]")
+    if authorities is not None:
+        read_certificates(authorities)  # says in plain words what is wrong with it
     context = ssl.create_default_context(cafile=None if authorities is None else str(authorities))
     problem = ""
     try:

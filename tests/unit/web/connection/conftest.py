@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -14,8 +16,13 @@ import pytest
 import uvloop
 from uvicorn.server import ServerState
 
+from roadstead.certificates.context import ContextRules, build_context
+from roadstead.certificates.folder import CertificateFolder
+from roadstead.certificates.hosts import parse_hosts
+from roadstead.clock import SystemClock
 from roadstead.config import LimitSettings
-from roadstead.web.connection import server_config
+from roadstead.web.connection import ListeningContext, Reason, server_config
+from roadstead.web.connection.tls_peer import CertificateUserPart
 from roadstead.web.context import Refusal
 from roadstead.web.http import Message, Receive, Scope, Send
 
@@ -130,12 +137,14 @@ class Answer:
 class Client:
     """A TCP connection to the server."""
 
-    def __init__(self, port: int, receive_buffer_bytes: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer_bytes: int | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.socket()
         if receive_buffer_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(5)
         self.socket.connect(("127.0.0.1", port))
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._received = bytearray()
 
     def send(self, *pieces: bytes) -> None:
@@ -184,7 +193,9 @@ class Client:
 
     def has_more(self) -> bool:
         """Waits for the next byte or the end, and says which."""
-        return bool(self._received) or self.socket.recv(1, socket.MSG_PEEK) != b""
+        if not self._received:
+            self._received += self.socket.recv(1)
+        return bool(self._received)
 
     def seconds_until_closed(self) -> float:
         """How long the server takes to end the connection."""
@@ -201,16 +212,25 @@ class Client:
 class Server:
     """What the tests know of the running server."""
 
-    def __init__(self, port: int, state: ServerState, application: Application, refusals: list[Refusal]) -> None:
+    def __init__(
+        self,
+        port: int,
+        state: ServerState,
+        application: Application,
+        refusals: list[Refusal],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.port = port
         self.state = state
         self.application = application
         self.refusals = refusals
+        self.tls = tls
+        """What clients connect with; None for plain HTTP."""
         self._clients: list[Client] = []
 
-    def client(self, *, receive_buffer_bytes: int | None = None) -> Client:
+    def client(self, *, receive_buffer_bytes: int | None = None, tls: ssl.SSLContext | None = None) -> Client:
         """A new connection."""
-        self._clients.append(Client(self.port, receive_buffer_bytes))
+        self._clients.append(Client(self.port, receive_buffer_bytes, tls or self.tls))
         return self._clients[-1]
 
     def has_refused(self, reason: str) -> bool:
@@ -233,13 +253,34 @@ def wait_until(is_true: Callable[[], bool], seconds: float = 5) -> bool:
 
 
 @contextmanager
-def running(limits: LimitSettings) -> Iterator[Server]:
+def running(
+    limits: LimitSettings, tls: "TlsSides | None" = None, certificate_user: CertificateUserPart = "none"
+) -> Iterator[Server]:
     """The server, until the end of the block; fails when a connection or a task outlives its clients."""
     application = Application()
     refusals: list[Refusal] = []
     state = ServerState()
-    config = server_config(application, limits, host="127.0.0.1", port=0, on_refusal=refusals.append)
+    config = server_config(
+        application,
+        limits,
+        host="127.0.0.1",
+        port=0,
+        on_refusal=refusals.append,
+        certificate_user=certificate_user,
+    )
     config.load()
+
+    def note(reason: Reason, detail: str) -> None:
+        refusals.append(Refusal(reason.word, reason.status, detail, ""))
+
+    seconds: dict[str, Any] = {}
+    listening = None
+    if tls is not None:  # as ListeningServer has it
+        listening = ListeningContext(lambda: tls.server, limits.connections, note)
+        seconds = {
+            "ssl_handshake_timeout": limits.header_timeout_seconds,
+            "ssl_shutdown_timeout": limits.write_idle_timeout_seconds,
+        }
     loop = uvloop.new_event_loop()
 
     def connection() -> asyncio.Protocol:
@@ -248,13 +289,13 @@ def running(limits: LimitSettings) -> Iterator[Server]:
         return made
 
     async def serve() -> asyncio.AbstractServer:
-        return await loop.create_server(connection, "127.0.0.1", 0)
+        return await loop.create_server(connection, "127.0.0.1", 0, ssl=listening, **seconds)
 
     asyncio_server = loop.run_until_complete(serve())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     port: int = cast("Any", asyncio_server).sockets[0].getsockname()[1]
-    server = Server(port, state, application, refusals)
+    server = Server(port, state, application, refusals, None if tls is None else tls.client)
     try:
         yield server
         server.close()
@@ -277,13 +318,44 @@ def _end(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
     loop.call_later(0.01, loop.stop)
 
 
+@dataclass
+class TlsSides:
+    """The contexts of a server and of its clients; the server's may be exchanged while it runs."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+def make_tls(folder: Path, **rules: Any) -> TlsSides:
+    """A server's certificate for localhost, and clients that trust it; ``rules`` are of the server's context."""
+    now_ms = SystemClock().now_ms()
+    certificates = CertificateFolder(folder)
+    authority, _ = certificates.ensure_authority("localhost", now_ms)
+    certificates.issue_server(authority, parse_hosts(["localhost"]), now_ms, 1)
+    pair = certificates.server_certificate, certificates.server_key
+    client = ssl.create_default_context(cafile=certificates.authority_file)
+    return TlsSides(build_context(*pair, ContextRules(**rules)), client)
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsSides:
+    """A certificate that clients trust."""
+    return make_tls(tmp_path_factory.mktemp("tls"))
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
+def is_tls() -> bool:
+    """Whether servers speak TLS; modules whose tests hold for both are parametrized with it."""
+    return False
+
+
+@pytest.fixture
+def serve(is_tls: bool, tls: TlsSides) -> Iterator[Callable[..., Server]]:  # noqa: FBT001 - a fixture
     """Starts a server; arguments are limits that differ from the usual ones."""
     contexts: list[Any] = []
 
     def start(**limits: Any) -> Server:
-        contexts.append(running(LimitSettings(**limits)))
+        contexts.append(running(LimitSettings(**limits), tls if is_tls else None))
         server: Server = contexts[-1].__enter__()
         return server
 

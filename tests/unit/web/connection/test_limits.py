@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 Serve = Callable[..., Any]
+pytestmark = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+
 GET = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT = 0.2
 

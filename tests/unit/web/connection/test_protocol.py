@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 Serve = Callable[..., Any]
+pytestmark = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+
 GET = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
 
 GARBAGE = {
