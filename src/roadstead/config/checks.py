@@ -5,8 +5,6 @@ every pattern, network, URL and name is one.
 """
 
 import os
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -155,16 +153,6 @@ def _check_tls(settings: Settings, sources: Sources) -> None:
             )
 
 
-def _check_content(settings: Settings, sources: Sources) -> None:
-    content = settings.content
-    for key, patterns in (
-        ("content.foreign_urls_allow", content.foreign_urls_allow),
-        ("content.foreign_urls_deny", content.foreign_urls_deny),
-    ):
-        for pattern in patterns:
-            _require_pattern(pattern, sources, key)
-
-
 def _check_access(settings: Settings, sources: Sources) -> None:
     for number, rule in enumerate(settings.access.rules):
         for name, values in (("users", rule.users), ("repositories", rule.repositories), ("actions", rule.actions)):
@@ -202,13 +190,6 @@ def _check_notifications(settings: Settings, sources: Sources) -> None:
         )
 
 
-def _check_health(settings: Settings, sources: Sources) -> None:
-    for url in settings.health.urls:
-        _require_url(url, sources, "health.urls")
-    for address in settings.health.addresses:
-        _require_address(address, sources, "health.addresses")
-
-
 def _check_scrub(settings: Settings, sources: Sources) -> None:
     if settings.scrub.upstream:
         _require_url(settings.scrub.upstream, sources, "scrub.upstream")
@@ -222,7 +203,7 @@ def _require_url(text: str, sources: Sources, key: str) -> None:
     except ValueError:
         is_valid = False
     if not is_valid:
-        raise _refuse(sources, key, f"{text!r} is no http or https URL", "write such as https://registry.example.com")
+        raise _refuse(sources, key, "it is no http or https URL", "write such as https://registry.example.com")
 
 
 def _require_address(text: str, sources: Sources, key: str) -> None:
@@ -237,15 +218,6 @@ def _require_text(text: str, sources: Sources, key: str) -> None:
         raise _refuse(sources, key, "it has a line break or another character of control", "remove it")
 
 
-def _require_pattern(pattern: str, sources: Sources, key: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            re.compile(pattern)
-        except (re.error, Warning, RecursionError, OverflowError) as error:
-            raise _refuse(sources, key, f"{pattern!r} is no regular expression: {error}", "correct it") from None
-
-
 _CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
     _check_authentication,
     _check_openness,
@@ -253,9 +225,7 @@ _CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
     _check_http,
     _check_probes,
     _check_tls,
-    _check_content,
     _check_access,
     _check_notifications,
-    _check_health,
     _check_scrub,
 )
