@@ -239,7 +239,7 @@ def test_after_waiting_for_read_only_nothing_changes_any_more(folder: Path, clie
 
     command: list[str | Path] = [PROGRAM, "maintenance", "--data", folder / "ours" / "data"]
     with Ours(folder / "ours", {"health": {"storage_interval_seconds": 0.05}}, "--workers", "2") as ours:
-        threads = [threading.Thread(target=push_on, args=(number,)) for number in range(3)]
+        threads = [threading.Thread(target=push_on, args=(number,)) for number in range(2)]
         for thread in threads:
             thread.start()
         until(lambda: len(pushed) > 5, what="clients push")
@@ -252,6 +252,8 @@ def test_after_waiting_for_read_only_nothing_changes_any_more(folder: Path, clie
             answer = run([*command, "read-only", "--wait", "--message", "copying", "--json"], timeout_seconds=30)
             assert all(server["obeys"] for server in json.loads(answer.text)["servers"])
             assert len(json.loads(answer.text)["servers"]) == 2
+            debug = client.get(f"http://127.0.0.1:{ours.operations_port}/debug/health")
+            assert (debug.status_code, debug.json()) == (200, {}), "it is well, and says so for both workers"
             before, known = tree(ours), len(pushed)
             time.sleep(0.5)  # in which the clients ask for some hundred changes
             assert tree(ours) == before
@@ -286,6 +288,13 @@ def test_the_mode_outlives_the_server_and_is_obeyed_from_the_first_request(folde
         )
         run([*command, "off"])
         until(lambda: client.get(f"{ours.url}/v2/").status_code == 200, what="it is open again", timeout_seconds=5)
+
+
+def test_workers_that_begin_closed_say_that_they_serve(folder: Path, client: httpx.Client) -> None:
+    with Ours(folder / "ours", {"maintenance": {"mode": "closed"}}, "--workers", "2") as ours:
+        until(lambda: "docker pull" in ours.log(), what="the greeting", timeout_seconds=20)
+        debug = client.get(f"http://127.0.0.1:{ours.operations_port}/debug/health")
+        assert (debug.status_code, list(debug.json())) == (503, ["maintenance"])
 
 
 def test_draining_lets_a_pull_finish_and_takes_no_new_ones(folder: Path, client: httpx.Client) -> None:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -72,14 +71,14 @@ async def serve_workers(process: Process, folder: DataFolder, on_start: Callable
         keeping = [asyncio.create_task(workers.keep(place)) for place in places]
         workers.handle_signals()
         fleet = app.build_fleet_operations({place.name: place.path for place in places})
-        greeting = asyncio.create_task(_greet_when_ready(fleet, on_start))
+        greeting = asyncio.create_task(_greet_when_answering(fleet, on_start))
         await serve_application(fleet, process, stopping, lambda: None)
         greeting.cancel()
         await asyncio.gather(*keeping)
 
 
-async def _greet_when_ready(fleet: FleetOperations, on_start: Callable[[], None]) -> None:
-    while (await fleet.readiness()).status != HTTPStatus.OK:  # noqa: ASYNC110 - workers do not tell
+async def _greet_when_answering(fleet: FleetOperations, on_start: Callable[[], None]) -> None:
+    while not await fleet.is_answering():  # noqa: ASYNC110 - workers do not tell
         await asyncio.sleep(STARTED_POLL_SECONDS)
     on_start()
 

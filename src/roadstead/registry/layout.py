@@ -6,6 +6,7 @@
         blobs/<algorithm>/<first 2 hex>/<hex>/data      a blob: only the bytes
     uploads/<session id>                                the bytes of an upload session so far
     locks/<number>                                      held while a blob is committed or put into quarantine
+    locks/probe                                         a few bytes that the health check writes
     quarantine/<algorithm>/<hex>                        a blob whose bytes were found damaged, kept as evidence
 """
 

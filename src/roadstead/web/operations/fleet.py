@@ -67,6 +67,10 @@ class FleetOperations:
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return json_response(status, {"status": worst, "workers": workers}, [NO_STORE])
 
+    async def is_answering(self) -> bool:
+        """Whether every worker has begun to answer, ready or not."""
+        return all((await self._ask("/healthz")).values())
+
     async def _failures(self) -> dict[str, str]:
         """What fails in any worker; most checks fail in all of them."""
         failures: dict[str, str] = {}
