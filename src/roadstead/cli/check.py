@@ -25,6 +25,8 @@ _PUSH: Final = "push it again"
 REMEDIES: Final = {
     "catalogue-damaged": _RESTORE,
     "tag-dangling": "push the tag again, or delete it",
+    "record-dangling": "harmless when it is a note; otherwise restore the latest backup, and report it",
+    "garbage-forgotten": "harmless: takes space; delete the blob by API",
     "manifest-digest": _PUSH,
     "manifest-invalid": "push it again with a client that writes it rightly",
     "manifest-unreadable": _RESTORE,
@@ -144,6 +146,16 @@ async def _check(opened: session.Session, report: Report, *, deep: bool, quarant
         async for finding in checker.run():
             put_aside = quarantine and finding.is_blob_damage
             if put_aside:
-                await opened.registry.blobs.quarantine(Digest(finding.subject), finding.detail)
+                put_aside = await _put_aside(opened, finding)
             with bar.aside():
                 report.add(finding, is_put_aside=put_aside)
+
+
+async def _put_aside(opened: session.Session, finding: "Finding") -> bool:
+    """Puts a blob into quarantine unless it was pushed again after it was found damaged."""
+    from roadstead.registry.findings import FindingKind  # noqa: PLC0415 - see cli.session
+
+    digest, blobs = Digest(finding.subject), opened.registry.blobs
+    if finding.kind is FindingKind.BLOB_UNREADABLE:
+        return await blobs.quarantine(digest, finding.detail)
+    return await blobs.quarantine(digest, finding.detail, seen=finding.seen)

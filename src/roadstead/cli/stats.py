@@ -9,9 +9,12 @@ import click
 from roadstead.cli import session, text
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import print_fields, print_json
+from roadstead.cli.scrub_text import describe_scrub, scrub_record
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.model import Statistics
+    from roadstead.registry.scrub import ScrubState
+    from roadstead.registry.statistics import Waiting
 
 
 @click.command(
@@ -24,13 +27,15 @@ Examples:
 def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
     """Show what the registry holds and the space it takes.
 
-    Blobs are counted once, however many repositories share them. Sizes are those that the records have; `roadstead
-    check` compares them with the disk.
+    Blobs are counted once, however many repositories share them. Of these, "deleted" are kept while what was deleted
+    can be restored, and "unneeded" wait for a manifest that names them or for the collector. Sizes are those that the
+    records have; `roadstead check` compares them with the disk.
     """
-    totals, catalogue_bytes, free_bytes = session.run(data, config, _measure)
+    found = session.run(data, config, _measure)
     if as_json:
-        print_json(_record(totals) | {"catalogue_bytes": catalogue_bytes, "free_bytes": free_bytes})
+        print_json(_record(found))
         return
+    totals, free = found.totals, found.free_bytes
     blobs = f"{text.number(totals.blobs)} ({text.size(totals.blob_bytes)})"
     print_fields(
         [
@@ -38,20 +43,53 @@ def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
             ("Tags", text.number(totals.tags)),
             ("Manifests", f"{text.number(totals.manifests)} ({text.size(totals.manifest_bytes)})"),
             ("Blobs", blobs + (f", {text.number(totals.quarantined)} in quarantine" if totals.quarantined else "")),
+            ("Deleted", _deleted(found.waiting)),
+            ("Unneeded", _unneeded(found.waiting)),
             ("Uploads", f"{text.number(totals.uploads)} not finished ({text.size(totals.upload_bytes)})"),
-            ("Catalogue", text.size(catalogue_bytes)),
-            ("Free space", "unlimited" if free_bytes is None else text.size(free_bytes)),
+            ("Catalogue", text.size(found.catalogue_bytes)),
+            ("Free space", "unlimited" if free is None else text.size(free)),
+            ("Scrub", describe_scrub(found.scrub, totals.blob_bytes)),
         ]
     )
 
 
-async def _measure(opened: session.Session) -> "tuple[Statistics, int, int | None]":
-    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.statistics import measure  # noqa: PLC0415
+def _deleted(waiting: "Waiting") -> str:
+    """Part of the blobs above."""
+    if not waiting.deleted_manifests:
+        return ""
+    kept = f"{text.plural(waiting.deleted_blobs, 'blob')} ({text.size(waiting.deleted_blob_bytes)})"
+    return f"{text.plural(waiting.deleted_manifests, 'manifest')} that can be restored, keeping {kept}"
 
-    totals = await measure(opened.registry.database)
-    catalogue = data_folder(opened.settings).catalogue
-    return totals, _size_of(catalogue), await opened.registry.storage.free_bytes()
+
+def _unneeded(waiting: "Waiting") -> str:
+    """Another part of them."""
+    if not waiting.unneeded_blobs:
+        return ""
+    return f"{text.plural(waiting.unneeded_blobs, 'blob')} ({text.size(waiting.unneeded_blob_bytes)}), to be collected"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Measured:
+    totals: "Statistics"
+    waiting: "Waiting"
+    scrub: "ScrubState"
+    catalogue_bytes: int
+    free_bytes: int | None
+
+
+async def _measure(opened: session.Session) -> _Measured:
+    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.scrub import find_scrub  # noqa: PLC0415
+    from roadstead.registry.statistics import measure, measure_waiting  # noqa: PLC0415
+
+    database = opened.registry.database
+    return _Measured(
+        totals=await measure(database),
+        waiting=await measure_waiting(database),
+        scrub=await find_scrub(database),
+        catalogue_bytes=_size_of(data_folder(opened.settings).catalogue),
+        free_bytes=await opened.registry.storage.free_bytes(),
+    )
 
 
 def _size_of(catalogue: Path) -> int:
@@ -60,5 +98,11 @@ def _size_of(catalogue: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def _record(totals: "Statistics") -> dict[str, object]:
-    return dataclasses.asdict(totals)
+def _record(found: _Measured) -> dict[str, object]:
+    return {
+        **dataclasses.asdict(found.totals),
+        **dataclasses.asdict(found.waiting),
+        "catalogue_bytes": found.catalogue_bytes,
+        "free_bytes": found.free_bytes,
+        "scrub": scrub_record(found.scrub),
+    }

@@ -36,8 +36,8 @@ from roadstead.registry.adoption_records import (
     record_tags,
 )
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.check import Progress
 from roadstead.registry.links import LinkFiles, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear
+from roadstead.registry.progress import Progress
 from roadstead.registry.removal_steps import Change
 from roadstead.registry.rules import GarbageRules
 from roadstead.storage import Entry, EntryKind, StorageError

@@ -6,7 +6,8 @@ bytes still disagree, so that a blob deleted or pushed meanwhile is no finding.
 
 What is compared, in this order:
 
-1. the catalogue with itself (``roadstead.database.integrity``), tags with the manifests that they point at;
+1. the catalogue with itself (``roadstead.database.integrity``), tags with the manifests that they point at, what was
+   deleted and what waits for the collector with what it refers to (``check_records``);
 2. each manifest's body with its digest and with the rules for manifests, and the blobs that it names with those that
    its repositories have;
 3. each blob's bytes with the length that its record has, and, ``deep``, with its digest;
@@ -17,18 +18,20 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from roadstead.clock import Clock, SystemClock
 from roadstead.database import DatabaseDamagedError, DatabaseUnavailableError, Statement
 from roadstead.database.integrity import find_damage
 from roadstead.oci import Digest, parse_manifest
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
-from roadstead.registry import layout, store
+from roadstead.registry import check_store, layout, store
+from roadstead.registry.check_records import find_dangling_records
 from roadstead.registry.findings import Finding, FindingKind, Severity
+from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
 from roadstead.registry.statistics import measure
-from roadstead.storage import ObjectUnknownError, StorageError
+from roadstead.storage import ObjectUnknownError, StorageError, StoredObject
 
 PAGE: Final = 500
 """Digests asked of the catalogue at once."""
@@ -54,18 +57,6 @@ YOUNG_MS: Final = 60_000
 _T = TypeVar("_T")
 
 
-class Progress(Protocol):
-    """Is told how far a check is."""
-
-    def begin(self, stage: str, total: int, *, is_bytes: bool) -> None:
-        """A stage begins, of so many records or bytes (about: the registry may change meanwhile)."""
-        ...
-
-    def advance(self, amount: int) -> None:
-        """So much more of the stage is done."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Checker:
     """A check of one registry.
@@ -84,6 +75,7 @@ class Checker:
         stages: list[tuple[str, Callable[[], AsyncIterator[Finding]]]] = [
             ("the catalogue", self._check_catalogue),
             ("tags", self._check_tags),
+            ("records", self._check_records),
             ("manifests", self._check_manifests),
             ("blobs", self._check_blobs),
             ("what no record names", self._check_stored),
@@ -114,6 +106,11 @@ class Checker:
                 subject = f"{repository or 'a repository without a record'}:{after}"
                 yield Finding(FindingKind.TAG_DANGLING, subject, "the manifest that the tag points at is gone")
 
+    async def _check_records(self) -> AsyncIterator[Finding]:
+        self.progress.begin("records", 0, is_bytes=False)
+        async for finding in find_dangling_records(self.registry.database):
+            yield finding
+
     # --- manifests
 
     async def _check_manifests(self) -> AsyncIterator[Finding]:
@@ -143,21 +140,30 @@ class Checker:
         rows = await self.registry.database.fetch_all(
             store.LIST_REPOSITORIES_OF_MANIFEST, digest=digest, limit=NAMED_HOLDERS + 1
         )
-        if not rows:
-            return "no repository has it, so nobody misses it"
-        return f"it is in {_some([str(row[0]) for row in rows])}"
+        if rows:
+            return f"it is in {_some([str(row[0]) for row in rows])}"
+        rows = await self.registry.database.fetch_all(
+            check_store.LIST_REPOSITORIES_OF_TRASH, digest=digest, limit=NAMED_HOLDERS + 1
+        )
+        if rows:
+            return f"it was deleted from {_some([str(row[0]) for row in rows])}, and cannot be restored like this"
+        return "no repository has it, so nobody misses it"
 
     async def _find_missing_blobs(self, digest: Digest) -> list[Finding]:
-        rows = await self.registry.database.fetch_all(store.LIST_MISSING_BLOBS, digest=digest, limit=PAGE)
+        """Blobs that a manifest's repositories lack; what was deleted may have lost some by requests to delete these."""
         severity = Severity.NOTE if self.accepts_missing_blobs else Severity.DAMAGE
+        kind, database = FindingKind.MANIFEST_BLOB_MISSING, self.registry.database
+        unrestorable = "deleted; cannot be restored without the blob"
+        missing = await database.fetch_all(store.LIST_MISSING_BLOBS, digest=digest, limit=PAGE)
+        lost = await database.fetch_all(check_store.LIST_MISSING_BLOBS_OF_TRASH, digest=digest, limit=PAGE)
         return [
+            Finding(kind, f"{repository}@{digest}", f"the repository does not have the blob {blob}", severity)
+            for repository, blob in missing
+        ] + [
             Finding(
-                FindingKind.MANIFEST_BLOB_MISSING,
-                f"{repository}@{digest}",
-                f"the repository does not have the blob {blob}",
-                severity,
+                kind, f"{repository}@{digest}", f"deleted; cannot be restored without the blob {blob}", Severity.NOTE
             )
-            for repository, blob in rows
+            for repository, blob in lost
         ]
 
     # --- blobs
@@ -185,10 +191,10 @@ class Checker:
             holders = await self._holders(digest)
         except (DatabaseDamagedError, DatabaseUnavailableError) as error:
             return [_catalogue(f"the record of blob {digest} cannot be read: {error.detail}")]
-        kind, detail = found
-        return [Finding(kind, digest, detail + holders)]
+        kind, detail, seen = found
+        return [Finding(kind, digest, detail + holders, seen=seen)]
 
-    async def _look_at(self, digest: Digest, advance: Callable[[int], None]) -> "_Found | None":
+    async def _look_at(self, digest: Digest, advance: Callable[[int], None]) -> "_BlobFound | None":
         """What is wrong with a blob at this moment."""
         row = await self.registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
         if row is None:
@@ -197,22 +203,24 @@ class Checker:
         if deleting_ms is not None:
             return None  # nobody has it any more, and its bytes may be gone already
         if quarantined_ms is not None:
-            return FindingKind.BLOB_QUARANTINED, "its bytes were damaged and have been put aside"
+            return FindingKind.BLOB_QUARANTINED, "its bytes were damaged and have been put aside", None
         try:
             return await self._compare_bytes(digest, size_bytes, advance)
         except ObjectUnknownError:
-            return FindingKind.BLOB_MISSING, "its bytes are missing"
+            return FindingKind.BLOB_MISSING, "its bytes are missing", None
         except StorageError as error:
-            return FindingKind.BLOB_UNREADABLE, str(error)
+            return FindingKind.BLOB_UNREADABLE, str(error), None
 
-    async def _compare_bytes(self, digest: Digest, size_bytes: int, advance: Callable[[int], None]) -> "_Found | None":
+    async def _compare_bytes(
+        self, digest: Digest, size_bytes: int, advance: Callable[[int], None]
+    ) -> "_BlobFound | None":
         found = await self.registry.storage.find(layout.blob_key(digest))
         if found is None:
             raise ObjectUnknownError(layout.blob_key(digest))
         if found.size_bytes != size_bytes:
-            return FindingKind.BLOB_LENGTH, f"it has {found.size_bytes} bytes instead of {size_bytes}"
+            return FindingKind.BLOB_LENGTH, f"it has {found.size_bytes} bytes instead of {size_bytes}", found
         if self.deep and await self._hash(digest, advance) != digest:
-            return FindingKind.BLOB_DIGEST, "its bytes are not those that its digest stands for"
+            return FindingKind.BLOB_DIGEST, "its bytes are not those that its digest stands for", found
         return None
 
     async def _hash(self, digest: Digest, advance: Callable[[int], None]) -> str:
@@ -222,7 +230,7 @@ class Checker:
         try:
             offset = 0
             while offset < reader.size_bytes:
-                piece = await reader.read(offset, min(PIECE_BYTES, reader.size_bytes - offset))
+                piece = await reader.read_once(offset, min(PIECE_BYTES, reader.size_bytes - offset))
                 if not piece:
                     break
                 await asyncio.to_thread(running.update, piece)
@@ -262,7 +270,12 @@ class Checker:
         mark nor record is seen, a second look at the record tells.
         """
         database = self.registry.database
-        for statement in (store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD, store.FIND_BLOB_RECORD):
+        for statement in (
+            store.FIND_BLOB_RECORD,
+            store.FIND_COMMITTING_UPLOAD,
+            store.FIND_MANIFEST_ID,  # registry:2 keeps a manifest's bytes among the blobs; here they are in its record
+            store.FIND_BLOB_RECORD,
+        ):
             if await database.fetch_one(statement, digest=digest) is not None:
                 return False
         return await self.registry.storage.find(layout.blob_key(digest)) is not None
@@ -286,6 +299,7 @@ class Checker:
 
 
 _Found = tuple[FindingKind, str]
+_BlobFound = tuple[FindingKind, str, StoredObject | None]
 
 
 def _catalogue(detail: str) -> Finding:

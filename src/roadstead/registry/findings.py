@@ -4,6 +4,8 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from roadstead.storage import StoredObject
+
 
 class Severity(enum.StrEnum):
     """Whether something that a client was promised is lost."""
@@ -17,6 +19,8 @@ class FindingKind(enum.StrEnum):
 
     CATALOGUE_DAMAGED = "catalogue-damaged"
     TAG_DANGLING = "tag-dangling"
+    RECORD_DANGLING = "record-dangling"
+    GARBAGE_FORGOTTEN = "garbage-forgotten"
     MANIFEST_DIGEST = "manifest-digest"
     MANIFEST_INVALID = "manifest-invalid"
     MANIFEST_UNREADABLE = "manifest-unreadable"
@@ -38,6 +42,8 @@ class Finding:
     subject: str
     detail: str
     severity: Severity = Severity.DAMAGE
+    seen: StoredObject | None = None
+    """For a blob: what the storage had when it was looked at."""
 
     @property
     def is_blob_damage(self) -> bool:

@@ -130,10 +130,8 @@ class Refetcher:
                 await asyncio.shield(self._cancel(repository, session.id))
                 raise
 
-    async def _bounded(
-        self, body: AsyncIterator[bytes], size_bytes: int, stop: asyncio.Event
-    ) -> AsyncIterator[bytes]:
-        """Ends with an error what is longer than it can be, since it would fill the disk, and when it is to ``stop``."""
+    async def _bounded(self, body: AsyncIterator[bytes], size_bytes: int, stop: asyncio.Event) -> AsyncIterator[bytes]:
+        """Ends with an error what is longer than it can be, since it would fill the disk, and on ``stop``."""
         left = size_bytes
         async for piece in body:
             if stop.is_set():

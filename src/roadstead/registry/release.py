@@ -19,9 +19,9 @@ from roadstead.registry import adoption_store, store
 from roadstead.registry.adoption_content import ContentReader
 from roadstead.registry.adoption_records import pages
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.check import Progress
 from roadstead.registry.links import LinkFiles, LinkTree, Unclear
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord, Written
+from roadstead.registry.progress import Progress
 from roadstead.storage import StorageError
 
 HISTORY: Final = 1000
@@ -58,26 +58,30 @@ class Release:
             content = RepositoryContent(name)
             if key and removed_ms is None:
                 content = await read_content(self._database, name, key)
-            await self.write(content)
+            await write_repository(self._database, self._writer, self._files, content)
             self._progress.advance(1)
         await _in_thread(self._writer.flush)
         state = AdoptionState(AdoptionPhase.RELEASED, self._clock.now_ms(), self._storage)
         await self._database.write(lambda transaction: save_adoption(transaction, state))
         return self._writer.done
 
-    async def write(self, content: RepositoryContent) -> None:
-        """Makes the links of one repository those that it should have.
-
-        Raises:
-            StorageError, DatabaseError: not all are written.
-        """
-        await write_bodies(self._database, self._writer, content)
-        await _in_thread(lambda: write_links(self._writer, content))
-        await _in_thread(lambda: self._writer.remove_others(content, _leaving_alone(self._files, content)))
-
     async def _rows(self, listing: Statement) -> AsyncIterator[tuple[int, str, int | None]]:
         async for key, name, removed_ms in pages(self._database, listing, "", 1):
             yield key, name, removed_ms
+
+
+async def write_repository(
+    database: Database, writer: LinkWriter, files: LinkFiles, content: RepositoryContent
+) -> None:
+    """Makes the links of one repository those that it should have.
+
+    Raises:
+        StorageError, DatabaseError: not all are written.
+    """
+    for text, pushed_ms in content.manifests.items():
+        await write_body(database, writer, Digest(text), pushed_ms)
+    await _in_thread(lambda: write_links(writer, content))
+    await _in_thread(lambda: writer.remove_others(content, _leaving_alone(files, content)))
 
 
 async def read_content(database: Database, name: RepositoryName, key: int) -> RepositoryContent:
@@ -110,14 +114,8 @@ async def _read_history(
     return tuple((Digest(digest), at_ms) for digest, at_ms in latest.items() if digest in content.manifests)
 
 
-async def write_bodies(database: Database, writer: LinkWriter, content: RepositoryContent) -> None:
-    """Puts the bytes of a repository's manifests where registry:2 looks for them."""
-    for text, pushed_ms in content.manifests.items():
-        await write_body(database, writer, Digest(text), pushed_ms)
-
-
 async def write_body(database: Database, writer: LinkWriter, digest: Digest, pushed_ms: int) -> None:
-    """The same for one manifest; for none that the catalogue does not have.
+    """Puts a manifest's bytes where registry:2 looks for them; none where the catalogue has none.
 
     Raises:
         DatabaseDamagedError: what the catalogue holds is not what was pushed.

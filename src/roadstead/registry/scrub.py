@@ -65,6 +65,7 @@ class ScrubState(Struct, frozen=True, kw_only=True):
     """The last digest of ``stage`` that is done."""
     started_ms: int = 0
     bytes: int = 0
+    """Of blobs."""
     blobs: int = 0
     manifests: int = 0
     damage: int = 0
@@ -309,7 +310,7 @@ class Scrubber:
         self._state = structs.replace(
             state,
             after=digest,
-            bytes=state.bytes + size_bytes,
+            bytes=state.bytes + (size_bytes if is_blob else 0),
             blobs=state.blobs + is_blob,
             manifests=state.manifests + (not is_blob),
         )

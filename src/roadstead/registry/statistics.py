@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from roadstead.database import Database, Statement
-from roadstead.registry import store
+from roadstead.registry import check_store, store
 from roadstead.registry.model import Statistics
 
 
@@ -44,3 +44,23 @@ async def measure(database: Database) -> Statistics:
         uploads=uploads,
         upload_bytes=upload_bytes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What no manifest in use needs, and why its space is not free; sizes in bytes."""
+
+    deleted_manifests: int
+    """That can still be restored."""
+    deleted_blobs: int
+    """That only these name."""
+    deleted_blob_bytes: int
+    unneeded_blobs: int
+    """That nothing names: pushed for a manifest that may still come, or to be collected."""
+    unneeded_blob_bytes: int
+
+
+async def measure_waiting(database: Database) -> Waiting:
+    """Looks at every blob: some seconds for a million."""
+    row = await database.fetch_one(check_store.MEASURE_WAITING) or (0, 0, 0, 0, 0)
+    return Waiting(*(int(value) for value in row))

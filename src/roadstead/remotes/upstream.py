@@ -8,6 +8,7 @@ http. Whatever comes back is only as good as its digest, which the caller compar
 
 import base64
 import contextlib
+import logging
 import re
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -114,6 +115,8 @@ class Upstream:
         import httpx  # noqa: PLC0415 - as above
 
         if self._client is None:
+            for library in ("httpx", "httpcore"):  # which log each URL, and headers at the level of debugging
+                logging.getLogger(library).setLevel(logging.WARNING)
             timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
             self._client = httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
         for _ in range(REDIRECTS):

@@ -168,8 +168,11 @@ def test_tags_without_manifest_are_named_also_over_several_pages(folder: Path, m
     monkeypatch.setattr("roadstead.registry.check.PAGE", 1)
     change(folder, "DELETE FROM repository_manifests")
     findings = check(folder)
-    assert [finding.subject for finding in findings] == ["library/app:1.0", "library/app:latest", "team/app:1.0"]
-    assert set(kinds(findings)) == {FindingKind.TAG_DANGLING}
+    damage = [finding for finding in findings if finding.severity is Severity.DAMAGE]
+    assert [finding.subject for finding in damage] == ["library/app:1.0", "library/app:latest", "team/app:1.0"]
+    assert set(kinds(damage)) == {FindingKind.TAG_DANGLING}
+    notes = [finding for finding in findings if finding.severity is Severity.NOTE]
+    assert set(kinds(notes)) == {FindingKind.GARBAGE_FORGOTTEN}, "nothing names the blobs any more"
 
 
 def test_bytes_without_record_are_a_note(folder: Path) -> None:
@@ -287,5 +290,83 @@ def test_pushes_and_deletions_meanwhile_are_no_findings(folder: Path) -> None:
             return findings, await asyncio.gather(*workers)
 
     findings, rounds = asyncio.run(run())
-    assert findings == []
+    assert {finding.severity for finding in findings} <= {Severity.NOTE}
+    assert all("deleted; cannot be restored" in finding.detail for finding in findings), "its blob was deleted too"
     assert min(rounds) > 0
+
+
+def test_what_was_deleted_must_keep_its_blobs(folder: Path) -> None:
+    """Until its grace time ends it can be restored, so what it names must be there."""
+
+    async def delete(registry: Registry) -> None:
+        await registry.manifests.delete(RepositoryName("team/app"), Digest(IMAGE.digest))
+
+    on_registry(folder, delete)
+    assert check(folder, deep=True) == []
+    change(
+        folder,
+        "DELETE FROM repository_blobs WHERE blob_id = (SELECT id FROM blobs WHERE digest = ?)"
+        " AND repository_id = (SELECT id FROM repositories WHERE name = 'team/app')",
+        LAYER,
+    )
+    (found,) = check(folder)
+    assert (found.kind, found.severity) == (FindingKind.MANIFEST_BLOB_MISSING, Severity.NOTE)
+    assert found.subject == f"team/app@{IMAGE.digest}"
+    assert LAYER in found.detail
+
+
+def test_a_blob_that_is_being_deleted_is_no_finding(folder: Path) -> None:
+    digest = on_registry(folder, lambda registry: push_blob(registry, "library/app", b"going"))
+    change(folder, "DELETE FROM reviews")
+    change(folder, "DELETE FROM repository_blobs WHERE blob_id = (SELECT id FROM blobs WHERE digest = ?)", digest)
+    change(folder, "UPDATE blobs SET deleting_ms = 1 WHERE digest = ?", digest)
+    assert check(folder, deep=True) == []
+    blob_file(folder, digest).unlink()
+    assert check(folder, deep=True) == []
+
+
+def test_manifests_that_an_adopted_tree_has_among_its_blobs_are_recorded(folder: Path) -> None:
+    """registry:2 keeps the bytes of manifests as blobs; only blobs have records of that name here."""
+    file = blob_file(folder, IMAGE.digest)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(IMAGE.manifest)
+    assert check(folder, deep=True) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "severity", "said"),
+    [
+        ("UPDATE repositories SET removed_ms = 1", FindingKind.RECORD_DANGLING, Severity.DAMAGE, "manifests are in it"),
+        (
+            "INSERT INTO removed_manifests SELECT repository_id, manifest_id, 1, 1, 1, '' FROM repository_manifests",
+            FindingKind.RECORD_DANGLING,
+            Severity.NOTE,
+            "as deleted as well",
+        ),
+        ("UPDATE blobs SET deleting_ms = 1", FindingKind.RECORD_DANGLING, Severity.DAMAGE, "a repository has it"),
+        ("INSERT INTO reviews VALUES (3, 0, 999999, 1, 1)", FindingKind.RECORD_DANGLING, Severity.NOTE, "1 things"),
+        (
+            "INSERT INTO tag_history VALUES (NULL, 999999, 'v', 'push', 'x', 1, '')",
+            FindingKind.RECORD_DANGLING,
+            Severity.NOTE,
+            "1 entries",
+        ),
+        (
+            "INSERT INTO repository_blobs SELECT r.id, b.id, 1 FROM blobs b, repositories r WHERE b.digest = 'sha256:"
+            + "0" * 64
+            + "'",
+            FindingKind.GARBAGE_FORGOTTEN,
+            Severity.NOTE,
+            "its space is never freed",
+        ),
+    ],
+)
+def test_records_that_stand_alone_are_named(
+    folder: Path, statement: str, kind: FindingKind, severity: Severity, said: str
+) -> None:
+    if kind is FindingKind.GARBAGE_FORGOTTEN:
+        change(folder, "INSERT INTO blobs VALUES (NULL, ?, 0, 1, NULL, NULL)", "sha256:" + "0" * 64)
+    change(folder, statement)
+    found = [finding for finding in check(folder) if finding.kind is kind]
+    assert found
+    assert all(finding.severity is severity and said in finding.detail for finding in found)

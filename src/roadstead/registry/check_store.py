@@ -1,0 +1,177 @@
+"""Statements that find records without the records that they need."""
+
+from typing import Final
+
+from sqlalchemy import Select, and_, exists, func, literal, or_, select, tuple_
+from sqlalchemy.sql.elements import ColumnElement
+
+from roadstead.database import Statement, parameter
+from roadstead.registry.rules import ReviewKind
+from roadstead.registry.tables import (
+    blobs,
+    manifest_blobs,
+    manifests,
+    removed_manifests,
+    repositories,
+    repository_blobs,
+    repository_manifests,
+    reviews,
+    tag_history,
+)
+
+_limit = parameter("limit")
+
+LIST_MISSING_BLOBS_OF_TRASH: Final = Statement(  # what a deleted manifest needs to be restored
+    select(repositories.c.name, manifest_blobs.c.blob_digest)
+    .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(
+        manifests.c.digest == parameter("digest"),
+        ~exists()
+        .where(
+            blobs.c.digest == manifest_blobs.c.blob_digest,
+            repository_blobs.c.blob_id == blobs.c.id,
+            repository_blobs.c.repository_id == repositories.c.id,
+        )
+        .correlate(repositories, manifest_blobs),
+    )
+    .limit(_limit)
+)
+LIST_REPOSITORIES_OF_TRASH: Final = Statement(
+    select(repositories.c.name)
+    .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .where(manifests.c.digest == parameter("digest"))
+    .limit(_limit)
+)
+
+LIST_FULL_THOUGH_REMOVED: Final = Statement(  # nobody can read what a removed repository holds, nor delete it
+    select(repositories.c.name)
+    .where(
+        repositories.c.removed_ms.is_not(None),
+        exists().where(repository_manifests.c.repository_id == repositories.c.id).correlate(repositories),
+    )
+    .limit(_limit)
+)
+LIST_DELETED_THOUGH_LIVE: Final = Statement(  # when its time in the trash ends, what it needs would be looked at
+    select(repositories.c.name, manifests.c.digest)
+    .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .join(
+        repository_manifests,
+        and_(
+            repository_manifests.c.repository_id == removed_manifests.c.repository_id,
+            repository_manifests.c.manifest_id == removed_manifests.c.manifest_id,
+        ),
+    )
+    .limit(_limit)
+)
+LIST_LINKED_THOUGH_GOING: Final = Statement(
+    select(blobs.c.digest)
+    .where(
+        blobs.c.deleting_ms.is_not(None),
+        exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs),
+    )
+    .limit(_limit)
+)
+
+
+def _lacks(referred: ColumnElement[int], key: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a review refers to something that is not there."""
+    return ~exists().where(referred == key).correlate(reviews)
+
+
+_in_no_repository = _lacks(repositories.c.id, reviews.c.repository_id)
+_of_no_blob = _lacks(blobs.c.id, reviews.c.item_id)
+_of_no_manifest = _lacks(manifests.c.id, reviews.c.item_id)
+_of_no_repository = _lacks(repositories.c.id, reviews.c.item_id)
+
+
+def _kind(*kinds: ReviewKind) -> ColumnElement[bool]:
+    return reviews.c.kind.in_([literal(kind.value) for kind in kinds])
+
+
+COUNT_LOST_REVIEWS: Final = Statement(  # the collector drops them when their time comes
+    select(func.count())
+    .select_from(reviews)
+    .where(
+        or_(
+            and_(_kind(ReviewKind.LINK), or_(_in_no_repository, _of_no_blob)),
+            and_(_kind(ReviewKind.UNTAGGED), or_(_in_no_repository, _of_no_manifest)),
+            and_(_kind(ReviewKind.BLOB), _of_no_blob),
+            and_(_kind(ReviewKind.MANIFEST), _of_no_manifest),
+            and_(_kind(ReviewKind.REPOSITORY), _of_no_repository),
+        )
+    )
+)
+COUNT_LOST_HISTORY: Final = Statement(
+    select(func.count())
+    .select_from(tag_history)
+    .where(~exists().where(repositories.c.id == tag_history.c.repository_id).correlate(tag_history))
+)
+COUNT_LOST_TRASH: Final = Statement(
+    select(func.count())
+    .select_from(removed_manifests)
+    .where(
+        or_(
+            ~exists().where(repositories.c.id == removed_manifests.c.repository_id).correlate(removed_manifests),
+            ~exists().where(manifests.c.id == removed_manifests.c.manifest_id).correlate(removed_manifests),
+        )
+    )
+)
+
+
+def _named(having: Select[int]) -> ColumnElement[bool]:
+    return having.where(manifest_blobs.c.blob_digest == blobs.c.digest).correlate(blobs, repository_blobs).exists()
+
+
+_has_review = (
+    exists()
+    .where(
+        reviews.c.kind == literal(ReviewKind.LINK.value),
+        reviews.c.repository_id == repository_blobs.c.repository_id,
+        reviews.c.item_id == repository_blobs.c.blob_id,
+    )
+    .correlate(repository_blobs)
+)
+_one = select(literal(1))
+LIST_UNREVIEWED_LINKS: Final = Statement(  # nothing will ever collect them
+    select(repository_blobs.c.repository_id, repository_blobs.c.blob_id, repositories.c.name, blobs.c.digest)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .join(blobs, blobs.c.id == repository_blobs.c.blob_id)
+    .where(
+        tuple_(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
+        > tuple_(parameter("after_repository"), parameter("after_blob")),
+        ~_named(
+            _one.where(
+                repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+                repository_manifests.c.repository_id == repository_blobs.c.repository_id,
+            )
+        ),
+        ~_named(
+            _one.where(
+                removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
+                removed_manifests.c.repository_id == repository_blobs.c.repository_id,
+            )
+        ),
+        ~_has_review,
+    )
+    .order_by(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
+    .limit(_limit)
+)
+
+_live = _named(_one.where(repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id))
+_deleted = _named(_one.where(removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id))
+_size = blobs.c.size_bytes
+MEASURE_WAITING: Final = Statement(  # deleted manifests; blobs that only they name; blobs that nothing names
+    select(
+        select(func.count()).select_from(removed_manifests).scalar_subquery(),
+        func.count().filter(_deleted),
+        func.coalesce(func.sum(_size).filter(_deleted), 0),
+        func.count().filter(~_deleted),
+        func.coalesce(func.sum(_size).filter(~_deleted), 0),
+    )
+    .select_from(blobs)
+    .where(~_live)
+)
