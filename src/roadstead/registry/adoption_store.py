@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from sqlalchemy import and_, exists, literal, or_, select
+from sqlalchemy import and_, delete, exists, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from roadstead.database import Statement, parameter
+from roadstead.database import Statement, insert_or_skip, parameter
 from roadstead.registry.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
+    link_changes,
     manifest_blobs,
     manifests,
     removed_manifests,
@@ -127,3 +128,49 @@ LIST_UNLINKED_BLOBS: Final = Statement(
 )
 FIND_MANIFEST_RECORD: Final = Statement(select(manifests.c.id).where(manifests.c.digest == parameter("digest")))
 GET_MANIFEST_SIZE: Final = Statement(select(manifests.c.size_bytes).where(manifests.c.digest == parameter("digest")))
+
+# --- following
+
+LIST_LINK_CHANGES: Final = Statement(
+    select(link_changes.c.id, link_changes.c.kind, link_changes.c.repository, link_changes.c.item)
+    .order_by(link_changes.c.id)
+    .limit(_limit)
+)
+FORGET_LINK_CHANGES: Final = Statement(delete(link_changes).where(link_changes.c.id <= parameter("upto")))
+_here = and_(repositories.c.name == parameter("repository"), repositories.c.removed_ms.is_(None))
+FIND_LINK_TO_BLOB: Final = Statement(
+    select(repository_blobs.c.linked_ms)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .join(blobs, blobs.c.id == repository_blobs.c.blob_id)
+    .where(
+        _here,
+        blobs.c.digest == parameter("item"),
+        blobs.c.quarantined_ms.is_(None),
+        blobs.c.deleting_ms.is_(None),
+    )
+)
+FIND_LINK_TO_MANIFEST: Final = Statement(
+    select(repository_manifests.c.pushed_ms)
+    .join(repositories, repositories.c.id == repository_manifests.c.repository_id)
+    .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
+    .where(_here, manifests.c.digest == parameter("item"))
+)
+FIND_TAG: Final = Statement(
+    select(manifests.c.digest, tags.c.updated_ms)
+    .join(repositories, repositories.c.id == tags.c.repository_id)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(_here, tags.c.name == parameter("item"))
+)
+
+# --- rebuilding
+
+FORGET_HISTORY: Final = Statement(
+    delete(tag_history).where(
+        tag_history.c.repository_id == _repository_id,
+        tag_history.c.tag == parameter("tag"),
+        tag_history.c.action != literal("delete"),
+    )
+)
+ADD_TO_TRASH: Final = Statement(
+    insert_or_skip(removed_manifests, "repository_id", "manifest_id", "pushed_ms", "removed_ms", "expires_ms", "actor")
+)

@@ -150,7 +150,7 @@ class Checker:
         return "no repository has it, so nobody misses it"
 
     async def _find_missing_blobs(self, digest: Digest) -> list[Finding]:
-        """Blobs that a manifest's repositories lack; what was deleted may have lost some by requests to delete these."""
+        """Blobs that a manifest's repositories lack; what was deleted may lack some that were deleted by request."""
         severity = Severity.NOTE if self.accepts_missing_blobs else Severity.DAMAGE
         kind, database = FindingKind.MANIFEST_BLOB_MISSING, self.registry.database
         unrestorable = "deleted; cannot be restored without the blob"
@@ -160,9 +160,7 @@ class Checker:
             Finding(kind, f"{repository}@{digest}", f"the repository does not have the blob {blob}", severity)
             for repository, blob in missing
         ] + [
-            Finding(
-                kind, f"{repository}@{digest}", f"deleted; cannot be restored without the blob {blob}", Severity.NOTE
-            )
+            Finding(kind, f"{repository}@{digest}", f"{unrestorable} {blob}", Severity.NOTE)
             for repository, blob in lost
         ]
 

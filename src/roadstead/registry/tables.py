@@ -173,3 +173,13 @@ reviews: Final = Table(
     Index("ix_reviews_kind_not_before_ms", "kind", "not_before_ms"),
     sqlite_with_rowid=False,
 )
+
+link_changes: Final = Table(  # filled by triggers (migration 0002) while ``link_following`` is on
+    "link_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Integer, nullable=False),  # link_following.ChangeKind
+    Column("repository", Text, nullable=False),
+    Column("item", Text, nullable=False),  # a digest or a tag
+    sqlite_autoincrement=True,
+)

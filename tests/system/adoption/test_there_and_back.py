@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Serving(RegistryServer):
         super().__init__(folder, arguments=["--storage", root.as_uri(), *arguments])
 
 
-def records(*words: str | Path) -> list[dict[str, object]]:
+def records(*words: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run([ROADSTEAD, *words, "--json"], exit_code=0).stdout.splitlines()]
 
 

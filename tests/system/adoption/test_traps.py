@@ -50,27 +50,34 @@ class Volume:
 
     @property
     def tree(self) -> Path:
+        """The tree below the root."""
         return self.root / TREE
 
     def blob(self, digest: str) -> Path:
+        """A blob's file."""
         algorithm, _, encoded = digest.partition(":")
         return self.tree / "blobs" / algorithm / encoded[:2] / encoded / "data"
 
     def layer(self, repository: str, digest: str) -> Path:
+        """A link to a blob."""
         return self.tree / "repositories" / repository / "_layers" / digest.replace(":", "/") / "link"
 
     def revision(self, repository: str, digest: str) -> Path:
+        """A link to a manifest."""
         return self.tree / "repositories" / repository / "_manifests/revisions" / digest.replace(":", "/") / "link"
 
     def tag(self, repository: str, tag: str) -> Path:
+        """A tag's folder."""
         return self.tree / "repositories" / repository / "_manifests/tags" / tag
 
     def write(self, path: Path, content: bytes | str) -> Path:
+        """Writes a file with its folders."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
     def put_manifest(self, repository: str, content: bytes) -> str:
+        """Adds bytes as a manifest of a repository."""
         digest = digest_of(content)
         self.write(self.blob(digest), content)
         self.write(self.revision(repository, digest), digest)
@@ -91,10 +98,12 @@ class Volume:
         return summary, told
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Rows of the catalogue."""
         with sqlite3.connect(self.data / "roadstead.db") as connection:
             return connection.execute(query).fetchall()
 
     def tags(self, repository: str) -> dict[str, str]:
+        """Tags of a repository with their digests."""
         query = (
             "SELECT t.name, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
             f" JOIN repositories r ON r.id = t.repository_id WHERE r.name = '{repository}'"
@@ -102,6 +111,7 @@ class Volume:
         return dict(self.rows(query))  # type: ignore[arg-type]
 
     def blobs(self, repository: str) -> set[str]:
+        """Blobs that a repository may give to clients."""
         query = (
             "SELECT b.digest FROM repository_blobs l JOIN blobs b ON b.id = l.blob_id"
             f" JOIN repositories r ON r.id = l.repository_id WHERE r.name = '{repository}'"
@@ -127,7 +137,7 @@ def test_a_sound_volume_has_nothing_but_notes(volume: Volume) -> None:
         "latest": volume.digests["moved"],
         "untyped": volume.digests["untyped"],
     }
-    types = dict(volume.rows("SELECT digest, media_type FROM manifests"))
+    types = {row[0]: row[1] for row in volume.rows("SELECT digest, media_type FROM manifests")}
     assert types[volume.digests["untyped"]] == "application/vnd.oci.image.manifest.v1+json"
     assert types[volume.digests["two"]] == "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -146,8 +156,8 @@ def test_times_and_histories_come_along(volume: Volume) -> None:
         ("adopt", volume.digests["moved"], new * 1000),
     ]
     assert volume.rows("SELECT updated_ms FROM tags WHERE name = 'latest'") == [(new * 1000,)]
-    query = f"SELECT pushed_ms FROM repository_manifests JOIN manifests ON id = manifest_id AND digest = '{volume.digests['one']}'"
-    assert volume.rows(query) == [(old * 1000,)]
+    query = "SELECT pushed_ms FROM repository_manifests JOIN manifests ON id = manifest_id WHERE digest = "
+    assert volume.rows(f"{query}'{volume.digests['one']}'") == [(old * 1000,)]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +308,7 @@ def test_names_that_no_client_could_ask_for(volume: Volume) -> None:
     shutil.copytree(volume.tree / "repositories/app", volume.tree / "repositories/..." / "x")
     shutil.copytree(volume.tag("app", "v1"), volume.tag("app", "-v1"))
     shutil.copytree(volume.tag("app", "v1"), volume.tag("app", "x" * 129))
-    os.makedirs(os.fsencode(volume.tree / "repositories") + b"/\xff\xfe/_layers")
+    (volume.tree / "repositories" / os.fsdecode(b"\xff\xfe") / "_layers").mkdir(parents=True)
     _, told = volume.adopt()
     assert {(Kind.REPOSITORY_INVALID, "App Store"), (Kind.REPOSITORY_INVALID, ".../x")} <= told
     assert {(Kind.TAG_INVALID, "app:-v1"), (Kind.TAG_INVALID, f"app:{'x' * 129}")} <= told

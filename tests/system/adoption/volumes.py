@@ -75,6 +75,7 @@ class Client(httpx.Client):
         return self
 
     def push_blob(self, repository: str, content: bytes, digest: str) -> None:
+        """Uploads a blob."""
         location = self.post(f"/v2/{repository}/blobs/uploads/").raise_for_status().headers["location"]
         mark = "&" if "?" in location else "?"
         answer = self.put(
@@ -83,6 +84,7 @@ class Client(httpx.Client):
         assert answer.status_code == 201, answer.text
 
     def push(self, repository: str, manifest: ManifestContent, *tags: str) -> str:
+        """Pushes a manifest with all it names, by tag or else by digest; returns its digest."""
         for blob in manifest.blobs:
             self.push_blob(repository, blob.content, blob.digest)
         for child in manifest.children:
@@ -97,10 +99,12 @@ class Client(httpx.Client):
         return manifest.digest
 
     def tags(self, repository: str) -> list[str]:
+        """The tags of a repository."""
         answer = self.get(f"/v2/{repository}/tags/list")
         return sorted(answer.json()["tags"] or []) if answer.status_code == 200 else []
 
     def repositories(self) -> list[str]:
+        """The repositories that hold something."""
         return sorted(self.get("/v2/_catalog?n=1000").raise_for_status().json()["repositories"] or [])
 
 

@@ -150,7 +150,7 @@ class LinkWriter:
         for digest in self._tree.layers(name).names:
             if digest not in content.blobs and not self._is_alias(name, Digest(digest), content):
                 self.remove_blob(name, Digest(digest))
-        self._remove_empty(name)
+        self.remove_empty(name)
 
     def flush(self) -> None:
         """What was written until now survives a loss of power when this returns."""
@@ -169,8 +169,12 @@ class LinkWriter:
         target = found.content.decode("ascii", "replace").strip() if found else ""
         return target != digest and target in content.blobs
 
-    def _remove_empty(self, name: RepositoryName) -> None:
-        """Removes folders of a repository that hold nothing, so that it is not listed any more."""
+    def remove_empty(self, name: RepositoryName) -> None:
+        """Removes folders of a repository that hold nothing, so that it is not listed any more.
+
+        Raises:
+            StorageError: the disk does not say.
+        """
         root = paths.repository_folder(name)
         is_empty = not self._tree.tags(name).names and not self._tree.revisions(name).names
         if not is_empty or self._tree.layers(name).names:

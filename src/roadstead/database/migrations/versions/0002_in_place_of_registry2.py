@@ -50,6 +50,7 @@ def upgrade() -> None:
     _create_events()
     _create_background_work()
     _review_what_nothing_names()
+    _create_link_changes()
 
 
 def _create_events() -> None:
@@ -128,7 +129,45 @@ def _review_what_nothing_names() -> None:
     )
 
 
+_REPOSITORY = "(SELECT name FROM repositories WHERE id = {row}.repository_id)"
+_BLOB = "(SELECT digest FROM blobs WHERE id = {row}.blob_id)"
+_MANIFEST = "(SELECT digest FROM manifests WHERE id = {row}.manifest_id)"
+_LINK_CHANGES = {
+    "repository_blobs_insert": ("INSERT ON repository_blobs", "NEW", 1, _REPOSITORY, _BLOB),
+    "repository_blobs_delete": ("DELETE ON repository_blobs", "OLD", 1, _REPOSITORY, _BLOB),
+    "repository_manifests_insert": ("INSERT ON repository_manifests", "NEW", 2, _REPOSITORY, _MANIFEST),
+    "repository_manifests_delete": ("DELETE ON repository_manifests", "OLD", 2, _REPOSITORY, _MANIFEST),
+    "tags_insert": ("INSERT ON tags", "NEW", 3, _REPOSITORY, "{row}.name"),
+    "tags_update": ("UPDATE ON tags", "NEW", 3, _REPOSITORY, "{row}.name"),
+    "tags_delete": ("DELETE ON tags", "OLD", 3, _REPOSITORY, "{row}.name"),
+    "manifests_delete": ("DELETE ON manifests", "OLD", 4, "''", "{row}.digest"),
+    "blobs_delete": ("DELETE ON blobs", "OLD", 4, "''", "{row}.digest"),
+}
+"""Triggers, so that no way to change a link can forget to say so; they do nothing while nobody follows."""
+
+
+def _create_link_changes() -> None:
+    op.create_table(
+        "link_changes",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("kind", sa.Integer, nullable=False),
+        sa.Column("repository", sa.Text, nullable=False),
+        sa.Column("item", sa.Text, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    for name, (event, row, kind, repository, item) in _LINK_CHANGES.items():
+        op.execute(
+            f"CREATE TRIGGER follow_{name} AFTER {event}"
+            " WHEN EXISTS (SELECT 1 FROM states WHERE name = 'links')"
+            " BEGIN INSERT INTO link_changes (kind, repository, item)"
+            f" VALUES ({kind}, coalesce({repository.format(row=row)}, ''), coalesce({item.format(row=row)}, '')); END"
+        )
+
+
 def downgrade() -> None:
+    for name in _LINK_CHANGES:
+        op.execute(f"DROP TRIGGER follow_{name}")
+    op.drop_table("link_changes")
     for table in ("states", "leases", "parked_events", "notification_cursors", "events", "reviews", "tag_history"):
         op.drop_table(table)
     op.drop_table("removed_manifests")

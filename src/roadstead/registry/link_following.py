@@ -1,0 +1,188 @@
+"""Keeps the link tree of registry:2 a few seconds behind the catalogue, so that the way back is short at any time.
+
+The catalogue's triggers note each link, manifest and tag that changes, in the transaction that changes it, so nothing
+can be forgotten; a note names what to look at, not what to write. One process of the fleet takes notes in their order,
+makes the files what the records say by now, and forgets the notes. To do so twice does no harm, so a crash costs
+nothing. Where following begins, on a catalogue that has content already, each repository is written whole first.
+
+Pauses in maintenance and while the tree is the truth. Takes at most a fifth of a processor, in a thread.
+"""
+
+import asyncio
+import enum
+import time
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import MsgspecError, Struct, json
+
+from roadstead.database import Database, Row, Statement, Transaction
+from roadstead.jobs import delete_state, find_state, save_state
+from roadstead.oci import Digest, RepositoryName, Tag
+from roadstead.registry import adoption_store, layout, store
+from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
+from roadstead.registry.links import LinkFiles
+from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord
+from roadstead.registry.maintenance import Maintenance
+from roadstead.registry.release import read_content, write_body, write_repository
+from roadstead.storage import ObjectStore
+
+STATE: Final = "links"
+"""Its row in ``states``; while it is there triggers take notes."""
+
+NOTES: Final = 100
+"""Taken in one round: some hundred flushes of a disk, less than a second on most."""
+
+REST: Final = 4
+"""Times as long as it worked it rests: a fifth of a processor."""
+
+
+class ChangeKind(enum.IntEnum):
+    """What a note asks to be looked at; the values are stored by triggers."""
+
+    LAYER = 1
+    MANIFEST = 2
+    TAG = 3
+    BYTES = 4
+
+
+class _StateRow(Struct, frozen=True):
+    """How far the first writing of whole repositories is."""
+
+    is_complete: bool
+    after: str
+
+
+class LinkFollower:
+    """The work of one process."""
+
+    def __init__(self, database: Database, storage: ObjectStore, files: LinkFiles, maintenance: Maintenance) -> None:
+        self._database = database
+        self._storage = storage
+        self._files = files
+        self._maintenance = maintenance
+        self._writer = LinkWriter(files, is_durable=True)
+
+    async def round(self) -> bool:
+        """Follows some changes; whether more are waiting.
+
+        Raises:
+            StorageError, DatabaseError: the next round tries again.
+        """
+        if self._maintenance.is_still or (await find_adoption(self._database)).phase is not AdoptionPhase.IN_CHARGE:
+            return False
+        state = await self._state()
+        if state.is_complete:
+            return await self._follow()
+        await self._write_next(state.after)
+        return True
+
+    async def _state(self) -> _StateRow:
+        value = await find_state(self._database, STATE)
+        try:
+            return json.decode(value or "", type=_StateRow)
+        except MsgspecError:
+            return await self._save(_StateRow(is_complete=False, after=""))
+
+    async def _save(self, state: _StateRow) -> _StateRow:
+        text = json.encode(state).decode()
+        await self._database.write(lambda transaction: save_state(transaction, STATE, text))
+        return state
+
+    async def _write_next(self, after: str) -> None:
+        """Writes the next whole repository."""
+        rows = await self._database.fetch_all(adoption_store.LIST_ALL_REPOSITORIES, after=after, limit=1)
+        if not rows:
+            await self._save(_StateRow(is_complete=True, after=""))
+            return
+        key, name, removed_ms = rows[0]
+        content = RepositoryContent(RepositoryName(name))
+        if removed_ms is None:
+            content = await read_content(self._database, RepositoryName(name), key)
+        started = time.process_time()
+        await write_repository(self._database, self._writer, self._files, content)
+        await self._save(_StateRow(is_complete=False, after=name))
+        await asyncio.sleep(REST * (time.process_time() - started))
+
+    async def _follow(self) -> bool:
+        notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
+        for kind, repository, item in dict.fromkeys((kind, name, item) for _, kind, name, item in notes):
+            await self._look_at(kind, repository, item)
+        if notes:
+            upto = notes[-1][0]
+            await self._database.write(lambda transaction: _forget(transaction, upto), durable=False)
+        return len(notes) == NOTES
+
+    async def _look_at(self, kind: int, repository: str, item: str) -> None:
+        """Makes the files of one thing what the records say."""
+        if kind == ChangeKind.BYTES:
+            await self._remove_bytes(Digest(item))
+            return
+        name = RepositoryName(repository)
+        if kind == ChangeKind.LAYER:
+            found = await self._find(adoption_store.FIND_LINK_TO_BLOB, repository, item)
+            await self._work(lambda: self._set_layer(name, Digest(item), found))
+        elif kind == ChangeKind.MANIFEST:
+            await self._set_manifest(name, Digest(item))
+        elif kind == ChangeKind.TAG:
+            await self._set_tag(name, Tag(item))
+
+    async def _find(self, statement: Statement, repository: str, item: str) -> Row | None:
+        return await self._database.fetch_one(statement, repository=repository, item=item)
+
+    def _set_layer(self, name: RepositoryName, digest: Digest, found: Row | None) -> None:
+        if found is None:
+            self._writer.remove_blob(name, digest)
+        else:
+            self._writer.add_blob(name, digest, found[0])
+
+    async def _set_manifest(self, name: RepositoryName, digest: Digest) -> None:
+        found = await self._find(adoption_store.FIND_LINK_TO_MANIFEST, name, digest)
+        if found is None:
+            await self._work(lambda: self._writer.remove_manifest(name, digest))
+            return
+        await write_body(self._database, self._writer, digest, found[0])
+        await self._work(lambda: self._writer.add_manifest(name, digest, found[0]))
+
+    async def _set_tag(self, name: RepositoryName, tag: Tag) -> None:
+        found = await self._find(adoption_store.FIND_TAG, name, tag)
+        if found is None:
+            await self._work(lambda: self._writer.remove_tag(name, tag))
+            await self._work(lambda: self._writer.remove_empty(name))
+            return
+        await self._set_manifest(name, Digest(found[0]))
+        await self._work(lambda: self._writer.set_tag(name, tag, TagRecord(Digest(found[0]), found[1])))
+
+    async def _remove_bytes(self, digest: Digest) -> None:
+        """Removes the bytes of a manifest that the catalogue does not have any more, and nothing else needs."""
+        async with self._storage.exclusive(digest):
+            for statement in (store.FIND_MANIFEST_ID, store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD):
+                if await self._database.fetch_one(statement, digest=digest) is not None:
+                    return
+            await self._storage.delete(layout.blob_key(digest))
+
+    async def _work(self, job: Callable[[], None]) -> None:
+        """Does it in a thread, then rests."""
+        await asyncio.sleep(REST * await asyncio.to_thread(_measured, job))
+
+
+def _measured(job: Callable[[], None]) -> float:
+    """The processor time that a job took, in seconds."""
+    started = time.thread_time()
+    job()
+    return time.thread_time() - started
+
+
+async def stop_following(database: Database) -> None:
+    """Where links are written on release only: no more notes."""
+
+    async def work(transaction: Transaction) -> None:
+        await delete_state(transaction, STATE)
+        await transaction.execute(adoption_store.FORGET_LINK_CHANGES, upto=2**62)
+
+    if await find_state(database, STATE) is not None:
+        await database.write(work)
+
+
+async def _forget(transaction: Transaction, upto: int) -> None:
+    await transaction.execute(adoption_store.FORGET_LINK_CHANGES, upto=upto)
