@@ -52,7 +52,7 @@ def _is_named_in(digest: ColumnElement[str], repository_id: ColumnElement[int]) 
         exists()
         .where(
             named.c.blob_digest == digest,
-            removed_manifests.c.manifest_id == -1,
+            removed_manifests.c.manifest_id == named.c.manifest_id,
             removed_manifests.c.repository_id == repository_id,
         )
         .correlate(reviews, blobs, repository_blobs),
