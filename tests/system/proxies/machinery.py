@@ -71,7 +71,7 @@ class Certificate:
         self.both = folder / "domain.pem"
         names = f"subjectAltName=DNS:{NAME},DNS:localhost,IP:127.0.0.1"
         command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -sha256 -days 2"
-        files = ["-keyout", self.key, "-out", self.certificate]
+        files: list[str | Path] = ["-keyout", self.key, "-out", self.certificate]
         run([path_of("openssl"), *command.split(), *files, "-subj", f"/CN={NAME}", "-addext", names])
         self.both.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
 
@@ -109,7 +109,7 @@ class Nginx(Proxy):
         self.file = folder / "nginx.conf"
         text = _NGINX.format(user="root", folder=folder, http=http.replace("PORT", str(self.port)))
         self.file.write_text(text)
-        command = [path_of("nginx"), "-c", self.file, "-p", folder, "-e", "stderr"]
+        command: list[str | Path] = [path_of("nginx"), "-c", self.file, "-p", folder, "-e", "stderr"]
         super().__init__(command, folder=folder, is_ready=lambda: _listens(self.port))
 
     def reload(self) -> None:
@@ -149,7 +149,7 @@ class Caddy(Proxy):
         options = "{\n    admin off\n    auto_https disable_redirects\n    skip_install_trust\n}\n"
         file.write_text(options + text.replace("PORT", str(self.port)) + "\n")
         home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "share"), "XDG_CONFIG_HOME": str(folder / "config")}
-        command = [path_of("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
+        command: list[str | Path] = [path_of("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
         super().__init__(command, folder=folder, is_ready=lambda: _listens(self.port), env=home)
 
 
