@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from roadstead.access import LoginRequiredError
+from roadstead.identity import CredentialsInvalidError
 from roadstead.identity.attempts import FREE
 from roadstead.identity.hashes import sha1
 from roadstead.testing.images import image
@@ -142,7 +143,7 @@ async def test_two_credentials_are_none(gate: Gate) -> None:
     for headers in ([right, right], [right, b"Basic x"], [b"Basic x", right]):
         scope = {"headers": [(b"authorization", value) for value in headers], "client": None}
         assert gate.authentication.recall(scope) is None
-        with pytest.raises(LoginRequiredError):
+        with pytest.raises(CredentialsInvalidError):
             await gate.authentication.identify(scope)
 
 

@@ -258,6 +258,7 @@ TOOLS: Final[tuple[Tool, ...]] = (
         ("distribution-v3.1.2",),
         GoProgram("github.com/distribution/distribution/v3", "cmd/registry", "v3.1.2"),
     ),
+    Tool("htpasswd", "Apache's own, which writes every kind of hash", ("htpasswd",), Debian(("apache2-utils",))),
     Tool("nginx", "a reverse proxy, and a peer", ("nginx",), Debian(("nginx-light",), ("nginx",))),
     Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
     Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),

@@ -20,7 +20,7 @@ costs no hash.
 import binascii
 from typing import Final
 
-from roadstead.access import Caller, LoginRequiredError, Policy
+from roadstead.access import Caller, Policy
 from roadstead.identity import CredentialsInvalidError, Passwords
 from roadstead.web.http import Scope
 
@@ -58,25 +58,21 @@ class Authentication:
         """Who asks, where ``recall`` does not know.
 
         Raises:
-            LoginRequiredError: the credentials are malformed or wrong.
+            CredentialsInvalidError: the credentials are malformed or wrong.
             AttemptsExceededError: this client has to wait before another password is looked at.
             PasswordFileUnavailableError: no password can be checked at the moment.
         """
         presented = _authorization(scope)
         if self._passwords is None or presented is None:
-            raise LoginRequiredError(self.realm)
+            raise CredentialsInvalidError
         decoded = _decoded(presented)
         if decoded == _EMPTY:
             return self._without_password(scope)
         user, colon, password = decoded.partition(b":")
         if not colon:
-            raise LoginRequiredError(self.realm)
+            raise CredentialsInvalidError
         client = scope["client"]
-        try:
-            name = await self._passwords.login(presented, user, password, client[0] if client else "")
-        except CredentialsInvalidError:
-            raise LoginRequiredError(self.realm) from None
-        return self.policy.caller(name)
+        return self.policy.caller(await self._passwords.login(presented, user, password, client[0] if client else ""))
 
     def _without_password(self, scope: Scope) -> Caller:
         name: str | None = scope.get(CERTIFICATE_KEY)

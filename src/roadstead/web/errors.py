@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from roadstead.access import AccessDeniedError, LoginRequiredError
+from roadstead.access import AccessDeniedError, Action, LoginRequiredError
 from roadstead.access.errors import AccessError
 from roadstead.database import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseFullError
 from roadstead.errors import RoadsteadError
@@ -212,7 +212,10 @@ def _accesses(error: AccessError) -> list[dict[str, str]]:
     """What was asked for, as registry:2 has it."""
     if error.lists:
         return [{"Type": "registry", "Class": "", "Name": "catalog", "Action": "*"}]
-    return [{"Type": "repository", "Class": "", "Name": error.repository, "Action": action} for action in error.actions]
+    actions = error.actions
+    if isinstance(error, LoginRequiredError) and actions == (Action.PUSH,):
+        actions = (Action.PULL, Action.PUSH)
+    return [{"Type": "repository", "Class": "", "Name": error.repository, "Action": action} for action in actions]
 
 
 def _challenge(realm: str) -> bytes:

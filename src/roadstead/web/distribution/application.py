@@ -14,7 +14,7 @@ from roadstead.web.context import RequestContext
 from roadstead.web.distribution.blobs import BlobEndpoint
 from roadstead.web.distribution.catalog import CatalogEndpoint
 from roadstead.web.distribution.manifests import ManifestEndpoint
-from roadstead.web.distribution.permissions import PERMISSIONS, authorise
+from roadstead.web.distribution.permissions import PERMISSIONS, authorise, identify
 from roadstead.web.distribution.referrers import ReferrersEndpoint
 from roadstead.web.distribution.routes import Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
@@ -90,14 +90,15 @@ class Distribution:
             if request.method == "OPTIONS":
                 return _options(endpoints)
             raise MethodUnsupportedError(request.method, tuple(endpoints))
+        permission = PERMISSIONS[route.handler, request.method]
         caller = self._authentication.recall(scope)
         if caller is None:
-            caller = await self._authentication.identify(scope)
+            caller = await identify(self._authentication, scope, permission, route.repository)
         context.caller = caller
         context.actor = caller.name or "-"
         if self._rates is not None:
             self._rates.admit(scope, caller.name)
-        authorise(self._authentication, caller, PERMISSIONS[route.handler, request.method], route.repository)
+        authorise(self._authentication, caller, permission, route.repository)
         return await endpoint(request, route)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.access import AccessDeniedError, Action, Caller, LoginRequiredError, Scope
+from roadstead.identity import CredentialsInvalidError
 from roadstead.web.authentication import Authentication
+from roadstead.web.http import Scope as HttpScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,19 @@ PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
 }
 """By handler and method. A mount that names where from needs to pull there as well, which its endpoint sees to, since
 a mount that is not allowed becomes an ordinary upload."""
+
+
+async def identify(gate: Authentication, scope: HttpScope, permission: Permission, repository: str) -> Caller:
+    """Who asks, where that takes looking at a password.
+
+    Raises:
+        LoginRequiredError: the credentials are wrong.
+        AttemptsExceededError, PasswordFileUnavailableError: they cannot be looked at now.
+    """
+    try:
+        return await gate.identify(scope)
+    except CredentialsInvalidError:
+        raise LoginRequiredError(gate.realm, repository, permission.actions, lists=permission.lists) from None
 
 
 def authorise(gate: Authentication, caller: Caller, permission: Permission, repository: str) -> None:
