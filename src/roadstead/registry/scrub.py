@@ -309,7 +309,7 @@ class Scrubber:
         is_blob = state.stage == "blobs"
         self._state = structs.replace(
             state,
-            after=digest,
+            after=str(digest),
             bytes=state.bytes + (size_bytes if is_blob else 0),
             blobs=state.blobs + is_blob,
             manifests=state.manifests + (not is_blob),

@@ -68,7 +68,7 @@ class BackupFolder:
             OSError: it cannot be written.
         """
         if not self._is_backup():
-            if self.path.exists() and any(entry.name != _LOST for entry in os.scandir(self.path)):
+            if self.path.exists() and any(name != _LOST for name in os.listdir(self.path)):  # noqa: PTH208 - names are enough
                 raise BackupFolderUnusableError(self.path, "is not empty and holds no backup: choose another folder")
             changed = make_folders(str(self.path))
             self.path.chmod(0o700)  # private images, and perhaps secrets
@@ -131,11 +131,11 @@ class BackupFolder:
 
     def sweep_partial(self) -> None:
         """Removes what is half made or half removed."""
-        for entry in list(os.scandir(self.partial)) if self.partial.exists() else []:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
+        for path in list(self.partial.iterdir()) if self.partial.exists() else []:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
-                Path(entry.path).unlink()
+                path.unlink()
 
     # --- snapshots
 
@@ -143,7 +143,7 @@ class BackupFolder:
         """The snapshots, oldest first."""
         if not self.snapshots.is_dir():
             return []
-        return sorted(entry.name for entry in os.scandir(self.snapshots) if entry.is_dir())
+        return sorted(path.name for path in self.snapshots.iterdir() if path.is_dir())
 
     def snapshot(self, name: str = "") -> "StoredSnapshot":
         """A snapshot, without a ``name`` the latest.

@@ -156,7 +156,7 @@ class _Copy:
             problem = await self._copy(digest, size_bytes)
             if problem is not None:
                 self._hold.require()  # or the collector may have removed it
-                self._tally.missing.append(MissingBlob(digest=digest, reason=problem))
+                self._tally.missing.append(MissingBlob(digest=str(digest), reason=problem))
                 missing.add(digest)
             else:
                 self._tally.copied_blobs += 1
