@@ -26,12 +26,12 @@ from roadstead.jobs import Lease, delete_leases, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.collection import Collected, Collector
-from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.foreign_urls import UrlRules
 from roadstead.registry.link_following import LinkFollower, stop_following
 from roadstead.registry.links import LINK_TREE, TOP_FOLDERS
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.pace import Pace
+from roadstead.registry.purging import keep_purging
 from roadstead.registry.recovery import recover
 from roadstead.registry.refetch import Refetcher
 from roadstead.registry.rules import GarbageRules
@@ -65,9 +65,6 @@ from roadstead.webhooks import Delivery, find_wanted, register, wanted_actions
 
 if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
     from roadstead.certificates.served import ServedCertificate
-
-SHOWN_UPLOADS: Final = 100
-"""Stale uploads that a dry run names in one line."""
 
 REFETCH_SECONDS: Final = 30.0
 """How often quarantine is looked through for what an upstream may have; a look follows a small index."""
@@ -480,7 +477,7 @@ def background_work(
     Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
     """
     return [
-        keep_house(registry, settings),
+        keep_purging(registry, settings.limits),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
         monitor.watch(),
@@ -603,34 +600,3 @@ async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) ->
             metrics.garbage_due.set(await Collector(registry).count_due())
             metrics.scrub_completed_seconds.set((await find_scrub(registry.database)).completed_ms / 1000)
         await asyncio.sleep(WATCH_SECONDS)
-
-
-async def keep_house(registry: Registry, settings: Settings) -> None:
-    """Ends stale uploads, or says which it would end, until cancelled."""
-    limits = settings.limits
-    while limits.upload_purge != "off":
-        try:
-            await purge_uploads(registry, limits.upload_age_seconds, is_dry_run=limits.upload_purge == "dry-run")
-        except (RegistryReadOnlyError, RegistryClosedError):
-            _log.debug("stale uploads are left alone during maintenance")
-        except RoadsteadError as error:
-            _log.error("could not purge stale uploads", reason=str(error))
-        await asyncio.sleep(limits.upload_purge_interval_seconds)
-
-
-async def purge_uploads(registry: Registry, age_seconds: int, *, is_dry_run: bool) -> None:
-    """One round of it.
-
-    Raises:
-        RegistryReadOnlyError, RegistryClosedError: nothing may change now.
-    """
-    older_than_ms = age_seconds * 1000
-    if is_dry_run:
-        stale = await registry.uploads.list_stale(older_than_ms=older_than_ms, limit=SHOWN_UPLOADS)
-        if stale:
-            _log.info("stale uploads would be dropped", uploads=stale)
-        return
-    async with registry.maintenance.change():
-        dropped = await registry.uploads.purge(older_than_ms=older_than_ms)
-    if dropped:
-        _log.info("stale uploads dropped", uploads=dropped)

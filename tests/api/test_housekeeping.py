@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from roadstead.app import keep_house, purge_uploads
-from roadstead.config import LimitSettings, Settings
+from roadstead.config import LimitSettings
 from roadstead.registry.errors import RegistryReadOnlyError
 from roadstead.registry.maintenance import MaintenanceMode
+from roadstead.registry.purging import keep_purging, purge_uploads
 
 if TYPE_CHECKING:
     from roadstead.testing.instance import Instance
@@ -69,7 +69,7 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
     instance.clock.advance(AGE_SECONDS + 1)
     limits = LimitSettings(upload_age_seconds=AGE_SECONDS, upload_purge=purge)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as logs:
-        house = asyncio.create_task(keep_house(instance.registry, Settings(limits=limits)))
+        house = asyncio.create_task(keep_purging(instance.registry, limits))
         async with asyncio.timeout(5):
             while not logs:  # noqa: ASYNC110 - a log tells nobody
                 await asyncio.sleep(0.001)
@@ -79,4 +79,4 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
 
 
 async def test_switched_off_there_is_nothing_to_do(instance: Instance) -> None:
-    await asyncio.wait_for(keep_house(instance.registry, Settings(limits=LimitSettings(upload_purge="off"))), 5)
+    await asyncio.wait_for(keep_purging(instance.registry, LimitSettings(upload_purge="off")), 5)
