@@ -55,6 +55,9 @@ EXPIRED_BATCH: Final = 20
 ERASED_AT_ONCE: Final = 4
 """Objects removed at the same time."""
 
+MANY_NAMES: Final = 2000
+"""Manifests that name one blob; from here on they are gone through a page at a time."""
+
 PAGE: Final = 2000
 """Manifests of a repository that are asked at once whether they name a blob that very many name."""
 
@@ -228,7 +231,9 @@ class Collector:
     async def _sort_links(self, transaction: Transaction) -> list[tuple[int, int, int, str, str]]:
         """Settles what is named and unlinks what is not; what must be looked at for longer is left as it is."""
         change = self._change()
-        rows = await transaction.fetch_all(collection_store.LIST_DUE_LINKS, now_ms=change.now_ms, limit=BATCH)
+        rows = await transaction.fetch_all(
+            collection_store.LIST_DUE_LINKS, now_ms=change.now_ms, limit=BATCH, beyond=MANY_NAMES
+        )
         settled = [_link_key(row[0], row[1]) for row in rows if row[4] != "often"]
         free = [row for row in rows if row[4] == "free"]
         await transaction.execute_many(removal_store.DELETE_REVIEW, settled)

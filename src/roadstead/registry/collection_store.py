@@ -30,9 +30,6 @@ _manifest_id = parameter("manifest_id")
 _blob_id = parameter("blob_id")
 _digest = parameter("digest")
 
-MANY_NAMES: Final = 2000
-"""Manifests that name one blob, above which they are gone through a page at a time."""
-
 
 def _due(kind: ReviewKind) -> ColumnElement[bool]:
     return and_(reviews.c.kind == literal(kind.value), reviews.c.not_before_ms <= _now_ms)
@@ -68,7 +65,7 @@ def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 _names = select(literal(1)).where(manifest_blobs.c.blob_digest == blobs.c.digest).correlate(blobs)
-_is_named_often = select(func.count()).select_from(_names.limit(literal(MANY_NAMES + 1)).subquery()).scalar_subquery()
+_is_named_often = select(func.count()).select_from(_names.limit(parameter("beyond")).subquery()).scalar_subquery()
 
 # --- trash whose time is over
 
@@ -90,7 +87,7 @@ LIST_DUE_LINKS: Final = Statement(
         blobs.c.digest,
         case(
             (blobs.c.id.is_(None), literal("gone")),
-            (_is_named_often > MANY_NAMES, literal("often")),
+            (_is_named_often == parameter("beyond"), literal("often")),
             (_is_named_in(blobs.c.digest, reviews.c.repository_id), literal("named")),
             else_=literal("free"),
         ),

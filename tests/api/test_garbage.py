@@ -1,0 +1,298 @@
+"""Collection where it is hard: two processes at once, what registry:2 destroys, what very many manifests name."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import collection, layout
+from roadstead.registry.collection import Collected, Collector
+from roadstead.registry.collection_preview import Garbage, Preview
+from roadstead.registry.holds import hold_collection
+from roadstead.registry.maintenance import MaintenanceMode
+from roadstead.registry.removal import remove_repository
+from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
+from roadstead.registry.why import Explanation, Keeper, explain
+from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
+from roadstead.testing.instance import Instance
+
+pytestmark = pytest.mark.anyio
+
+NOW = GarbageRules(undo_ms=0, upload_ms=0, collects_untagged=True)
+APP = image(b"base", b"app")
+TOOL = image(b"base", b"tool")
+ARM = image(b"base", b"arm")
+BOTH = index(APP, ARM)
+
+
+async def collect(instance: Instance, rules: GarbageRules | None = None) -> Collected:
+    """Everything that is due."""
+    collector = Collector(instance.registry, rules)
+    total = await collector.step()
+    while (done := await collector.step()).looked_at:
+        total.add(done)
+    return total
+
+
+async def collect_everything(instance: Instance) -> Collected:
+    """As `roadstead gc --untagged --grace 0` does."""
+    collector = Collector(instance.registry, NOW)
+    await collector.review_all_untagged()
+    total = Collected()
+    for _ in range(5):
+        await collector.hasten(older_than_ms=0)
+        total.add(await collect(instance, NOW))
+    return total
+
+
+async def delete(instance: Instance, path: str) -> None:
+    """DELETE that is accepted."""
+    answer = await instance.client.request("DELETE", f"/v2/{path}")
+    assert answer.status == 202, answer
+
+
+async def require_whole(instance: Instance, repository: str, manifest: ManifestContent) -> None:
+    """A manifest can be pulled with all that it names."""
+    answer = await instance.client.request("GET", f"/v2/{repository}/manifests/{manifest.digest}")
+    assert answer.body == manifest.content
+    for blob in manifest.blobs:
+        pulled = await instance.client.request("GET", f"/v2/{repository}/blobs/{blob.digest}")
+        assert (pulled.status, pulled.body) == (200, blob.content)
+    for child in manifest.children:
+        await require_whole(instance, repository, child)
+
+
+def stored(instance: Instance) -> set[str]:
+    """The keys of the blobs in the storage."""
+    return {key for key in instance.files() if key.startswith(layout.BLOBS)}
+
+
+def keys(*manifests: ManifestContent) -> set[str]:
+    """The keys of what manifests name."""
+    return {layout.blob_key(Digest(blob.digest)) for manifest in manifests for blob in manifest.blobs}
+
+
+# --- what registry:2 and registry:3 destroy
+
+
+async def test_children_of_a_tagged_index_stay(instance: Instance) -> None:
+    """`garbage-collect -m` of registry:2 deletes them, since no tag points at a child (#3178)."""
+    await instance.push("app", BOTH, "latest")
+    assert (await collect_everything(instance)).untagged == 0
+    await require_whole(instance, "app", BOTH)
+
+
+async def test_a_child_that_another_repository_names_stays_whole(instance: Instance) -> None:
+    """`garbage-collect -m` of registry:3 marks by digest: whoever names a child first hides its blobs from the rest."""
+    await instance.push("b", BOTH, "latest")
+    await instance.push_manifest("a", index(*BOTH.children), ["latest"])  # names the children without having them
+    await collect_everything(instance)
+    await require_whole(instance, "b", BOTH)
+
+
+async def test_children_and_referrers_go_with_what_kept_them(instance: Instance) -> None:
+    """registry:2 keeps the children of a deleted index for ever (#2914), and signatures in fallback tags."""
+    signature = artifact(b"signed", artifact_type="a/signature", subject=BOTH)
+    await instance.push("app", BOTH, "latest")
+    await instance.push("app", signature, "sha256-" + BOTH.digest.partition(":")[2])
+    await collect_everything(instance)
+    await require_whole(instance, "app", signature)
+    await delete(instance, "app/manifests/latest")
+    await collect_everything(instance)
+    assert stored(instance) == set()
+
+
+async def test_an_index_only_repository_is_no_trouble(instance: Instance) -> None:
+    """registry:3 stops at a repository without layers (#4443)."""
+    await instance.push("app", index(), "empty")
+    await collect_everything(instance)
+    await require_whole(instance, "app", index())
+
+
+# --- what is shared, and what is relied on
+
+
+async def test_a_mounted_blob_outlives_its_source(instance: Instance) -> None:
+    await instance.push("app", APP, "latest")
+    for blob in APP.blobs:
+        await instance.client.request("POST", f"/v2/copy/blobs/uploads/?mount={blob.digest}&from=app")
+    await instance.push_manifest("copy", APP, ["latest"])
+    await remove_repository(instance.registry, RepositoryName("app"))
+    await collect_everything(instance)
+    await require_whole(instance, "copy", APP)
+
+
+async def test_who_asks_for_a_blob_has_time_to_name_it(instance: Instance) -> None:
+    digest = await instance.push_blob("app", b"lonely")
+    instance.clock.advance(20 * HOUR_MS / 1000)
+    assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 200
+    instance.clock.advance(20 * HOUR_MS / 1000)
+    await collect(instance)
+    assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 200
+    instance.clock.advance(25 * HOUR_MS / 1000)
+    await collect(instance)
+    assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 404
+
+
+async def test_a_blob_that_very_many_manifests_name_is_looked_for_in_pages(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when none of the repository is among them."""
+    monkeypatch.setattr(collection, "MANY_NAMES", 10)
+    monkeypatch.setattr(collection, "PAGE", 3)
+    for number in range(11):
+        body = image(b"base", config=b"%d" % number)
+        await instance.push("many", body)
+    await instance.push("app", APP, "latest")
+    await delete(instance, f"app/manifests/{APP.digest}")
+    instance.clock.advance(8 * DAY_MS / 1000)
+    await collect(instance)
+    instance.clock.advance(2 * HOUR_MS / 1000)
+    await collect(instance)
+    base = digest_of(b"base")
+    assert (await instance.client.request("HEAD", f"/v2/app/blobs/{base}")).status == 404
+    assert (await instance.client.request("HEAD", f"/v2/many/blobs/{base}")).status == 200
+
+
+# --- standing still
+
+
+async def test_nothing_goes_while_a_backup_relies_on_it(instance: Instance) -> None:
+    await instance.push_blob("app", b"lonely")
+    instance.clock.advance(2 * DAY_MS / 1000)
+    async with hold_collection(instance.registry.database, instance.clock, "backup"):
+        await collect_everything(instance)
+        assert len(stored(instance)) == 1
+    await collect_everything(instance)
+    assert stored(instance) == set()
+
+
+async def test_nothing_goes_during_maintenance(instance: Instance) -> None:
+    await instance.push_blob("app", b"lonely")
+    instance.clock.advance(2 * DAY_MS / 1000)
+    await instance.registry.maintenance.set(MaintenanceMode.READ_ONLY)
+    assert (await collect_everything(instance)).looked_at == 0
+    await instance.registry.maintenance.set(MaintenanceMode.OFF)
+    assert (await collect_everything(instance)).blobs == 1
+
+
+# --- what would go, and what keeps
+
+
+async def test_a_preview_says_what_a_run_then_takes(instance: Instance) -> None:
+    await instance.push("app", APP, "latest")
+    await instance.push("app", TOOL, "tool")
+    await delete(instance, "app/manifests/latest")
+    await delete(instance, f"app/manifests/{TOOL.digest}")
+    now_ms = instance.clock.now_ms()
+    found = [item async for item in Preview(instance.registry, now_ms, 0, untagged=True).iter_garbage()]
+    assert {item.digest for item in found if item.kind == "manifest"} == {APP.digest, TOOL.digest}
+    expired = [item async for item in Preview(instance.registry, now_ms, 0).iter_garbage()]
+    assert {item.digest for item in expired if item.kind == "blob"} == {digest_of(b"tool")}
+    assert [item async for item in Preview(instance.registry, now_ms).iter_garbage()] == []
+    await _agree(instance, expired)
+
+
+async def _agree(instance: Instance, preview: list[Garbage]) -> None:
+    before = stored(instance)
+    collector = Collector(instance.registry, replace(NOW, collects_untagged=False))
+    for _ in range(3):
+        await collector.hasten(older_than_ms=0)
+        await collect(instance, replace(NOW, collects_untagged=False))
+    gone = {layout.blob_key(item.digest) for item in preview if item.kind == "blob"}
+    assert before - stored(instance) == gone
+
+
+async def test_why_names_everything_that_keeps_a_blob(instance: Instance) -> None:
+    await instance.push("app", BOTH, "latest")
+    await instance.push("other", TOOL, "latest")
+    await delete(instance, f"other/manifests/{TOOL.digest}")
+    base = await explain(instance.registry.database, Digest(digest_of(b"base")))
+    assert {(reason.keeper, reason.where) for reason in base.reasons} == {
+        (Keeper.MANIFEST, f"app@{APP.digest}"),
+        (Keeper.MANIFEST, f"app@{ARM.digest}"),
+        (Keeper.TRASH, f"other@{TOOL.digest}"),
+    }
+    child = await explain(instance.registry.database, Digest(ARM.digest))
+    assert {reason.keeper for reason in child.reasons} == {Keeper.INDEX, Keeper.LINK}
+    nothing = await explain(instance.registry.database, Digest(digest_of(b"nothing")))
+    assert nothing == Explanation(is_blob=False, is_manifest=False, is_deleting=False, reasons=())
+
+
+# --- at the same time
+
+
+@pytest.fixture
+async def second(instance: Instance) -> AsyncIterator[Instance]:
+    """The same registry, opened again: another process as far as the catalogue and the storage can tell."""
+    second = Instance(instance.folder)
+    await second.open()
+    yield second
+    await second.close()
+
+
+async def test_pushes_race_the_collector(instance: Instance, second: Instance) -> None:
+    """Clients push, delete and push again what shares its blobs, while another process collects without any grace."""
+    is_over = False
+
+    async def keep_collecting() -> None:
+        while not is_over:
+            await collect_everything(second)
+            second.clock.advance(1)
+
+    collecting = asyncio.create_task(keep_collecting())
+    await asyncio.gather(*(_client(instance, f"team/{number}", random.Random(number)) for number in range(4)))
+    is_over = True
+    await collecting
+
+
+async def _client(instance: Instance, repository: str, choices: random.Random) -> None:
+    """As docker pushes: HEAD for each blob, upload of what is missing, the manifest; all again if it is refused."""
+    for round_number in range(25):
+        manifest = choices.choice([APP, TOOL, ARM])
+        await _until_accepted(lambda manifest=manifest: _push(instance, repository, manifest))
+        await require_whole(instance, repository, manifest)
+        if round_number % 2:
+            await delete(instance, f"{repository}/manifests/{manifest.digest}")
+        await asyncio.sleep(0)
+
+
+async def _push(instance: Instance, repository: str, manifest: ManifestContent) -> bool:
+    for blob in manifest.blobs:
+        found = await instance.client.request("HEAD", f"/v2/{repository}/blobs/{blob.digest}")
+        if found.status != 200:
+            await instance.push_blob(repository, blob.content)
+    answer = await instance.client.request(
+        "PUT",
+        f"/v2/{repository}/manifests/latest",
+        headers={"content-type": manifest.media_type},
+        body=manifest.content,
+    )
+    assert answer.status == 201 or set(answer.codes) == {"MANIFEST_BLOB_UNKNOWN"}
+    return answer.status == 201
+
+
+async def _until_accepted(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """A collector without any grace may take a blob between its upload and the manifest: then the client is told."""
+    for _ in range(100):
+        if await attempt():
+            return
+    raise AssertionError("never accepted")
+
+
+async def test_a_push_brings_back_what_is_being_removed(instance: Instance) -> None:
+    """The collector has marked a blob and stands before its bytes; the same bytes are pushed; they stay."""
+    digest = Digest(await instance.push_blob("app", b"lonely"))
+    instance.clock.advance(2 * DAY_MS / 1000)
+    storage = instance.registry.storage
+    async with storage.exclusive(digest):  # the push has the lock first
+        collecting = asyncio.create_task(collect(instance, NOW))
+        while not (await explain(instance.registry.database, digest)).is_deleting:  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(0.01)
+        assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 404
+    await asyncio.gather(collecting, instance.push_blob("app", b"lonely"))
+    assert (await instance.client.request("GET", f"/v2/app/blobs/{digest}")).body == b"lonely"
+    assert stored(instance) == {layout.blob_key(digest)}
