@@ -129,7 +129,7 @@ def _containerd(host: str, pem: bytes, root: Path) -> list[TrustFile]:
         f'server = "https://{host}"\n\n'
         f'[host."https://{host}"]\n'
         '  capabilities = ["pull", "resolve", "push"]\n'
-        f'  ca = "{folder}/ca.crt"\n'
+        '  ca = "ca.crt"\n'
     )
     note = "" if _has_config_path(root) else _CONFIG_PATH_NOTE
     return [

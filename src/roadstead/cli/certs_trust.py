@@ -65,7 +65,7 @@ def _put(file: "TrustFile", root: Path, *, dry_run: bool, as_json: bool) -> None
     state = "would be written" if dry_run else write_trust(file, root)
     notes = [file.note] if file.note else []
     if state == "left alone":
-        notes.insert(0, f'it has other content: add ca = "{file.path.parent}/ca.crt" to its host')
+        notes.insert(0, 'it has other content: add ca = "ca.crt" to its host')
     if file.command and not dry_run and state == "written":
         if root == Path("/"):
             refresh(file.command)
