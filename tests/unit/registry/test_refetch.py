@@ -1,0 +1,87 @@
+"""What is in quarantine is fetched again, through the same door as every push; bad upstreams do no harm."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from roadstead.oci import Digest
+from roadstead.registry.refetch import Refetcher
+from roadstead.remotes import Upstream, UpstreamError
+from roadstead.testing.instance import Instance
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = b"content" * 100
+
+
+class Source(Upstream):
+    """An upstream of a few bytes; the real one is in tests/unit/remotes and tests/system."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__("http://upstream.example.com")
+        self.pieces = pieces
+        self.asked: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def open_blob(self, repository: str, digest: str) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """The pieces, whatever is asked for."""
+        self.asked.append(f"{repository}@{digest}")
+        if not self.pieces:
+            raise UpstreamError(self.url, "it answers 404")
+
+        async def body() -> AsyncIterator[bytes]:
+            for piece in self.pieces:
+                yield piece
+
+        yield body()
+
+
+async def quarantined(instance: Instance) -> Digest:
+    digest = Digest(await instance.push_blob("team/app", CONTENT))
+    await instance.registry.blobs.quarantine(digest, "for the test")
+    return digest
+
+
+async def status(instance: Instance, digest: Digest) -> int:
+    return (await instance.client.request("GET", f"/v2/team/app/blobs/{digest}")).status
+
+
+async def test_a_blob_is_healed(instance: Instance) -> None:
+    digest = await quarantined(instance)
+    healed: list[None] = []
+    source = Source(CONTENT[:100], CONTENT[100:])
+    refetcher = Refetcher(instance.registry, source, lambda: healed.append(None))
+    assert not await refetcher.round()
+    assert source.asked == [f"team/app@{digest}"]
+    assert len(healed) == 1
+    assert await status(instance, digest) == 200
+    await refetcher.round()
+    assert len(source.asked) == 1, "nothing is left to do"
+
+
+@pytest.mark.parametrize(
+    "pieces", [(), (b"wrong",), (bytes(len(CONTENT)),), (CONTENT, b"!"), (bytes(1 << 20),) * 3, (CONTENT[:-1],)]
+)
+async def test_wrong_bytes_are_not_taken(instance: Instance, pieces: tuple[bytes, ...]) -> None:
+    """Also too many of them: they must not fill the disk."""
+    digest = await quarantined(instance)
+    source = Source(*pieces)
+    refetcher = Refetcher(instance.registry, source, lambda: None)
+    await refetcher.round()
+    assert await status(instance, digest) == 404
+    assert not [key for key in instance.files() if key.startswith("uploads/")]
+    await refetcher.round()
+    assert len(source.asked) == 1, "it waits before it tries again"
+    instance.clock.advance(61)
+    await refetcher.round()
+    assert len(source.asked) == 2
+    instance.clock.advance(61)
+    await refetcher.round()
+    assert len(source.asked) == 2, "and longer each time"
+    source.pieces = (CONTENT,)
+    instance.clock.advance(86_400)
+    await refetcher.round()
+    assert await status(instance, digest) == 200

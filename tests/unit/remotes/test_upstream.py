@@ -1,0 +1,155 @@
+"""Another registry is read, whatever it answers; its credentials go nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from roadstead.oci import Digest
+from roadstead.remotes import Upstream, UpstreamError, UpstreamUrlInvalidError
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = b"content"
+DIGEST = Digest.of(CONTENT)
+BASIC = f"Basic {base64.b64encode(b'me:pass:word').decode()}"
+
+
+@dataclass
+class Stub:
+    """An HTTP server that answers as a test says, and remembers what it was asked."""
+
+    answer: Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
+    port: int = 0
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def authorizations(self) -> list[str | None]:
+        """What it was given, request by request."""
+        return [headers.get("authorization") for _, headers in self.asked]
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, one request."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        line, *rest = head.strip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in rest)}
+        self.asked.append((line.split(" ")[1], headers))
+        status, answered, body = self.answer(line.split(" ")[1], headers)
+        answered = {"content-length": str(len(body)), "connection": "close", **answered}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in answered.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(stub: Stub) -> AsyncIterator[Stub]:
+    server = await asyncio.start_server(stub.handle, "127.0.0.1", 0)
+    stub.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield stub
+
+
+async def fetch(url: str) -> bytes:
+    upstream = Upstream(url)
+    try:
+        async with upstream.open_blob("team/app", DIGEST) as body:
+            return b"".join([piece async for piece in body])
+    finally:
+        await upstream.close()
+
+
+async def test_a_blob_with_credentials_below_a_prefix() -> None:
+    async with serving(Stub(lambda _path, _headers: (200, {}, CONTENT))) as stub:
+        assert await fetch(f"http://me:pass%3Aword@127.0.0.1:{stub.port}/registry/") == CONTENT
+    assert stub.asked[0][0] == f"/registry/v2/team/app/blobs/{DIGEST}"
+    assert stub.authorizations == [BASIC]
+
+
+async def test_a_redirect_elsewhere_is_followed_without_credentials() -> None:
+    async with serving(Stub(lambda _path, _headers: (200, {}, CONTENT))) as bucket:
+        location = {"location": f"http://127.0.0.1:{bucket.port}/signed?x=1", "set-cookie": "a=b"}
+        async with serving(Stub(lambda _path, _headers: (307, location, b""))) as stub:
+            assert await fetch(f"http://me:pass%3Aword@127.0.0.1:{stub.port}") == CONTENT
+    assert stub.authorizations == [BASIC]
+    assert bucket.authorizations == [None]
+    assert "cookie" not in bucket.asked[0][1]
+
+
+async def test_a_token_of_another_host_is_not_asked_for() -> None:
+    """CVE-2026-33540: the upstream chose who gets its credentials."""
+    async with serving(Stub(lambda _path, _headers: (200, {}, b'{"token": "t"}'))) as thief:
+        challenge = {"www-authenticate": f'Bearer realm="http://127.0.0.1:{thief.port}/token",service="s"'}
+        async with serving(Stub(lambda _path, _headers: (401, challenge, b""))) as stub:
+            with pytest.raises(UpstreamError, match="token of") as caught:
+                await fetch(f"http://me:pass%3Aword@127.0.0.1:{stub.port}")
+    assert thief.asked == []
+    assert "pass" not in str(caught.value)
+
+
+async def test_a_token_of_its_own_is_fetched_and_used() -> None:
+    def answer(path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        if path.startswith("/token"):
+            assert "scope=repository%3Ateam%2Fapp%3Apull" in path
+            return (200, {}, b'{"token": "abc"}') if headers.get("authorization") == BASIC else (401, {}, b"")
+        if headers.get("authorization") == "Bearer abc":
+            return 200, {}, CONTENT
+        return 401, {"www-authenticate": f'Bearer realm="http://127.0.0.1:{stub.port}/token",service="s"'}, b""
+
+    async with serving(Stub(answer)) as stub:
+        assert await fetch(f"http://me:pass%3Aword@127.0.0.1:{stub.port}") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (404, {}, "404"),
+        (500, {}, "500"),
+        (401, {}, "credentials"),
+        (401, {"www-authenticate": "Basic realm=x"}, "credentials"),
+        (302, {"location": "/again"}, "redirects more than"),
+        (302, {"location": "file:///etc/passwd"}, "leads"),
+    ],
+)
+async def test_refusals_are_said(status: int, headers: dict[str, str], said: str) -> None:
+    async with serving(Stub(lambda _path, _headers: (status, headers, b""))) as stub:
+        with pytest.raises(UpstreamError, match=said):
+            await fetch(f"http://127.0.0.1:{stub.port}")
+
+
+async def test_an_answer_that_breaks_off_is_an_error() -> None:
+    async with serving(Stub(lambda _path, _headers: (200, {"content-length": "100"}, CONTENT))) as stub:
+        with pytest.raises(UpstreamError):
+            await fetch(f"http://127.0.0.1:{stub.port}")
+
+
+async def test_nobody_there_is_an_error() -> None:
+    with pytest.raises(UpstreamError):
+        await fetch("http://127.0.0.1:1")
+
+
+async def test_a_manifest_is_not_read_without_end() -> None:
+    async with serving(Stub(lambda _path, _headers: (200, {"content-type": "a/b; c=d"}, bytes(5000)))) as stub:
+        upstream = Upstream(f"http://127.0.0.1:{stub.port}")
+        assert await upstream.fetch_manifest("app", DIGEST, 5000) == (bytes(5000), "a/b")
+        with pytest.raises(UpstreamError, match="more than 4999"):
+            await upstream.fetch_manifest("app", DIGEST, 4999)
+        await upstream.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "registry.example.com", "ftp://host", "http://", "http://host:port", "http://[", "https://host/?a=b"]
+)
+def test_what_is_no_url_of_a_registry_is_refused(url: str) -> None:
+    with pytest.raises(UpstreamUrlInvalidError):
+        Upstream(url)
+
+
+def test_credentials_stay_out_of_what_is_said() -> None:
+    assert Upstream("https://me:secret@registry.example.com:5000/x/").url == "https://registry.example.com:5000/x"
