@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import math
-import socket
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from roadstead import __version__
+from roadstead import __version__, webhooks
 from roadstead.access import Policy, Rule, RuleInvalidError
 from roadstead.clock import SystemClock
 from roadstead.config import Settings, SettingsInvalidError
@@ -61,7 +60,6 @@ from roadstead.web.operations import (
     storage_probe,
 )
 from roadstead.web.rates import ClientRates, RateLimit
-from roadstead.webhooks import Delivery, find_wanted, register, wanted_actions
 
 if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
     from roadstead.certificates.served import ServedCertificate
@@ -156,7 +154,7 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         ),
         maximum_blob_bytes=settings.limits.blob_bytes,
         foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
-        outbox=Outbox(clock, wanted_actions(settings.notifications)),
+        outbox=Outbox(clock, webhooks.wanted_actions(settings.notifications)),
     )
 
 
@@ -380,7 +378,8 @@ async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
         raise CatalogueOutdatedError(folder.path, revision)
     registry = build_registry(settings, Metrics(__version__))
     try:
-        registry.outbox.want(await find_wanted(registry.database))  # the command may not have the server's settings
+        # the command may not have been given the server's settings
+        registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
     finally:
         await close_registry(registry)
@@ -416,7 +415,7 @@ def prepare(settings: Settings) -> DataFolder:
 async def tidy_up(registry: Registry, settings: Settings) -> None:
     """What a crash has left behind, and what the first request must find; only while this process alone is here."""
     await registry.database.write(delete_leases)
-    await register(registry.database, registry.clock, settings.notifications)
+    await webhooks.register(registry.database, registry.clock, settings.notifications)
     found = await recover(registry.database, registry.storage)
     if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
         _log.warning(
@@ -481,7 +480,7 @@ def background_work(
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
         monitor.watch(),
-        *tell_endpoints(registry, settings, metrics),
+        *webhooks.background_work(registry, settings, metrics.notifications),
         *collect_garbage(registry, settings, metrics),
         *scrub(registry, settings, metrics),
         follow_links(registry, settings),
@@ -564,28 +563,6 @@ async def _closing(
         closed = close()
         if closed is not None:
             await closed
-
-
-def tell_endpoints(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
-    """What telling other systems of events needs; nothing where nobody is to be told."""
-    if not wanted_actions(settings.notifications):
-        return []
-    metrics.dropped_pull_events.set_function(lambda: registry.pulls.dropped)
-    delivery = Delivery(
-        database=registry.database,
-        clock=registry.clock,
-        settings=settings.notifications,
-        metrics=metrics,
-        address=f"{socket.gethostname()}:{settings.listen.main.port}",
-        base_url=external_url(settings),
-    )
-    return [delivery.run(), registry.pulls.keep_flushing(registry.database)]
-
-
-def external_url(settings: Settings) -> str:
-    """Where clients see the registry, if the settings say, without a slash at its end."""
-    url = (settings.http.external_url or "").rstrip("/")
-    return f"{url}{settings.http.prefix.rstrip('/')}" if url.count("/") == len("//") else url
 
 
 async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:

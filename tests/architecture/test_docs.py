@@ -106,9 +106,9 @@ def families() -> list[Metric]:
     metrics.requests.count("base", "GET", 200, 0.1, 1, 1)
     metrics.storage_action("filesystem", "Reader").observe(0.1)
     metrics.count_refusal("connections")
-    metrics.count_notifications("ci", "Events")
-    metrics.count_notification_status("ci", 200)
-    metrics.set_pending_notifications("ci", 0)
+    metrics.notifications.count("ci", "Events")
+    metrics.notifications.count_status("ci", 200)
+    metrics.notifications.set_pending("ci", 0)
     return list(metrics.registry.collect())
 
 

@@ -2,7 +2,6 @@
 
 import math
 import platform
-from http import HTTPStatus
 from typing import Final, Protocol
 
 from prometheus_client import (
@@ -17,6 +16,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.telemetry.requests import RequestCounters
 
 STORAGE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -67,27 +67,7 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
-        self._notifications = Counter(
-            "registry_notifications_events",
-            "The number of total events",
-            ("type", "endpoint"),
-            registry=self.registry,
-        )
-        self._notification_statuses = Counter(
-            "registry_notifications_status",
-            "The number of status code",
-            ("code", "endpoint"),
-            registry=self.registry,
-        )
-        self._pending_notifications = Gauge(
-            "registry_notifications_pending_total",
-            "The gauge of pending events in queue",
-            ("endpoint",),
-            registry=self.registry,
-        )
-        self.dropped_pull_events = self._gauge(
-            "roadstead_pull_events_dropped", "Events of pulls that found no room in memory"
-        )
+        self.notifications = NotificationMetrics(self.registry)
         self.garbage_due = self._gauge("roadstead_garbage_due", "Reviews and deleted manifests whose time has come")
         self._collected = Counter(
             "roadstead_garbage_collected", "What was collected for good", ("kind",), registry=self.registry
@@ -143,22 +123,6 @@ class Metrics:
     def count_refetched(self) -> None:
         """Adds a blob or manifest that is whole again."""
         self._refetched.inc()
-
-    def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
-        """Adds events of a configured endpoint; ``kind`` is one of a few fixed words."""
-        self._notifications.labels(kind, endpoint).inc(amount)
-
-    def count_notification_status(self, endpoint: str, status: int) -> None:
-        """Adds an endpoint's answer, in registry:2's words; what HTTP has no word for is counted together."""
-        try:
-            code = f"{status} {HTTPStatus(status).phrase}"
-        except ValueError:
-            code = "other"
-        self._notification_statuses.labels(code, endpoint).inc()
-
-    def set_pending_notifications(self, endpoint: str, events: int) -> None:
-        """Says how many events wait for a configured endpoint."""
-        self._pending_notifications.labels(endpoint).set(events)
 
     def _gauge(self, name: str, description: str) -> Gauge:
         return Gauge(name, description, registry=self.registry)

@@ -5,20 +5,23 @@ frozen and wakes up late may repeat what its successor has told, and cannot move
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from roadstead.clock import Clock
-from roadstead.config import NotificationEndpoint, NotificationSettings
+from roadstead.config import NotificationEndpoint, NotificationSettings, Settings
 from roadstead.database import Database
 from roadstead.errors import RoadsteadError
 from roadstead.events import EventAction, StoredEvent
 from roadstead.jobs import Lease
+from roadstead.registry import Registry
 from roadstead.registry import store as registry_store
+from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.webhooks import housekeeping, store
 from roadstead.webhooks.envelope import BLOB, Source
 from roadstead.webhooks.line import Head, Line, Policy, Setback
@@ -38,22 +41,6 @@ FAULT_SECONDS: Final = 1.0
 _log = structlog.get_logger("roadstead.notifications")
 
 
-class DeliveryMetrics(Protocol):
-    """What is counted, by the configured endpoints' names."""
-
-    def count_notifications(self, endpoint: str, kind: str, amount: int = 1) -> None:
-        """Adds events; ``kind`` is one of a few words, registry:2's where it has one."""
-        ...
-
-    def count_notification_status(self, endpoint: str, status: int) -> None:
-        """Adds an answer."""
-        ...
-
-    def set_pending_notifications(self, endpoint: str, events: int) -> None:
-        """Says how many events wait, or less if some of them will be ignored."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What telling needs; ``run`` is the background work of a serving process."""
@@ -61,7 +48,7 @@ class Delivery:
     database: Database
     clock: Clock
     settings: NotificationSettings
-    metrics: DeliveryMetrics
+    metrics: NotificationMetrics
     address: str
     """Host and port of this registry, for ``source.addr``."""
     base_url: str = ""
@@ -107,7 +94,7 @@ class Delivery:
             try:
                 dropped = await housekeeping.tidy(self.database, self.clock, self.settings)
                 for name, events in dropped.items():
-                    self.metrics.count_notifications(name, "Dropped", events)
+                    self.metrics.count(name, "Dropped", events)
                     _log.error("events dropped: nobody took them in time", endpoint=name, events=events)
             except RoadsteadError as error:
                 _log.error("old events not removed", reason=str(error))
@@ -117,7 +104,7 @@ class Delivery:
         last = await self.database.fetch_one(store.LAST_EVENT_ID)
         for row in await self.database.fetch_all(store.LIST_CURSORS):
             if any(endpoint.name == row[0] for endpoint in self.endpoints):
-                self.metrics.set_pending_notifications(row[0], max(0, (last[0] if last else 0) - row[1]))
+                self.metrics.set_pending(row[0], max(0, (last[0] if last else 0) - row[1]))
 
     async def _tell(self, endpoint: NotificationEndpoint, source: Source) -> None:
         receiver = Receiver(endpoint)
@@ -172,7 +159,7 @@ class _Teller:
     async def _try(self, head: Head) -> None:
         name = self._receiver.name
         if not head.attempts and not head.is_parked:
-            self._delivery.metrics.count_notifications(name, "Events")
+            self._delivery.metrics.count(name, "Events")
         answer = await self._receiver.post(
             self._source.envelope(head.stored, await self._delivery.body_of(head.stored))
         )
@@ -190,9 +177,9 @@ class _Teller:
     def _count(self, answer: Answer) -> None:
         metrics, name = self._delivery.metrics, self._receiver.name
         if answer.status:
-            metrics.count_notification_status(name, answer.status)
+            metrics.count_status(name, answer.status)
         kind = "Successes" if answer.result is Result.DELIVERED else "Failures" if answer.status else "Errors"
-        metrics.count_notifications(name, kind)
+        metrics.count(name, kind)
 
     def _report(self, head: Head, answer: Answer, setback: Setback) -> None:
         """A line for each change of state, not one for each try."""
@@ -203,7 +190,7 @@ class _Teller:
             "attempts": setback.attempts,
         }
         if setback.is_parked:
-            self._delivery.metrics.count_notifications(self._receiver.name, "Parked")
+            self._delivery.metrics.count(self._receiver.name, "Parked")
             _log.error("event parked", **facts)
         elif not self._is_down and (setback.is_held or setback.attempts >= self._policy.endpoint.threshold):
             self._is_down = True
@@ -232,6 +219,30 @@ def wanted_actions(settings: NotificationSettings) -> frozenset[EventAction]:
         for action in EventAction
         if action.value not in endpoint.ignored_actions
     )
+
+
+def background_work(
+    registry: Registry, settings: Settings, metrics: NotificationMetrics
+) -> list[Coroutine[None, None, None]]:
+    """What a serving process does to tell endpoints, each until cancelled; nothing where nobody is to be told."""
+    if not wanted_actions(settings.notifications):
+        return []
+    metrics.dropped_pulls.set_function(lambda: registry.pulls.dropped)
+    delivery = Delivery(
+        database=registry.database,
+        clock=registry.clock,
+        settings=settings.notifications,
+        metrics=metrics,
+        address=f"{socket.gethostname()}:{settings.listen.main.port}",
+        base_url=_external_url(settings),
+    )
+    return [delivery.run(), registry.pulls.keep_flushing(registry.database)]
+
+
+def _external_url(settings: Settings) -> str:
+    """Where clients see the registry, if the settings say, without a slash at its end."""
+    url = (settings.http.external_url or "").rstrip("/")
+    return f"{url}{settings.http.prefix.rstrip('/')}" if url.count("/") == len("//") else url
 
 
 @asynccontextmanager
