@@ -70,8 +70,6 @@ def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, *
       roadstead serve --data /var/lib/registry --adopt
       roadstead serve --workers 4
     """  # noqa: D301 - click's mark for text that keeps its lines
-    if flags["htpasswd"] and not flags["auth"]:
-        flags["auth"] = "htpasswd"
     if (flags["tls_cert"] or flags["tls_key"]) and not flags["tls"]:
         flags["tls"] = "files"
     overrides = {key: flags[flag] for flag, key in SETTING_OF_FLAG.items()}
