@@ -135,7 +135,10 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
 async def _require_damage(catalogue: Path) -> None:
     from roadstead.database import DatabaseDamagedError, SqliteDatabase  # noqa: PLC0415 - see cli.session
     from roadstead.database.integrity import find_damage  # noqa: PLC0415
+    from roadstead.database.salvage import is_cut  # noqa: PLC0415
 
+    if is_cut(catalogue):
+        return
     with contextlib.suppress(DatabaseDamagedError):
         database = SqliteDatabase.open(catalogue)
         try:

@@ -1,8 +1,8 @@
 """Reads what can still be read of a damaged SQLite file.
 
 Works on a copy, so that neither SQLite nor this module changes the evidence. A page that cannot be read costs its rows
-and no others: tables with integer keys are read in ranges that are halved until only the unreadable keys are left,
-others from both ends towards the damage; what a table's pages have lost, an index on it may still know.
+and few others: tables with integer keys are read on behind the damage, others from both ends towards it; what a table's
+pages have lost, an index on it may still know.
 """
 
 import contextlib
@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from roadstead.database.protocol import Row
 
-RANGE: Final = 256
-"""Keys that are asked for at once."""
+BATCH: Final = 256
+"""Rows that are asked for at once."""
 
-REACH: Final = 1 << 16
-"""How far behind the last key that was found is looked where the end of a table cannot be read."""
+FARTHEST: Final = 1 << 40
+"""Keys that are skipped at most: no table has as many."""
+
+
+_HEADER_BYTES: Final = 100
 
 
 class Salvage:
@@ -30,15 +33,39 @@ class Salvage:
         self.errors = 0
 
     def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        """The rows of a table whose key is ``id``, in no particular order, some perhaps with wrong values."""
-        wanted = f"SELECT {', '.join(columns)} FROM {table} WHERE id >= ? AND id < ?"  # noqa: S608 - our own names
-        end = self._end(table)
-        last, start = 0, 1
-        while start < (end if end is not None else last + REACH):
-            for row in self._range(wanted, start, start + RANGE):
-                last = start
-                yield row
-            start += RANGE
+        """The rows of a table whose key is ``id``, in order of it, some perhaps with wrong values."""
+        names = ", ".join(columns)
+        query = f"SELECT id, {names} FROM {table} WHERE id >= ? ORDER BY id LIMIT {BATCH}"  # noqa: S608 - our own names
+        start: int | None = 0
+        while start is not None:
+            before, count = self.errors, 0
+            for key, *values in self._attempt(query, start):
+                start, count = max(start, key + 1), count + 1
+                yield tuple(values)
+            if self.errors > before:
+                start = self._next_readable(table, start)
+            elif count < BATCH:
+                return
+
+    def _next_readable(self, table: str, start: int) -> int | None:
+        """The least key from ``start`` on from which the table can be read again; None if there is none."""
+        probe = f"SELECT id FROM {table} WHERE id >= ? ORDER BY id LIMIT 1"  # noqa: S608 - our own names
+
+        def is_readable(key: int) -> bool:
+            before = self.errors
+            list(self._attempt(probe, key))
+            return self.errors == before
+
+        step = 1
+        while not is_readable(start + step):
+            step *= 2
+            if step > FARTHEST:
+                return None
+        low, high = start + step // 2, start + step
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_readable(middle) else (middle + 1, high)
+        return high
 
     def index(self, table: str, column: str) -> Iterator[Row]:
         """``column`` and ``id`` of each row, as the index on ``column`` alone has them."""
@@ -50,21 +77,6 @@ class Salvage:
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE {owner} = ? ORDER BY "  # noqa: S608 - our own names
         backwards = ", ".join(f"{column} DESC" for column in order)
         yield from self._both_ways(query + ", ".join(order), query + backwards, key)
-
-    def _end(self, table: str) -> int | None:
-        """Behind the greatest key; None where that cannot be read."""
-        found = list(self._attempt(f"SELECT max(id) FROM {table}"))  # noqa: S608 - our own names
-        return int(found[0][0] or 0) + 1 if found and isinstance(found[0][0], int | None) else None
-
-    def _range(self, query: str, start: int, end: int) -> Iterator[Row]:
-        before = self.errors
-        found = list(self._attempt(query, start, end))
-        if self.errors == before or end - start == 1:
-            yield from found
-            return
-        middle = (start + end) // 2
-        yield from self._range(query, start, middle)
-        yield from self._range(query, middle, end)
 
     def _both_ways(self, forwards: str, backwards: str, *parameters: Any) -> Iterator[Row]:  # noqa: ANN401 - SQLite's
         before = self.errors
@@ -80,6 +92,21 @@ class Salvage:
             yield from self._connection.execute(query, parameters)
         except (sqlite3.DatabaseError, OverflowError):  # the latter from a length that damage has made
             self.errors += 1
+
+
+def is_cut(path: Path) -> bool:
+    """Whether a file is no SQLite database, or shorter than its first page says; found without opening it.
+
+    SQLite would make a new database of what is left of a very short one. Source: https://sqlite.org/fileformat.html,
+    section 1.3.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or not header.startswith(b"SQLite format 3\0"):
+        return True
+    page_bytes = int.from_bytes(header[16:18], "big")
+    page_bytes = 1 << 16 if page_bytes == 1 else page_bytes
+    return path.stat().st_size < page_bytes * int.from_bytes(header[28:32], "big")
 
 
 @contextlib.contextmanager

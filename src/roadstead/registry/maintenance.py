@@ -25,6 +25,7 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.jobs import delete_state, find_state, list_states, save_state
+from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 
 STATE: Final = "maintenance"
@@ -32,6 +33,9 @@ STATE: Final = "maintenance"
 
 SERVING: Final = "serving/"
 """What the names of the serving processes' rows begin with."""
+
+RELEASED: Final = "the registry was released to another program"
+"""What clients are told by a server that is still running then."""
 
 FOLLOW_SECONDS: Final = 0.5
 """Between two looks at the row: everybody obeys within a second."""
@@ -293,13 +297,20 @@ class Maintenance:
 
 
 async def find_maintenance(reader: Reader) -> MaintenanceState | None:
-    """The mode that was set, None if none ever was; a reader of one row, for transactions too.
+    """The mode that was set, None if none ever was; a reader of two rows, for transactions too.
 
-    A row that cannot be read (a later version's) allows no changes.
+    A row that cannot be read (a later version's) allows no changes; neither does a registry that was released.
     """
     value = await find_state(reader, STATE)
-    if value is None:
-        return None
+    found = None if value is None else _decoded_state(value)
+    if found is None or found.mode is MaintenanceMode.OFF:
+        generation, since_ms = (found.generation, found.since_ms) if found else (0, 0)
+        if (await find_adoption(reader)).phase is AdoptionPhase.RELEASED:
+            return MaintenanceState(MaintenanceMode.READ_ONLY, RELEASED, generation, since_ms)
+    return found
+
+
+def _decoded_state(value: str) -> MaintenanceState:
     try:
         row = json.decode(value, type=_StateRow)
     except MsgspecError:
