@@ -265,3 +265,12 @@ async def test_the_history_of_a_tag_names_its_user(instance: Instance, gate: Gat
     assert answer.status == 201
     with contextlib.closing(sqlite3.connect(instance.catalogue)) as connection:
         assert connection.execute("SELECT DISTINCT actor FROM tag_history").fetchall() == [("jürgen",)]
+
+
+async def test_no_spelling_of_a_credential_costs_another_hash(gate: Gate) -> None:
+    """Who has a password could else keep the server hashing it."""
+    passwords = gate.authentication._passwords
+    assert passwords is not None
+    for blanks in range(1, 20):
+        assert await status_of(gate, basic("alice", "alicealice").replace(" ", " " * blanks)) == 200
+    assert len(passwords._verified) == 1

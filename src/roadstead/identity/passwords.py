@@ -88,12 +88,9 @@ class Passwords:
         self._attempts = FailedAttempts(clock)
         self._threads: ThreadPoolExecutor | None = None
 
-    def recall(self, presented: bytes) -> str:
-        """The user whose remembered credential this is, empty if none is remembered; takes a few microseconds.
-
-        ``presented`` is the credential as it was sent, in any one spelling.
-        """
-        found = self._verified.get(self._digest(presented))
+    def recall(self, credential: bytes) -> str:
+        """The user whose remembered credential this is, empty if none is remembered; takes a few microseconds."""
+        found = self._verified.get(self._digest(credential))
         if found is None or found.until_seconds <= self._now():
             return ""
         try:
@@ -102,17 +99,18 @@ class Passwords:
             return ""
         return found.user if hashed is found.hashed or hashed == found.hashed else ""
 
-    async def login(self, presented: bytes, name: bytes, password: bytes, client: str) -> str:
-        """The user whose name and password these are, who is remembered under ``presented``.
+    async def login(self, credential: bytes, client: str) -> str:
+        """The user whose name and password, joined by a colon, a client at an address has sent.
 
         Raises:
             CredentialsInvalidError: nobody's.
             AttemptsExceededError: the client has failed too often, or too many wait.
             PasswordFileUnavailableError: nobody's can be checked.
         """
-        if not is_name(name) or len(password) > PASSWORD_BYTES:
+        name, colon, password = credential.partition(b":")
+        if not colon or not is_name(name) or len(password) > PASSWORD_BYTES:
             raise CredentialsInvalidError
-        key, user = self._digest(presented), decode_name(name)
+        key, user = self._digest(credential), decode_name(name)
         file = await self._file()
         while True:
             hashed = file.hashes.get(user, b"")
@@ -182,9 +180,9 @@ class Passwords:
         flight.add_done_callback(land)
         return flight
 
-    def _digest(self, presented: bytes) -> bytes:
+    def _digest(self, credential: bytes) -> bytes:
         """Keyed, so that who reads this process's memory finds nothing to guess passwords against without the key."""
-        return hashlib.blake2b(presented, key=self._key, digest_size=KEY_BYTES).digest()
+        return hashlib.blake2b(credential, key=self._key, digest_size=KEY_BYTES).digest()
 
 
 def _keep(memory: OrderedDict[bytes, _V], key: bytes, value: _V) -> None:

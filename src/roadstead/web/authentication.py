@@ -48,9 +48,9 @@ class Authentication:
     def recall(self, scope: Scope) -> Caller | None:
         """Who asks, if that is known without a hash; None means that ``identify`` has to find out."""
         if self._passwords is not None:
-            presented = _authorization(scope)
-            if presented is not None:
-                name = self._passwords.recall(presented)
+            credential = _credential(scope)
+            if credential is not None:
+                name = self._passwords.recall(credential)
                 return self.policy.caller(name) if name else None
         return self._without_password(scope)
 
@@ -62,17 +62,13 @@ class Authentication:
             AttemptsExceededError: this client has to wait before another password is looked at.
             PasswordFileUnavailableError: no password can be checked at the moment.
         """
-        presented = _authorization(scope)
-        if self._passwords is None or presented is None:
+        credential = _credential(scope)
+        if self._passwords is None or not credential:
             raise CredentialsInvalidError
-        decoded = _decoded(presented)
-        if decoded == _EMPTY:
+        if credential == _EMPTY:
             return self._without_password(scope)
-        user, colon, password = decoded.partition(b":")
-        if not colon:
-            raise CredentialsInvalidError
         client = scope["client"]
-        return self.policy.caller(await self._passwords.login(presented, user, password, client[0] if client else ""))
+        return self.policy.caller(await self._passwords.login(credential, client[0] if client else ""))
 
     def _without_password(self, scope: Scope) -> Caller:
         name: str | None = scope.get(CERTIFICATE_KEY)
@@ -89,20 +85,19 @@ class Authentication:
             self._passwords.close()
 
 
-def _authorization(scope: Scope) -> bytes | None:
-    """What the client sent to say who it is, None for nothing; of several, which leave it open, nothing valid."""
+def _credential(scope: Scope) -> bytes | None:
+    """User and password, joined by a colon; None where a request has none, empty where what it has is none."""
     found: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
-            found = value if found is None else b""
-    return found
+            found = value if found is None else b""  # of several it is not clear which one counts
+    return None if found is None else _decoded(found)
 
 
-def _decoded(presented: bytes) -> bytes:
-    """User and password, joined by a colon; empty where there are none."""
-    if presented[: len(_BASIC)].lower() != _BASIC:
+def _decoded(value: bytes) -> bytes:
+    if value[: len(_BASIC)].lower() != _BASIC:
         return b""
     try:
-        return binascii.a2b_base64(presented[len(_BASIC) :].strip(b" "), strict_mode=True)
+        return binascii.a2b_base64(value[len(_BASIC) :].strip(b" "), strict_mode=True)
     except binascii.Error:
         return b""
