@@ -48,6 +48,9 @@ class Stage:
             "blob_upload": "/v2/app/blobs/uploads/",
             "blob_upload_chunk": upload,
             "referrers": f"/v2/app/referrers/{digest}",
+            "undo_history": "/v2/app/_roadstead/undo/history",
+            "undo_removed": "/v2/app/_roadstead/undo/removed",
+            "undo_restore": "/v2/app/_roadstead/undo/restore",
         }
 
     async def ask(self, handler: str, method: str) -> Answer:

@@ -74,6 +74,9 @@ def paths(repository: str, digest: str, session: str) -> Iterator[tuple[str, dic
     yield f"{name}/blobs/{digest}", {"GET": "pull", "HEAD": "pull push", "DELETE": "delete"}
     yield f"{name}/tags/list", read
     yield f"{name}/referrers/{digest}", read
+    yield f"{name}/_roadstead/undo/history", {"GET": "pull"}
+    yield f"{name}/_roadstead/undo/removed", {"GET": "delete"}
+    yield f"{name}/_roadstead/undo/restore", {"POST": "push"}
     for query in ("", f"?digest={digest}", f"?mount={digest}", f"?mount={digest}&from={OTHER}"):
         yield f"{name}/blobs/uploads/{query}", {"POST": "push"}
     needs = {"GET": "push", "HEAD": "push", "PATCH": "push", "PUT": "push", "DELETE": "push"}

@@ -91,6 +91,14 @@ class ServiceUnhealthyError(RoadsteadError):
         super().__init__("a health check fails; /readyz and /debug/health of the operations listener say which")
 
 
+class RestoreRequestInvalidError(RoadsteadError):
+    """What shall be restored cannot be understood."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'the body must be {{"tag": …}}, {{"tag": …, "to": …}}, {{"digest": …}} or {{}}: {reason}')
+        self.reason = reason
+
+
 class ContentRangeInvalidError(RoadsteadError):
     """A chunk's ``Content-Range`` is malformed."""
 
@@ -135,6 +143,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     UploadSizeMismatchError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.BAD_REQUEST),
     RangeUnsatisfiableError: Problem(ErrorCode.RANGE_INVALID, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
     PageSizeInvalidError: Problem(ErrorCode.PAGINATION_NUMBER_INVALID, HTTPStatus.BAD_REQUEST),
+    RestoreRequestInvalidError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.BAD_REQUEST),
     QueryInvalidError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.BAD_REQUEST),
     BlobTooLargeError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     BodyTooLargeError: Problem(ErrorCode.SIZE_INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),

@@ -18,6 +18,7 @@ from roadstead.web.distribution.permissions import PERMISSIONS, authorise, ident
 from roadstead.web.distribution.referrers import ReferrersEndpoint
 from roadstead.web.distribution.routes import Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
+from roadstead.web.distribution.undo import UndoEndpoint
 from roadstead.web.distribution.uploads import UploadChunkEndpoint, UploadEndpoint
 from roadstead.web.errors import DeletionDisabledError, MethodUnsupportedError, error_response, problem_of
 from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
@@ -51,6 +52,7 @@ class Distribution:
         self._rates = rates
         self._authentication = authentication
         page = limits.page_maximum
+        undo = UndoEndpoint(registry, page)
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "base": {"GET": _base, "HEAD": _base},
             "catalog": CatalogEndpoint(registry, limits.catalog_page_maximum).methods(),
@@ -60,6 +62,9 @@ class Distribution:
             "blob_upload": UploadEndpoint(registry).methods(),
             "blob_upload_chunk": UploadChunkEndpoint(registry).methods(),
             "referrers": ReferrersEndpoint(registry, page).methods(),
+            "undo_history": undo.history_methods(),
+            "undo_removed": undo.removed_methods(),
+            "undo_restore": undo.restore_methods(),
         }
         if not deletion:
             self._refuse_deletion()

@@ -19,6 +19,8 @@ REMEMBERED: Final = 2048
 """Paths whose route is kept: a pull asks for the same few again and again, and matching costs as much as a query."""
 
 _UPLOADS: Final = "/blobs/uploads"
+_UNDO: Final = "/_roadstead/undo"
+_UNDO_HANDLERS: Final = {"history": "undo_history", "removed": "undo_removed", "restore": "undo_restore"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def _find_other(rest: str, head: str, last: str) -> Route:
         return Route("tags", _name(rest[:-10]), "")
     if head.endswith("/referrers"):
         return Route("referrers", _name(head[:-10]), _decoded(last))
+    if head.endswith(_UNDO) and last in _UNDO_HANDLERS:
+        return Route(_UNDO_HANDLERS[last], _name(head[: -len(_UNDO)]), "")
     raise EndpointUnknownError
 
 

@@ -1,0 +1,135 @@
+"""``/v2/<name>/_roadstead/undo/…``: what tags stood for, what was deleted, and how to have it back.
+
+Our own extension, where the distribution specification wants extensions to stand (section "Extensions": a component
+that begins with an underscore). Bodies are JSON objects; errors are the specification's.
+
+==================  ====  ============================================================================================
+path                      answer
+==================  ====  ============================================================================================
+``history``         GET   changes of the tag ``tag``, or of all, newest first; ``n`` at once, before entry ``before``
+``removed``         GET   manifests that can be restored, by digest; ``n`` at once, after digest ``last``
+``restore``         POST  restores ``{"tag": …, "to": digest or absent}``, ``{"digest": …}`` or, ``{}``, everything
+==================  ====  ============================================================================================
+"""
+
+from typing import Final
+
+import msgspec
+
+from roadstead.oci import Digest, Tag
+from roadstead.registry import Registry
+from roadstead.registry.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
+from roadstead.web.distribution.endpoint import Methods, origin_of
+from roadstead.web.distribution.routes import Route
+from roadstead.web.errors import RestoreRequestInvalidError
+from roadstead.web.http import QueryInvalidError, Request, Response, json_response
+from roadstead.web.pagination import read_page_request
+
+REQUEST_BYTES: Final = 4096
+"""A tag and two digests have some hundred bytes."""
+
+
+class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    tag: str = ""
+    to: str = ""
+    digest: str = ""
+
+
+class UndoEndpoint:
+    """Shows what can be undone, and undoes it."""
+
+    def __init__(self, registry: Registry, page_maximum: int) -> None:
+        self._undo = registry.undo
+        self._page_maximum = page_maximum
+
+    def history_methods(self) -> Methods:
+        """What ``history`` answers."""
+        return {"GET": self.history}
+
+    def removed_methods(self) -> Methods:
+        """What ``removed`` answers."""
+        return {"GET": self.removed}
+
+    def restore_methods(self) -> Methods:
+        """What ``restore`` answers."""
+        return {"POST": self.restore}
+
+    async def history(self, request: Request, route: Route) -> Response:
+        """Changes of tags."""
+        named = request.query("tag")
+        entries = await self._undo.list_history(
+            route.repository,
+            Tag.parse(named) if named is not None else None,
+            before=_before(request),
+            limit=read_page_request(request, self._page_maximum).size,
+        )
+        return json_response(200, {"name": route.repository, "history": [_entry(entry) for entry in entries]})
+
+    async def removed(self, request: Request, route: Route) -> Response:
+        """What is in the trash."""
+        wanted = read_page_request(request, self._page_maximum)
+        removed = await self._undo.list_removed(route.repository, after=wanted.after, limit=wanted.size)
+        return json_response(200, {"name": route.repository, "manifests": [_removed(each) for each in removed]})
+
+    async def restore(self, request: Request, route: Route) -> Response:
+        """Restores a tag, a manifest, or everything of the repository."""
+        wanted = _read(await request.read_body(REQUEST_BYTES))
+        origin = origin_of(request)
+        if wanted.tag:
+            to = Digest.parse(wanted.to) if wanted.to else None
+            restored = await self._undo.restore_tag(route.repository, Tag.parse(wanted.tag), to=to, origin=origin)
+        elif wanted.digest:
+            restored = await self._undo.restore_manifest(route.repository, Digest.parse(wanted.digest), origin=origin)
+        else:
+            restored = await self._undo.restore_repository(route.repository, origin=origin)
+        return json_response(200, {"name": route.repository, **_restored(restored)})
+
+
+def _before(request: Request) -> int:
+    text = request.query("before")
+    if text is None:
+        return NEWEST
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(NEWEST)):
+        raise QueryInvalidError("before= is the id of an entry of the history")
+    return min(int(text), NEWEST)
+
+
+def _read(body: bytes) -> _Wanted:
+    try:
+        wanted = msgspec.json.decode(body or b"{}", type=_Wanted)
+    except msgspec.MsgspecError as error:
+        raise RestoreRequestInvalidError(str(error)) from None
+    if (wanted.tag and wanted.digest) or (wanted.to and not wanted.tag):
+        raise RestoreRequestInvalidError("name a tag, and perhaps the digest that it goes back to, or a digest")
+    return wanted
+
+
+def _entry(entry: HistoryEntry) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "tag": entry.tag,
+        "action": entry.action,
+        "digest": entry.digest,
+        "at_ms": entry.at_ms,
+        "actor": entry.actor,
+        "is_there": entry.is_there,
+        "expires_ms": entry.expires_ms,
+    }
+
+
+def _removed(removed: RemovedManifest) -> dict[str, object]:
+    return {
+        "digest": removed.digest,
+        "mediaType": removed.media_type,
+        "size": removed.size_bytes,
+        "removed_ms": removed.removed_ms,
+        "expires_ms": removed.expires_ms,
+        "actor": removed.actor,
+    }
+
+
+def _restored(restored: Restored) -> dict[str, object]:
+    return {
+        "tags": [{"tag": tag, "digest": digest} for tag, digest in restored.tags],
+        "manifests": list(restored.manifests),
+    }
