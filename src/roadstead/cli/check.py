@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.findings import Finding
 
 
-_RESTORE: Final = "restore roadstead.db from a backup"
+_RESTORE: Final = "restore roadstead.db from a backup, or run `roadstead rebuild`"
 _QUARANTINE: Final = "run this with --quarantine, then push it again"  # until then clients are told that it is there
 _PUSH: Final = "push it again"
 

@@ -35,7 +35,7 @@ def _manifest_invalid(error: oci.ManifestInvalidError) -> str:
 
 
 def _catalogue_damaged(error: database.DatabaseDamagedError) -> str:
-    remedy = "`roadstead check` names what is; restore roadstead.db from a backup"
+    remedy = "`roadstead check` names what is; restore roadstead.db from a backup, or run `roadstead rebuild`"
     return f"the catalogue is damaged ({error.detail}); {remedy}"
 
 

@@ -225,7 +225,8 @@ class Rebuild:
             body, manifest = self._content(row[0], digest)
             if manifest is None:
                 continue
-            values = dict(zip(columns[1:], row[1:], strict=True)) | {"repository_id": records.repository_id}
+            values: dict[str, object] = {"repository_id": records.repository_id}
+            values |= zip(columns[1:], row[1:], strict=True)
 
             async def work(
                 transaction: Transaction,

@@ -58,7 +58,7 @@ class Registry2(Daemon):
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/v2/", timeout=1, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(f"{self.url}/v2/", timeout=1, trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -180,7 +180,7 @@ def _untyped(manifest: ManifestContent) -> ManifestContent:
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, str]]:
     """Every file below a registry's tree: time, length, digest; and every folder's time."""
-    found = {}
+    found: dict[str, tuple[int, int, str]] = {}
     for path in sorted((root / "docker").rglob("*")):
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
