@@ -64,7 +64,7 @@ from roadstead.web.rates import ClientRates, RateLimit
 if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
     from roadstead.certificates.served import ServedCertificate
 
-REFETCH_SECONDS: Final = 30.0
+REFETCH_SECONDS: Final = 10.0
 """How often quarantine is looked through for what an upstream may have; a look follows a small index."""
 
 WATCH_SECONDS: Final = 5

@@ -18,7 +18,7 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import store
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.service import Registry
-from roadstead.registry.tables import blobs, repositories, repository_blobs
+from roadstead.registry.tables import blobs, manifest_blobs, manifests, repositories, repository_blobs
 from roadstead.remotes import Upstream, UpstreamError
 
 REPOSITORIES: Final = 5
@@ -41,6 +41,13 @@ _LIST_QUARANTINED: Final = Statement(
     select(blobs.c.digest, blobs.c.size_bytes)
     .where(blobs.c.quarantined_ms.is_not(None), blobs.c.deleting_ms.is_(None), blobs.c.digest > parameter("after"))
     .order_by(blobs.c.digest)
+    .limit(parameter("limit"))
+)
+_LIST_QUARANTINED_OF_MANIFEST: Final = Statement(
+    select(blobs.c.digest, blobs.c.size_bytes)
+    .join(manifest_blobs, manifest_blobs.c.blob_digest == blobs.c.digest)
+    .join(manifests, manifests.c.id == manifest_blobs.c.manifest_id)
+    .where(manifests.c.digest == parameter("digest"), blobs.c.quarantined_ms.is_not(None))
     .limit(parameter("limit"))
 )
 _LIST_HOLDING: Final = Statement(
@@ -80,7 +87,11 @@ class Refetcher:
         return False
 
     async def heal_manifest(self, digest: Digest) -> bool:
-        """Fetches a damaged manifest and takes it in again; whether that worked."""
+        """Fetches a damaged manifest, and its blobs that are in quarantine, and takes them in; whether that worked."""
+        for text, size_bytes in await self._registry.database.fetch_all(
+            _LIST_QUARANTINED_OF_MANIFEST, digest=digest, limit=BATCH
+        ):
+            await self._fetch_blob(Digest.parse(text), size_bytes)  # or the manifest would be refused
         rows = await self._registry.database.fetch_all(
             store.LIST_REPOSITORIES_OF_MANIFEST, digest=digest, limit=REPOSITORIES
         )
