@@ -47,9 +47,10 @@ class Scope:
         return index >= 0 and str(name) < self.ranges[index].high
 
     def after(self, name: str) -> tuple[NameRange, ...]:
-        """The ranges, or what is left of them, that have names after ``name``."""
+        """What is left of the ranges for names after ``name``, which may be any text."""
+        begin = name + AFTER_NAME  # no name lies between: a space sorts before whatever a name could go on with
         first = max(bisect.bisect_right(self._lows, name) - 1, 0)
-        return tuple(each for each in self.ranges[first:] if each.high > name)
+        return tuple(NameRange(max(low, begin), high) for low, high in self.ranges[first:] if high > begin)
 
 
 def _merged(ranges: Iterable[NameRange]) -> Iterable[NameRange]:

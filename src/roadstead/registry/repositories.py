@@ -27,7 +27,7 @@ class Repositories:
         found: list[str] = []
         for low, high in scope.after(after):
             rows = await self._database.fetch_all(
-                store.LIST_REPOSITORIES_IN_RANGE, after=after, low=low, high=high, limit=limit + 1 - len(found)
+                store.LIST_REPOSITORIES_IN_RANGE, low=low, high=high, limit=limit + 1 - len(found)
             )
             found += [row[0] for row in rows]
             if len(found) > limit:

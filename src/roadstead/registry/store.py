@@ -40,8 +40,7 @@ FIND_REPOSITORY: Final = Statement(
 ADD_REPOSITORY: Final = Statement(insert_or_skip(repositories, "name", "created_ms"))
 LIST_REPOSITORIES_IN_RANGE: Final = Statement(
     select(repositories.c.name)
-    .where(
-        repositories.c.name > _after,
+    .where(  # one bound on each side: an index is followed by one, and what else is said is only looked at
         repositories.c.name >= parameter("low"),
         repositories.c.name < parameter("high"),
         exists().where(repository_manifests.c.repository_id == repositories.c.id),
