@@ -103,6 +103,10 @@ class TlsServer(RegistryServer):
         document = httpx.get(f"{self.operations}/readyz", trust_env=False, timeout=10).json()
         return dict(document["checks"]["certificate"])
 
+    def is_ready(self) -> bool:
+        """Whether `/readyz` says so of all workers."""
+        return httpx.get(f"{self.operations}/readyz", trust_env=False, timeout=10).is_success
+
     def days_left(self) -> float:
         """The metric."""
         text = httpx.get(f"{self.operations}/metrics", trust_env=False, timeout=10).text

@@ -98,7 +98,7 @@ def test_a_certificate_is_ordered_once_and_kept(
             until(lambda name=name: server.is_trusted(name), what=f"{name} has a certificate", timeout_seconds=90)
         assert server.pair.stat().st_mode & 0o777 == 0o600
         assert (server.pair.parent / "account.key").stat().st_mode & 0o777 == 0o600
-        until(lambda: server.readiness()["status"] == "ok", what="ready")
+        until(server.is_ready, what="ready")
         before = server.pair.read_bytes()
         server.shut_down()
         server.start()
