@@ -8,13 +8,15 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
+import msgspec
 import structlog
 
 from roadstead import __version__, webhooks
 from roadstead.access import Policy, Rule, RuleInvalidError
 from roadstead.clock import SystemClock
-from roadstead.config import Settings, SettingsInvalidError
+from roadstead.config import SecretText, Settings, SettingsInvalidError
 from roadstead.config.networks import NetworkSet
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.database.migrate import HEAD, current_revision
@@ -24,6 +26,7 @@ from roadstead.identity import HtpasswdFile, PasswordFileInvalidError, Passwords
 from roadstead.jobs import Lease, delete_leases, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.adoption_state import find_adoption
 from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.foreign_urls import UrlRules
 from roadstead.registry.link_following import LinkFollower, stop_following
@@ -376,13 +379,33 @@ async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
     revision = current_revision(folder.catalogue)
     if revision != HEAD:
         raise CatalogueOutdatedError(folder.path, revision)
-    registry = build_registry(settings, Metrics(__version__))
+    registry = build_registry(await with_known_storage(settings), Metrics(__version__))
     try:
         # the command may not have been given the server's settings
         registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
     finally:
         await close_registry(registry)
+
+
+async def with_known_storage(settings: Settings) -> Settings:
+    """The settings with the storage that the catalogue was made for, where they do not name one.
+
+    Who adopted a folder elsewhere need not name it to each command; and a command that looked for the blobs in the data
+    folder would find all of them missing.
+    """
+    folder = data_folder(settings)
+    if settings.storage.url is not None or (folder.objects / "docker").exists() or not folder.catalogue.exists():
+        return settings
+    database = SqliteDatabase.open(folder.catalogue)
+    try:
+        known = (await find_adoption(database)).storage
+    finally:
+        await database.close()
+    if not known or not (Path(unquote(urlsplit(known).path)) / LINK_TREE).is_dir():
+        return settings
+    storage = msgspec.structs.replace(settings.storage, url=SecretText(unquote(known)))
+    return msgspec.structs.replace(settings, storage=storage)
 
 
 async def close_registry(registry: Registry) -> None:

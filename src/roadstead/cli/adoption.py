@@ -35,9 +35,14 @@ async def run_adoption(
         registry.rules,
         progress=bar,
         report=report,
-        storage=folder.objects.as_uri(),
+        storage=recorded_storage(folder),
     )
     return await adoption.run()
+
+
+def recorded_storage(folder: "DataFolder") -> str:
+    """What the catalogue remembers of its storage: nothing of one in the data folder, which may be moved or copied."""
+    return "" if folder.objects.is_relative_to(folder.path) else folder.objects.as_uri()
 
 
 def require_tree(folder: "DataFolder") -> None:

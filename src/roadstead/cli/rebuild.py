@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from roadstead.cli import session, text
-from roadstead.cli.adoption import run_adoption
+from roadstead.cli.adoption import recorded_storage, run_adoption
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import is_terminal, print_fields, print_json, print_line, style
@@ -113,7 +113,7 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
     from roadstead.telemetry import Metrics  # noqa: PLC0415
 
     folder = app.data_folder(settings)
-    folder.prepare()
+    folder.prepare(for_objects=False)
     folder.lock()
     try:
         if not is_forced and folder.catalogue.exists():
@@ -159,13 +159,16 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
     from roadstead.registry.rebuild import Rebuild  # noqa: PLC0415
 
     files = app.build_link_files(folder)
-    (folder.objects / LINK_TREE).mkdir(parents=True, exist_ok=True)
+    if not (folder.objects / LINK_TREE).is_dir():
+        raise CommandRefusedError(
+            f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
+        )
     with ProgressBar() as bar:
         summary = await run_adoption(registry, folder, bar, lambda _finding: None)
         with open_salvage(folder.catalogue) as salvage:
             rebuild = Rebuild(registry.database, files, registry.clock, registry.rules, salvage, progress=bar)
             salvaged = await rebuild.run()
-        state = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), folder.objects.as_uri())
+        state = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
         await registry.database.write(lambda transaction: save_adoption(transaction, state))
         findings = [finding async for finding in Checker(registry, bar).run()]
     done = _Done(summary, salvaged)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roadstead.cli import session, text
+from roadstead.cli.adoption import recorded_storage
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import print_fields, print_json, print_line, style
 from roadstead.cli.progress import ProgressBar
@@ -60,6 +61,7 @@ async def _release(settings: "Settings") -> "tuple[Written, str]":
     from roadstead.registry.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
+    settings = await app.with_known_storage(settings)
     folder = app.data_folder(settings)
     async with app.open_registry(settings) as registry:
         await _require_in_charge(registry, folder)
@@ -74,7 +76,7 @@ async def _release(settings: "Settings") -> "tuple[Written, str]":
                     app.build_link_files(folder),
                     registry.clock,
                     progress=bar,
-                    storage=folder.objects.as_uri(),
+                    storage=recorded_storage(folder),
                 )
                 return await release.run(), str(folder.objects)
         finally:

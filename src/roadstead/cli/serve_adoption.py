@@ -10,7 +10,7 @@ import structlog
 
 from roadstead import __version__, app
 from roadstead.cli import text
-from roadstead.cli.adoption import run_adoption
+from roadstead.cli.adoption import recorded_storage, run_adoption
 from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.config import Settings
@@ -47,7 +47,7 @@ async def _take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) 
             return
         if await _is_due(state.phase, folder, adopts=adopts):
             await _adopt(registry, folder)
-        in_charge = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), folder.objects.as_uri())
+        in_charge = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
         await registry.database.write(lambda transaction: save_adoption(transaction, in_charge))
     finally:
         await app.close_registry(registry)

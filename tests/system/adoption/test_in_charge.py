@@ -103,7 +103,7 @@ def test_release_beside_a_server_needs_maintenance(root: Path, tmp_path: Path) -
         with Client(ours.url) as client:
             client.push("app", image(b"new here"), "3")
             here = read_content(ours.url)
-            release: list[str | Path] = [ROADSTEAD, "release", "--data", data, "--config", storage(tmp_path, root)]
+            release: list[str | Path] = [ROADSTEAD, "release", "--data", data]  # which knows where its blobs are
             assert "read-only" in run(release, exit_code=1).stderr
             run([ROADSTEAD, "maintenance", "read-only", "--data", data])
             run(release)
@@ -122,12 +122,6 @@ def test_release_beside_a_server_needs_maintenance(root: Path, tmp_path: Path) -
     with RegistryServer(tmp_path / "ours", arguments=["--storage", root.as_uri(), "--adopt"]) as again:
         assert read_content(again.url) == here
         again.shut_down()
-
-
-def storage(folder: Path, root: Path) -> Path:
-    file = folder / "storage.yaml"
-    file.write_text(f"storage:\n  url: {root.as_uri()}\n")
-    return file
 
 
 def test_links_follow_at_all_times(root: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_there_and_back_and_there(kind: str, tmp_path: Path) -> None:
     history = records("history", "app:latest", "--data", data)
     assert {digests["one"], digests["moved"]} <= {entry.get("digest") for entry in history}
 
-    run([ROADSTEAD, "release", "--data", data, "--config", storage_of(tmp_path, root)])
+    run([ROADSTEAD, "release", "--data", data])
     with Registry2(kind, root, tmp_path / "second") as theirs:
         assert read_content(theirs.url, extra) == there
         change_there(theirs.url)
@@ -62,7 +62,7 @@ def test_there_and_back_and_there(kind: str, tmp_path: Path) -> None:
     with Serving(tmp_path / "ours", root, "--adopt") as ours:
         assert read_content(ours.url, extra) == after
         ours.shut_down()
-    checked = records("check", "--deep", "--data", data, "--config", storage_of(tmp_path, root))
+    checked = records("check", "--deep", "--data", data)
     assert checked[-1]["summary"]["damage"] == 0
 
 
@@ -81,12 +81,6 @@ def change_there(url: str) -> None:
         client.push("new/here", image(b"retagged over there"), "1")
         gone = client.head("/v2/app/manifests/v1").headers["docker-content-digest"]
         assert client.delete(f"/v2/app/manifests/{gone}").status_code == 202
-
-
-def storage_of(folder: Path, root: Path) -> Path:
-    file = folder / "roadstead.yaml"
-    file.write_text(f"storage:\n  url: {root.as_uri()}\n")
-    return file
 
 
 @pytest.mark.parametrize("kind", EACH)
