@@ -106,6 +106,8 @@ def families() -> list[Metric]:
     metrics.requests.count("base", "GET", 200, 0.1, 1, 1)
     metrics.storage_action("filesystem", "Reader").observe(0.1)
     metrics.count_refusal("connections")
+    metrics.count_scrub_damage("blob")
+    metrics.count_collected("blob", 1)
     metrics.notifications.count("ci", "Events")
     metrics.notifications.count_status("ci", 200)
     metrics.notifications.set_pending("ci", 0)

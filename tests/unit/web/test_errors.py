@@ -14,7 +14,16 @@ from roadstead.oci import ErrorCode
 from roadstead.storage import ObjectUnknownError, StorageError, StorageUnavailableError
 from roadstead.web.errors import DETAILS, PROBLEMS, error_response, problem_of
 
-OUTSIDE = ("roadstead.cli", "roadstead.config", "roadstead.app", "roadstead.certificates", "roadstead.testing")
+OUTSIDE = (
+    "roadstead.cli",
+    "roadstead.config",
+    "roadstead.app",
+    "roadstead.certificates",
+    "roadstead.testing",
+    "roadstead.registry.backup",
+    "roadstead.registry.holds",
+    "roadstead.remotes",
+)
 """Whose errors end a command or a start, and never reach a client."""
 
 STARTS = ("DataFolderError", "DataFolderBusyError", "RuleInvalidError", "HashRefusedError", "PasswordFileInvalidError")

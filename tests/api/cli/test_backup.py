@@ -1,0 +1,156 @@
+"""``roadstead backup`` and ``restore-backup``: what they print, and their exit codes; what they do is in tests/unit."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from roadstead.cli import program
+from roadstead.registry.backup import BackupFolder
+from tests.api.cli.conftest import APP, Command
+from tests.factories.registries import blob_file
+
+LAYER = APP.layers[0].digest
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    return tmp_path / "to"
+
+
+def roadstead(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(program, [str(argument) for argument in arguments])
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_there_and_back(command: Command, to: Path, tmp_path: Path) -> None:
+    result = command("backup", str(to), "--json", "--keep", "3")
+    assert result.exit_code == 0
+    (taken,) = lines(result)
+    snapshot = taken["snapshot"]
+    assert isinstance(snapshot, dict)
+    assert (snapshot["missing"], snapshot["has_secrets"]) == ([], False)
+    assert taken["pruned"] == {"snapshots": [], "blobs": 0, "bytes": 0}
+    assert lines(roadstead("backup", to, "--list", "--json")) == [snapshot]
+    listed = roadstead("backup", to, "--list").stdout.rstrip("\n").split("\t")
+    assert listed == [snapshot["name"], str(snapshot["blobs"]), str(snapshot["blob_bytes"]),
+                      str(snapshot["copied_bytes"]), "no", "0"]  # fmt: skip
+    verified = roadstead("backup", to, "--verify")
+    assert (verified.exit_code, verified.stdout) == (0, "No damage found in 1 snapshot: every byte was read\n")
+    result = roadstead("restore-backup", to, "--data", tmp_path / "new", "--json")
+    assert result.exit_code == 0
+    restored, summary = lines(result)
+    assert isinstance(restored["restored"], dict)
+    assert restored["restored"]["snapshot"] == snapshot["name"]
+    assert restored["restored"]["blobs"] == snapshot["blobs"]
+    assert summary["summary"] == {"damage": 0, "note": 0, "quarantined": 0, "deep": True}
+    before, after = (
+        roadstead("ls", "library/app", "--data", data, "--json") for data in (command.folder, tmp_path / "new")
+    )
+    assert before.stdout == after.stdout
+
+
+def test_for_people(command: Command, to: Path, tmp_path: Path) -> None:
+    seen = command.terminal("backup", str(to), "--with-secrets", NO_COLOR="1")
+    assert "Snapshot" in seen
+    assert "included" in seen
+    assert "not included (--with-secrets)" in command("backup", str(to)).stdout
+    listed = command.terminal("backup", str(to), "--list", NO_COLOR="1")
+    assert listed.startswith("SNAPSHOT")
+    assert len(listed.splitlines()) == 3
+    restored = Command(tmp_path / "new").terminal("restore-backup", str(to), NO_COLOR="1")
+    assert "As of" in restored
+    assert "No damage found: every byte was read" in restored
+
+
+def test_damage_in_the_registry_is_named_and_has_exit_code_4(command: Command, to: Path) -> None:
+    blob_file(command.folder, LAYER).unlink()
+    result = command("backup", str(to))
+    assert result.exit_code == 4
+    assert f"damage\tblob-not-copied\t{LAYER}\tits bytes are missing" in result.stdout
+    assert "Missing" in result.stdout
+
+
+def test_damage_in_the_backup_is_named_and_has_exit_code_4(command: Command, to: Path, tmp_path: Path) -> None:
+    command("backup", str(to))
+    file = next(to.glob(f"blobs/sha256/*/{LAYER.partition(':')[2]}"))
+    os.truncate(file, 1)
+    result = roadstead("restore-backup", to, "--data", tmp_path / "new")
+    assert result.exit_code == 4
+    assert LAYER in result.output
+    result = roadstead("backup", to, "--verify", "--json")
+    assert result.exit_code == 4
+    found, summary = lines(result)
+    assert (found["subject"], summary["summary"]) == (LAYER, {"snapshots": 1, "damage": 1})
+    result = roadstead("restore-backup", to, "--data", tmp_path / "new", "--skip-damaged")
+    assert result.exit_code == 4
+    assert f"damage\tblob-not-restored\t{LAYER}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("backup", "TO", "--list", "--verify"), 2, "exclude"),
+        (("backup", "TO", "--snapshot", "x"), 2, "--verify"),
+        (("backup", "TO", "--keep", "0"), 2, "--keep"),
+        (("backup", "nowhere", "--list"), 3, "holds no backup"),
+        (("backup", "TO", "--verify", "--snapshot", "x"), 1, "has no snapshot x"),
+        (("backup", "DATA"), 3, "not empty"),
+        (("backup", "DATA/registry/here"), 3, "is inside"),
+        (("restore-backup", "TO"), 1, "--force"),
+        (("restore-backup", "TO", "--snapshot", "x"), 1, "has no snapshot x"),
+        (("restore-backup", "DATA"), 3, "holds no backup"),
+    ],
+)
+def test_refusals(command: Command, to: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    command("backup", str(to))
+    places = {"TO": str(to), "DATA": str(command.folder), "DATA/registry/here": f"{command.folder}/registry/here"}
+    result = command(*(places.get(argument, argument) for argument in arguments))
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr
+
+
+def test_a_backup_that_is_being_taken_refuses_others(command: Command, to: Path) -> None:
+    command("backup", str(to))
+    with BackupFolder(to).locked():
+        result = command("backup", str(to))
+    assert result.exit_code == 1
+    assert "another process is working on" in result.stderr
+
+
+def test_a_damaged_catalogue_is_not_backed_up(command: Command, to: Path) -> None:
+    database = command.folder / "roadstead.db"
+    with closing(sqlite3.connect(database)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tags'").fetchone()[0]
+    with database.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    result = command("backup", str(to))
+    assert result.exit_code == 4
+    assert "roadstead check" in result.stderr
+    assert roadstead("backup", to, "--list").stdout == ""
+
+
+def test_the_scrub(command: Command) -> None:
+    assert command("scrub").stdout == "Scrub  no pass yet\n"
+    assert "No damage" in command("scrub", "--now").stdout
+    assert "no damage" in command("scrub").stdout
+    os.truncate(blob_file(command.folder, LAYER), 1)
+    result = command("scrub", "--now", "--json")
+    assert result.exit_code == 4
+    found, state = lines(result)
+    assert (found["kind"], found["subject"]) == ("blob", LAYER)
+    assert isinstance(state["scrub"], dict)
+    assert state["scrub"]["completed_damage"] == 1
+    assert command("scrub").exit_code == 4
+    assert command("scrub", "--bytes-per-second", "2000").exit_code == 2
+    assert "1 in quarantine" in command("stats").stdout
