@@ -112,7 +112,7 @@ async def test_sizes_that_are_none(tagged: AsgiClient, size: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/app/tags/list", "/v2/_catalog", "/v2/app/referrers/{digest}"])
 async def test_a_huge_size_is_reduced_and_said_so(tmp_path_factory: pytest.TempPathFactory, path: str) -> None:
-    instance = Instance(tmp_path_factory.mktemp("small"), limits=LimitSettings(page_maximum=3))
+    instance = Instance(tmp_path_factory.mktemp("small"), limits=LimitSettings(page_maximum=3, catalog_page_maximum=3))
     await instance.open()
     subject = image(b"layer")
     await instance.push("app", subject, *TAGS)

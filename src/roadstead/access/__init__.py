@@ -3,7 +3,7 @@
 from roadstead.access.action import Action
 from roadstead.access.caller import Caller
 from roadstead.access.decision import Decision
-from roadstead.access.errors import AccessDeniedError, LoginRequiredError, RuleInvalidError
+from roadstead.access.errors import AccessDeniedError, AccessError, LoginRequiredError, RuleInvalidError
 from roadstead.access.pattern import RepositoryPattern
 from roadstead.access.policy import ANONYMOUS, EVERYBODY, Policy, Rule
 from roadstead.access.scope import NameRange, Scope
@@ -12,6 +12,7 @@ __all__ = [
     "ANONYMOUS",
     "EVERYBODY",
     "AccessDeniedError",
+    "AccessError",
     "Action",
     "Caller",
     "Decision",

@@ -7,7 +7,7 @@ with the last one, for ``RoadsteadError`` itself.
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import app, certificates, config, database, storage
+from roadstead import access, app, certificates, config, database, storage
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.cli.target import spell
@@ -53,6 +53,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.ManifestBlobUnknownError: (ExitCode.REFUSED, str),
     registry.ManifestDigestMismatchError: (ExitCode.REFUSED, str),
     registry.BlobUnknownError: (ExitCode.REFUSED, str),
+    access.AccessError: (ExitCode.REFUSED, str),
     registry.BlobQuarantinedError: (ExitCode.DAMAGED, str),
     registry.BlobReferencedError: (ExitCode.REFUSED, str),
     registry.NothingToRestoreError: (ExitCode.REFUSED, str),

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "check": "Look for damage in the stored data.",
     "adopt": "Take over a folder of registry:2 or registry:3.",
     "release": "Give a folder back to registry:2 or registry:3.",
-    "rebuild": "Make a new catalogue from what is left of a lost or damaged one.",
+    "rebuild": "Make a new catalogue in place of a lost or damaged one.",
     "htpasswd": "Add a user to a password file, or change, delete or check one.",
     "certs": "Make certificates, look at them, and have clients trust them.",
     "notifications": "Show what endpoints were told of, and tell them again.",

@@ -43,7 +43,7 @@ Exit code 0 when nothing of what was rebuilt is damaged, 4 when something is; `r
 @registry_options
 @click.pass_context
 def rebuild(context: click.Context, *, force: bool, data: Path | None, config: Path | None, as_json: bool) -> None:
-    """Make a new catalogue from what is left of a lost or damaged one.
+    """Make a new catalogue in place of a lost or damaged one.
 
     Takes repositories, tags, manifests and histories from the links that the server writes beside the blobs (setting
     links.mode), and from whatever the damaged file can still give; checks the result; keeps the old file beside the new
