@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import math
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import structlog
 
 from roadstead import __version__, webhooks
 from roadstead.access import Policy, Rule, RuleInvalidError
+from roadstead.certificates.serving import keep_certificate, prepare_certificate
 from roadstead.clock import SystemClock
 from roadstead.config import SecretText, Settings, SettingsInvalidError
 from roadstead.config.networks import NetworkSet
@@ -308,55 +308,13 @@ def build_operations(
     return OperationsApplication(metrics if settings.metrics.enabled else None, checks)
 
 
-def build_certificate(settings: Settings, metrics: Metrics) -> "ServedCertificate | None":
-    """The main listener's certificate, loaded; None without TLS.
-
-    Raises:
-        CertificateError: it cannot be used.
-    """
-    if settings.tls.mode == "off":
-        return None
-    from roadstead.certificates.sources import served_certificate  # noqa: PLC0415 - cryptography, only with TLS
-
-    clock = SystemClock()
-    certificate = served_certificate(settings, clock)
-    if certificate is not None:
-        certificate.load()
-
-        def days_left() -> float:
-            return certificate.facts.days_left(clock.now_ms()) if certificate.facts else math.nan
-
-        metrics.certificate_days_left.set_function(days_left)
-    return certificate
-
-
-def prepare_certificate(settings: Settings) -> None:
-    """Makes the certificate that the server makes itself, and sees that the one it is to serve can be used.
-
-    Raises:
-        CertificateError: it cannot be made, or used.
-    """
-    if settings.tls.mode != "off":
-        from roadstead.certificates.sources import prepare_certificate as make  # noqa: PLC0415 - as above
-
-        make(settings, SystemClock())
-
-
-def keep_certificate(
+def keep_the_certificate(
     certificate: "ServedCertificate | None", registry: Registry, settings: Settings
 ) -> list[Coroutine[None, None, None]]:
     """What renews the certificate and takes up a new one; nothing without TLS."""
-    if certificate is None:
-        return []
-    from roadstead.certificates.sources import acme_keeper, keep_self_signed  # noqa: PLC0415 - as above
-
-    work = [certificate.watch()]
-    if settings.tls.mode == "self-signed":
-        work.append(keep_self_signed(settings, registry.clock))
-    if settings.tls.mode == "acme":
-        lease = Lease(registry.database, registry.clock, "acme")
-        work.append(acme_keeper(settings, registry.clock, lease.take).run())
-    return work
+    return keep_certificate(
+        certificate, settings, registry.clock, Lease(registry.database, registry.clock, "acme").take
+    )
 
 
 def build_fleet_operations(sockets: Mapping[str, Path]) -> FleetOperations:

@@ -31,10 +31,9 @@ def self_signed(settings: Settings) -> SelfSigned:
     return SelfSigned(settings.secrets_folder / "tls", hosts)
 
 
-def served_certificate(settings: Settings, clock: Clock) -> ServedCertificate | None:
-    """The certificate of the main listener, not loaded yet; None where that is without TLS."""
-    files = _files(settings)
-    return None if files is None else ServedCertificate(files, clock)
+def served_certificate(settings: Settings, clock: Clock) -> ServedCertificate:
+    """The certificate of the main listener, which has TLS; not loaded yet."""
+    return ServedCertificate(_files(settings), clock)
 
 
 def prepare_certificate(settings: Settings, clock: Clock) -> None:
@@ -47,9 +46,7 @@ def prepare_certificate(settings: Settings, clock: Clock) -> None:
         self_signed(settings).ensure(clock.now_ms())
     if settings.tls.mode == "acme":
         _acme_hosts(settings)
-    served = served_certificate(settings, clock)
-    if served is not None:
-        served.check()
+    served_certificate(settings, clock).check()
 
 
 async def keep_self_signed(settings: Settings, clock: Clock) -> None:
@@ -85,7 +82,7 @@ def _acme_hosts(settings: Settings) -> tuple[Host, ...]:
     return hosts
 
 
-def _files(settings: Settings) -> PairFiles | None:
+def _files(settings: Settings) -> PairFiles:
     tls = settings.tls
     rules = ContextRules(
         minimum_version=tls.minimum_version,
@@ -93,18 +90,13 @@ def _files(settings: Settings) -> PairFiles | None:
         client_certificates=tls.client_certificates,
         client_authorities=tls.client_authorities,
     )
-    match tls.mode:
-        case "off":
-            return None
-        case "files":
-            if tls.certificate is None or tls.key is None:
-                raise SettingInvalidError(
-                    "tls.mode", "files needs a certificate and a key", "give both --tls-cert and --tls-key"
-                )
-            return PairFiles(certificate=tls.certificate, key=tls.key, rules=rules)
-        case "self-signed":
-            pair = self_signed(settings).pair_file
-            return PairFiles(certificate=pair, key=pair, rules=rules)
-        case "acme":
-            pair = settings.secrets_folder / "acme" / "server.pem"
-            return PairFiles(certificate=pair, key=pair, rules=rules, is_awaited=True)
+    if tls.mode == "self-signed":
+        pair = self_signed(settings).pair_file
+        return PairFiles(certificate=pair, key=pair, rules=rules)
+    if tls.mode == "acme":
+        pair = settings.secrets_folder / "acme" / "server.pem"
+        return PairFiles(certificate=pair, key=pair, rules=rules, is_awaited=True)
+    if tls.certificate is None or tls.key is None:
+        remedy = "give both --tls-cert and --tls-key"
+        raise SettingInvalidError("tls.mode", "files needs a certificate and a key", remedy)
+    return PairFiles(certificate=tls.certificate, key=tls.key, rules=rules)

@@ -105,7 +105,7 @@ def refresh(command: Sequence[str]) -> None:
     Raises:
         CertificateError: it is not there, or fails.
     """
-    program = shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    program = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin:/sbin")
     if program is None:
         raise CertificateError(f"there is no {command[0]}: install the package ca-certificates, then run it")
     done = subprocess.run(  # noqa: S603 - one of the fixed commands above

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from roadstead import __version__, app
+from roadstead.certificates.serving import build_certificate
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
 from roadstead.telemetry import AccessLog, Metrics, is_human, set_log_level
@@ -57,7 +58,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     settings = process.settings
     metrics = Metrics(__version__)
     stopping = asyncio.Event()
-    certificate = app.build_certificate(settings, metrics)
+    certificate = build_certificate(settings, metrics)
     authentication = app.build_authentication(settings)
     registry = app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
@@ -93,7 +94,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
 
         _handle_signals(stopping, servers, process, read_again)
         work = app.background_work(registry, settings, metrics, monitor)
-        work += app.keep_certificate(certificate, registry, settings)
+        work += app.keep_the_certificate(certificate, registry, settings)
         background = [asyncio.create_task(each) for each in work]
         await _run(servers, [process.main, process.operations], stopping, on_start)
         await _cancel(background)
