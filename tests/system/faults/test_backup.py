@@ -31,7 +31,7 @@ MIB: Final = 1 << 20
 
 def backup(server: FaultyServer, to: Path, *arguments: str, exit_code: int = 0) -> dict[str, object]:
     """Takes one; what it printed last."""
-    command = [PROGRAM, "backup", to, "--data", server.data, "--json", *arguments]
+    command: list[str | Path] = [PROGRAM, "backup", to, "--data", server.data, "--json", *arguments]
     answer = run(command, env=environment({}), exit_code=exit_code)
     lines = (answer.stdout if exit_code in {0, DAMAGED} else answer.stderr).splitlines()
     return dict(json.loads(lines[-1]))
@@ -47,7 +47,7 @@ def verify(to: Path) -> None:
 
 
 def restore(to: Path, data: Path, *arguments: str, exit_code: int = 0) -> str:
-    command = [PROGRAM, "restore-backup", to, "--data", data, *arguments]
+    command: list[str | Path] = [PROGRAM, "restore-backup", to, "--data", data, *arguments]
     return run(command, env=environment({}), exit_code=exit_code).both
 
 
