@@ -7,9 +7,9 @@ with the last one, for ``RoadsteadError`` itself.
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import access, app, certificates, config, database, storage
+from roadstead import access, app, certificates, config, database, identity, storage
 from roadstead.cli.exit_code import ExitCode
-from roadstead.cli.refusal import CommandRefusedError
+from roadstead.cli.refusal import CommandRefusedError, EndpointSilentError
 from roadstead.cli.target import spell
 from roadstead.errors import RoadsteadError
 from roadstead.oci import errors as oci
@@ -54,6 +54,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.ManifestDigestMismatchError: (ExitCode.REFUSED, str),
     registry.BlobUnknownError: (ExitCode.REFUSED, str),
     access.AccessError: (ExitCode.REFUSED, str),
+    identity.AttemptsExceededError: (ExitCode.REFUSED, str),
+    identity.CredentialsInvalidError: (ExitCode.REFUSED, str),
     registry.BlobQuarantinedError: (ExitCode.DAMAGED, str),
     registry.BlobReferencedError: (ExitCode.REFUSED, str),
     registry.NothingToRestoreError: (ExitCode.REFUSED, str),
@@ -66,6 +68,10 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.RegistryReadOnlyError: (ExitCode.REFUSED, str),
     registry.RegistryClosedError: (ExitCode.REFUSED, str),
     # how it was asked for
+    access.RuleInvalidError: (ExitCode.USAGE, str),
+    identity.HashRefusedError: (ExitCode.USAGE, str),
+    identity.PasswordFileInvalidError: (ExitCode.REFUSED, str),
+    identity.PasswordFileUnavailableError: (ExitCode.UNREACHABLE, str),
     oci.NameInvalidError: (ExitCode.USAGE, str),
     oci.TagInvalidError: (ExitCode.USAGE, str),
     oci.DigestInvalidError: (ExitCode.USAGE, str),
@@ -74,6 +80,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     certificates.CertificateExistsError: (ExitCode.REFUSED, str),
     certificates.CertificateError: (ExitCode.UNREACHABLE, str),
     # where it is kept
+    EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),

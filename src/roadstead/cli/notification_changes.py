@@ -11,21 +11,13 @@ from roadstead.cli import session, text
 from roadstead.cli.notification_options import SinceType, endpoint_option, get_place
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import print_json, print_line
-from roadstead.cli.refusal import CommandRefusedError
-from roadstead.errors import RoadsteadError
+from roadstead.cli.refusal import CommandRefusedError, EndpointSilentError
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.webhooks.inspection import Place
 
 TEST_REPOSITORY: Final = "roadstead/test"
 """What a test event is about; no such repository need be there."""
-
-
-class EndpointSilentError(RoadsteadError):
-    """A test event was not answered."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} does not answer: {reason}")
 
 
 @click.command()
