@@ -23,6 +23,11 @@ if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.links import TreeFinding
     from roadstead.storage import DataFolder
 
+_CONFIG_HINT: Final = (
+    "With --config FILE, which may be registry:2's own, passwords, rules and addresses stay as they are; without,"
+    " everybody on this machine may do everything."
+)
+
 MOST_FINDINGS: Final = 100
 """Of one kind that a terminal shows; a pipe and --json get all."""
 
@@ -34,7 +39,7 @@ Examples:
   roadstead adopt /var/lib/registry --data /srv/rs   the catalogue goes elsewhere
   roadstead adopt /var/lib/registry --json | jq -r 'select(.severity == "damage") | .subject'
 \b
-Exit code 0 when all could be taken up, 1 when something damaged was left alone. Notes change nothing."""
+Exit code 0 when all could be taken up, 4 when something damaged was left alone. Notes change nothing."""
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--force", is_flag=True, help="Also where roadstead served since: what it was told then is lost.")
@@ -71,12 +76,14 @@ def adopt(
         },
     )
     report = _Report(as_json)
-    summary, served = asyncio.run(_adopt(settings, report, is_forced=force))
+    summary, served = asyncio.run(_adopt(settings, report, config, is_forced=force))
     report.finish(summary, served)
-    context.exit(ExitCode.REFUSED if report.counts["damage"] else ExitCode.DONE)
+    context.exit(ExitCode.DAMAGED if report.counts["damage"] else ExitCode.DONE)
 
 
-async def _adopt(settings: "Settings", report: "_Report", *, is_forced: bool) -> "tuple[AdoptionSummary, str]":
+async def _adopt(
+    settings: "Settings", report: "_Report", config: Path | None, *, is_forced: bool
+) -> "tuple[AdoptionSummary, str]":
     from roadstead import __version__, app  # noqa: PLC0415 - see cli.session
     from roadstead.telemetry import Metrics  # noqa: PLC0415
 
@@ -93,7 +100,7 @@ async def _adopt(settings: "Settings", report: "_Report", *, is_forced: bool) ->
                     with bar.aside():
                         report.add(finding)
 
-                return await run_adoption(registry, folder, bar, tell), serve_command(settings, folder)
+                return await run_adoption(registry, folder, bar, tell), serve_command(settings, folder, config)
         finally:
             await app.close_registry(registry)
     finally:
@@ -152,6 +159,8 @@ class _Report:
         if damage:
             print_line(style(f"Left alone: {text.plural(damage, 'damaged thing')}", colour="red", bold=True))
         print_line(f"Next, with registry:2 stopped:\n\n  {served}\n")
+        if "--config" not in served:
+            print_wrapped(_CONFIG_HINT, indent="")
 
 
 def _sentence(summary: "AdoptionSummary") -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roadstead.cli.progress import ProgressBar
@@ -71,13 +72,18 @@ def require_tree(folder: "DataFolder") -> None:
         )
 
 
-def serve_command(settings: "Settings", folder: "DataFolder") -> str:
-    """The command that serves what was adopted."""
+def serve_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
+    """The command that serves what was adopted, with the settings file that it was adopted with."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.config import load_settings  # noqa: PLC0415
 
-    words = ["roadstead serve --data", shlex.quote(str(settings.data.folder))]
-    alone = load_settings(environment={}, overrides={"data.folder": settings.data.folder})
+    words = ["roadstead serve"]
+    alone = load_settings(config, environment={})
+    if config is not None:
+        words += ["--config", shlex.quote(str(config))]
+    if alone.data.folder != settings.data.folder:
+        words += ["--data", shlex.quote(str(settings.data.folder))]
+        alone = load_settings(config, environment={}, overrides={"data.folder": settings.data.folder})
     if app.data_folder(alone).objects != folder.objects:
         words += ["--storage", shlex.quote(folder.objects.as_uri())]
     return " ".join([*words, "--adopt"])

@@ -49,14 +49,18 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
     settings = load_settings(config, overrides={"data.folder": data or folder})
     written, root = asyncio.run(_release(settings))
     if as_json:
-        print_json({"written": written.written, "removed": written.removed, "folder": root})
+        counts = (written.written, written.removed) if written else (0, 0)
+        print_json({"written": counts[0], "removed": counts[1], "folder": root, "was_released": written is None})
         return
-    files = f"{text.plural(written.written, 'file')} written, {text.number(written.removed)} removed"
-    print_line(f"{style('Released', colour='green', bold=True)}: {files}")
+    files = "nothing was changed; registry:2 may be in charge already"
+    if written:
+        files = f"{text.plural(written.written, 'file')} written, {text.number(written.removed)} removed"
+    print_line(f"{style('Released' if written else 'Released before', colour='green', bold=True)}: {files}")
     print_fields([("rootdirectory", root), ("Back again", f"roadstead adopt {root}")], indent="  ")
 
 
-async def _release(settings: "Settings") -> "tuple[Written, str]":
+async def _release(settings: "Settings") -> "tuple[Written | None, str]":
+    """What was written, None if the folder was released before, and registry:2's root."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.registry.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
@@ -64,7 +68,8 @@ async def _release(settings: "Settings") -> "tuple[Written, str]":
     settings = await app.with_known_storage(settings)
     folder = app.data_folder(settings)
     async with app.open_registry(settings) as registry:
-        await _require_in_charge(registry, folder)
+        if await _is_released(registry, folder):
+            return None, str(folder.objects)
         try:
             folder.lock()
         except DataFolderBusyError:
@@ -83,17 +88,17 @@ async def _release(settings: "Settings") -> "tuple[Written, str]":
             folder.unlock()
 
 
-async def _require_in_charge(registry: "Registry", folder: "DataFolder") -> None:
+async def _is_released(registry: "Registry", folder: "DataFolder") -> bool:
+    """Whether there is nothing left to do; refuses where there never was."""
     from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see cli.session
 
     phase = (await find_adoption(registry.database)).phase
-    if phase is AdoptionPhase.RELEASED:
-        raise CommandRefusedError(f"{folder.objects} was released already: registry:2 may be in charge of it")
-    if phase is not AdoptionPhase.IN_CHARGE:
+    if phase not in {AdoptionPhase.IN_CHARGE, AdoptionPhase.RELEASED}:
         raise CommandRefusedError(
             f"roadstead never served {folder.objects}: its links are as registry:2 left them, and there is nothing to"
             " release"
         )
+    return phase is AdoptionPhase.RELEASED
 
 
 async def _require_maintenance(registry: "Registry") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roadstead.config.checks import require_files
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import Registry2KeysRefusedError, SettingInvalidError, SettingsInvalidError
 from roadstead.config.loading import convert_value, load
@@ -51,7 +52,8 @@ def inspect_file(file: Path, environment: Mapping[str, str] | None = None) -> Fi
 
 def _problem(file: Path, variables: Mapping[str, str]) -> str:
     try:
-        load(file, variables)
+        loaded = load(file, variables)
+        require_files(loaded.settings, loaded.sources)
     except Registry2KeysRefusedError as error:
         return "; ".join(error.problems)
     except SettingsInvalidError as error:
