@@ -99,7 +99,7 @@ class Pebble(Daemon):
             "PEBBLE_AUTHZREUSE": "0",
             "PEBBLE_WFE_NONCEREJECT": str(rejected_nonces),
         }
-        command = [path_of("pebble"), "-config", folder / "pebble.json", "-dnsserver", names]
+        command: list[str | Path] = [path_of("pebble"), "-config", folder / "pebble.json", "-dnsserver", names]
         super().__init__(command, folder=folder, is_ready=self._answers, env=environment)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_certificate_is_ordered_once_and_kept(
     ):
         server.issuer.write_bytes(pebble.root())
         for name in HOSTS:
-            until(lambda name=name: server.is_trusted(name), what=f"{name} has a certificate", timeout_seconds=90)
+            until(partial(server.is_trusted, name), what=f"{name} has a certificate", timeout_seconds=90)
         assert server.pair.stat().st_mode & 0o777 == 0o600
         assert (server.pair.parent / "account.key").stat().st_mode & 0o777 == 0o600
         until(server.is_ready, what="ready")

@@ -27,7 +27,18 @@ UNKNOWN = ("x509: certificate signed by unknown authority", "tls: failed to veri
 
 def trust(certificates: Certificates, host: str, client: str, root: Path) -> Path:
     """Has the client of a machine trust the authority; returns the client's folder for the host."""
-    command = [PROGRAM, "certs", "trust", certificates.authority, "--host", host, "--for", client, "--root", root]
+    command: list[str | Path] = [
+        PROGRAM,
+        "certs",
+        "trust",
+        certificates.authority,
+        "--host",
+        host,
+        "--for",
+        client,
+        "--root",
+        root,
+    ]
     assert "written" in run(command).stdout
     assert "unchanged" in run(command).stdout
     folders = {"docker": "docker", "podman": "containers", "containerd": "containerd"}

@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +22,10 @@ from tests.system.tls.machinery import PROGRAM, UNTRUSTED, Certificates, TlsServ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.needs("openssl", "curl")
 
+Words = list[str | Path]
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -32,13 +33,13 @@ def test_trusted_works_untrusted_and_wrong_host_are_refused(
     start: Callable[..., TlsServer], certificates: Certificates
 ) -> None:
     server = start()
-    trusting = ["--cacert", certificates.authority]
+    trusting: Words = ["--cacert", certificates.authority]
     assert server.curl(*trusting).text == "{}"
     assert server.curl(*trusting, "-I").text.startswith("HTTP/1.1 200")
     assert "certificate" in server.curl(exit_code=UNTRUSTED).stderr
-    elsewhere = ["--connect-to", f"127.0.0.1:{server.port}:127.0.0.1:{server.port}"]
+    elsewhere: Words = ["--connect-to", f"127.0.0.1:{server.port}:127.0.0.1:{server.port}"]
     wrong = f"https://wrong.example.com:{server.port}/v2/"
-    resolve = ["--resolve", f"wrong.example.com:{server.port}:127.0.0.1"]
+    resolve: Words = ["--resolve", f"wrong.example.com:{server.port}:127.0.0.1"]
     said = run(["curl", "-sS", "--noproxy", "*", *trusting, *resolve, wrong], exit_code=UNTRUSTED)
     assert "wrong.example.com" in said.stderr
     assert server.curl(*trusting, *elsewhere).text == "{}"
@@ -46,16 +47,16 @@ def test_trusted_works_untrusted_and_wrong_host_are_refused(
 
 def test_openssl_finds_nothing_wrong(start: Callable[..., TlsServer], certificates: Certificates) -> None:
     server = start()
-    verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", certificates.authority]
+    verify: Words = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", certificates.authority]
     for name in (["-verify_hostname", "localhost"], ["-verify_ip", "127.0.0.1"]):
         run([*verify, *name, certificates.certificate])
     run([*verify, "-verify_hostname", "other.example.com", certificates.certificate], exit_code=None)
-    connect = ["openssl", "s_client", "-connect", server.host, "-CAfile", certificates.authority, "-brief"]
+    connect: Words = ["openssl", "s_client", "-connect", server.host, "-CAfile", certificates.authority, "-brief"]
     assert "Verification: OK" in run([*connect, "-verify_return_error"]).both
     assert "TLSv1.2" in run([*connect, "-tls1_2"]).both
     for old in ("-tls1_1", "-tls1"):
         assert "alert" in run([*connect, old], exit_code=None).both
-    weak = [*connect, "-tls1_2", "-cipher", "AES256-SHA256:AES128-SHA:@SECLEVEL=0"]
+    weak: Words = [*connect, "-tls1_2", "-cipher", "AES256-SHA256:AES128-SHA:@SECLEVEL=0"]
     assert "handshake failure" in run(weak, exit_code=None).both
 
 
@@ -88,7 +89,7 @@ def refused(place: Path, *flags: str | Path, code: int) -> str:
 
 def test_wrong_files_stop_the_start_and_are_named(place: Path, certificates: Certificates) -> None:
     other = Certificates.make(place / "other")
-    certificate = ["--tls-cert", certificates.certificate]
+    certificate: Words = ["--tls-cert", certificates.certificate]
     assert "not the key" in refused(place, *certificate, "--tls-key", other.key, code=3)
     locked = place / "locked.key"
     run(["openssl", "pkey", "-in", certificates.key, "-aes256", "-passout", "pass:x", "-out", locked])
@@ -145,7 +146,7 @@ class TlsServerIgnoringEnds(TlsServer):
     """Ready although its certificate is not accepted."""
 
     def _answers(self) -> bool:
-        command = ["curl", "-sS", "-k", "--noproxy", "*", f"{self.url}/v2/"]
+        command: Words = ["curl", "-sS", "-k", "--noproxy", "*", f"{self.url}/v2/"]
         return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}"
 
 
@@ -230,7 +231,7 @@ def test_clients_show_certificates_too(
     config = place / "roadstead.yaml"
     config.write_text(f"tls: {{client_certificates: optional, client_authorities: [{certificates.authority}]}}\n")
     server = start("--config", str(config))
-    trusting = ["--cacert", certificates.authority]
+    trusting: Words = ["--cacert", certificates.authority]
     assert server.curl(*trusting).text == "{}"
     assert server.curl(*trusting, "--cert", certificate, "--key", key).text == "{}"
     config.write_text(f"tls: {{client_certificates: required, client_authorities: [{certificates.authority}]}}\n")
@@ -250,7 +251,7 @@ class MutualServer(TlsServer):
     client: list[str | Path]
 
     def _answers(self) -> bool:
-        command = ["curl", "-sS", "--noproxy", "*", *self.client, f"{self.url}/v2/"]
+        command: Words = ["curl", "-sS", "--noproxy", "*", *self.client, f"{self.url}/v2/"]
         return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}"
 
 
@@ -259,7 +260,7 @@ class MutualServer(TlsServer):
 
 def test_show_says_what_a_client_would_say(start: Callable[..., TlsServer], certificates: Certificates) -> None:
     server = start()
-    show = [PROGRAM, "certs", "show", "--json"]
+    show: Words = [PROGRAM, "certs", "show", "--json"]
     said = run([*show, server.host], exit_code=1)
     assert '"problem": "self-signed certificate in certificate chain"' in said.stdout
     said = run([*show, server.host, "--ca", certificates.authority])
@@ -271,6 +272,6 @@ def test_show_says_what_a_client_would_say(start: Callable[..., TlsServer], cert
 
 
 def test_openssl_and_show_agree(certificates: Certificates) -> None:
-    command = ["openssl", "x509", "-in", certificates.certificate, "-noout", "-fingerprint", "-sha256"]
+    command: Words = ["openssl", "x509", "-in", certificates.certificate, "-noout", "-fingerprint", "-sha256"]
     fingerprint = run(command).text.partition("=")[2]
     assert fingerprint in run([PROGRAM, "certs", "show", certificates.certificate]).stdout
