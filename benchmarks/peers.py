@@ -1,9 +1,9 @@
 """The servers that are compared: how each is found, configured and started.
 
-Every peer gets its usual production settings without authentication: docker-registry the configuration that Debian
-ships (in-memory blob descriptors, health check of the storage, deletion on, access log and log level as they come),
-registry:3 the same, nginx sendfile and its access log, roadstead its defaults. All logs go to a file in the peer's
-own folder.
+Every peer gets its usual production settings: docker-registry the configuration that Debian ships (in-memory blob
+descriptors, health check of the storage, deletion on, access log and log level as they come), registry:3 the same, nginx
+sendfile and its access log, roadstead its defaults. Users, TLS and a proxy are there in the rows that name them
+(`benchmarks.setups`). All logs go to a file in the peer's own folder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.processes import ServerProcess, free_port
+from benchmarks.setups import PLAIN, REALM, Setup
+from benchmarks.wire import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 TOOLS = Path(__file__).resolve().parent.parent / ".cache" / "tools" / "bin"
 
@@ -45,16 +47,39 @@ class Launch:
 
 @dataclass(slots=True)
 class Server:
-    """A started peer."""
+    """A started peer, with the nginx in front of it where the set-up has one."""
 
     peer: Peer
     folder: Path
     process: ServerProcess
+    setup: Setup = PLAIN
+    front: ServerProcess | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return self.process.port
+        """The port that clients connect to."""
+        return (self.front or self.process).port
+
+    def connect(self) -> Connection:
+        """Connect as a client that has what the set-up asks for."""
+        return Connection(self.port, self.setup.headers, self.setup.client_context())
+
+    def processes(self) -> list[ServerProcess]:
+        """List what answers a request."""
+        return [self.process, *([self.front] if self.front else [])]
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds that all of it has used so far."""
+        return sum(process.cpu_seconds() for process in self.processes())
+
+    def memory_mb(self) -> float:
+        """Return the proportional set size of all of it in megabytes."""
+        return sum(process.memory_mb() for process in self.processes())
+
+    def stop(self) -> None:
+        """End all of it."""
+        for process in reversed(self.processes()):
+            process.stop()
 
 
 class Peer(ABC):
@@ -69,25 +94,41 @@ class Peer(ABC):
         """Return name and version; raise PeerAbsentError when the peer can't be had."""
 
     @abstractmethod
-    def launch(self, folder: Path, port: int) -> Launch:
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Write what the peer needs below `folder` and say how to start it."""
 
     def files(self, folder: Path) -> Path:
         """Return where a server that is no registry finds its files."""
         return folder / "files"
 
-    def start(self, folder: Path) -> Server:
-        """Start the peer with its data below `folder` and wait until its port answers."""
+    def objects(self, folder: Path) -> Path:
+        """Return the root below which a registry keeps its blobs."""
+        return folder / "data"
+
+    def start(self, folder: Path, setup: Setup = PLAIN) -> Server:
+        """Start the peer with its data below `folder`, and what is in front of it, and wait until the ports answer."""
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
-        launch = self.launch(folder, port)
-        process = ServerProcess(launch.argv, port=port, log=folder / "server.log", environment=launch.environment)
+        server = Server(self, folder, _run(lambda port: self.launch(folder, port, setup), folder / "server.log"), setup)
         try:
-            process.wait_for_port()
+            if setup.has_proxy and self.is_registry:
+                server.front = _start_front(server)
         except BaseException:
-            process.stop()
+            server.stop()
             raise
-        return Server(self, folder, process)
+        return server
+
+
+def _run(launch: Callable[[int], Launch], log: Path) -> ServerProcess:
+    """Start a process on a free port and wait until it answers."""
+    port = free_port()
+    launched = launch(port)
+    process = ServerProcess(launched.argv, port=port, log=log, environment=launched.environment)
+    try:
+        process.wait_for_port()
+    except BaseException:
+        process.stop()
+        raise
+    return process
 
 
 def command_output(*argv: str) -> str:
@@ -124,11 +165,25 @@ class Roadstead(Peer):
         """Return the version that the command prints."""
         return "roadstead " + command_output(self.command(), "--version").split()[-1]
 
-    def launch(self, folder: Path, port: int) -> Launch:
+    def objects(self, folder: Path) -> Path:
+        """Return the root below which blobs are."""
+        return folder / "data" / "registry"
+
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve from `folder`/data."""
         operations = f"127.0.0.1:{free_port()}"
         argv = [self.command(), "serve", "--listen", f"127.0.0.1:{port}", "--ops-listen", operations]
-        return Launch([*argv, "--data", str(folder / "data")])
+        argv += ["--data", str(folder / "data")]
+        if setup.htpasswd:
+            argv += ["--htpasswd", str(setup.htpasswd)]
+        if setup.certificate:
+            argv += ["--tls-cert", str(setup.certificate), "--tls-key", str(setup.key)]
+        if setup.has_proxy:
+            configuration = folder / "settings.yaml"
+            location = ACCEL_LOCATION if setup.is_accelerated else ""
+            configuration.write_text(f'http:\n  trusted_proxies: [loopback]\n  accel_location: "{location}"\n')
+            argv += ["--config", str(configuration)]
+        return Launch(argv)
 
 
 DISTRIBUTION_CONFIGURATION = """\
@@ -147,11 +202,23 @@ http:
   addr: 127.0.0.1:{port}
   headers:
     X-Content-Type-Options: [nosniff]
-health:
+{tls}{auth}health:
   storagedriver:
     enabled: true
     interval: 10s
     threshold: 3
+"""
+
+DISTRIBUTION_TLS = """\
+  tls:
+    certificate: {certificate}
+    key: {key}
+"""
+DISTRIBUTION_USERS = """\
+auth:
+  htpasswd:
+    realm: {realm}
+    path: {path}
 """
 
 
@@ -173,11 +240,19 @@ class DockerRegistry(Peer):
         """Return what is set beside the configuration file."""
         return {}
 
-    def launch(self, folder: Path, port: int) -> Launch:
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve from `folder`/data."""
+        return Launch([self.command(), "serve", str(self.configure(folder, port, setup))], self.environment())
+
+    def configure(self, folder: Path, port: int, setup: Setup = PLAIN) -> Path:
+        """Write the configuration file and return it."""
+        tls = DISTRIBUTION_TLS.format(certificate=setup.certificate, key=setup.key) if setup.certificate else ""
+        auth = DISTRIBUTION_USERS.format(realm=REALM, path=setup.htpasswd) if setup.htpasswd else ""
         configuration = folder / "config.yml"
-        configuration.write_text(DISTRIBUTION_CONFIGURATION.format(folder=folder / "data", port=port))
-        return Launch([self.command(), "serve", str(configuration)], self.environment())
+        configuration.write_text(
+            DISTRIBUTION_CONFIGURATION.format(folder=folder / "data", port=port, tls=tls, auth=auth)
+        )
+        return configuration
 
 
 class Distribution3(DockerRegistry):
@@ -216,7 +291,7 @@ class Zot(Peer):
         self.command()
         return f"zot {ZOT_VERSION.removeprefix('v')}"
 
-    def launch(self, folder: Path, port: int) -> Launch:
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:  # noqa: ARG002 - in plain rows alone
         """Serve from `folder`/data."""
         configuration = folder / "config.json"
         configuration.write_text(
@@ -240,12 +315,79 @@ http {{
   keepalive_requests 1000000000;
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+{server}}}
+"""
+NGINX_FILES = """\
+  server {{
+    listen 127.0.0.1:{port}{ssl};
+{tls}    root {folder}/files;
+  }}
+"""
+NGINX_TLS = """\
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.3;
+"""
+ACCEL_LOCATION = "/blobs/"
+NGINX_FRONT = """\
+  upstream registry {{
+    server 127.0.0.1:{upstream};
+    keepalive 32;
+    keepalive_requests 1000000000;
+  }}
   server {{
     listen 127.0.0.1:{port};
-    root {folder}/files;
+    client_max_body_size 0;
+    location /v2/ {{
+      proxy_pass              http://registry;
+      proxy_http_version      1.1;
+      proxy_set_header        Connection "";
+      proxy_set_header        Host $http_host;
+      proxy_set_header        X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header        X-Forwarded-Proto $scheme;
+      proxy_set_header        X-Request-Id $request_id;
+      proxy_request_buffering off;
+      proxy_buffering         off;
+      proxy_buffer_size       256k;
+      proxy_buffers           4 256k;
+      proxy_busy_buffers_size 256k;
+      proxy_read_timeout      900s;
+      proxy_send_timeout      900s;
+    }}
+    location {accel} {{
+      internal;
+      alias             {objects}/;
+      etag              off;
+      if_modified_since off;
+      add_header        ETag $upstream_http_etag;
+      add_header        Docker-Content-Digest $upstream_http_docker_content_digest;
+      add_header        Docker-Distribution-Api-Version registry/2.0;
+    }}
   }}
-}}
 """
+"""What docs/en/how-to/nginx.md recommends, the same in front of each registry."""
+
+
+def _nginx_configuration(folder: Path, server: str) -> Path:
+    # Started by root, the workers would become a user who may not enter the folder.
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, server=server, user=user))
+    return configuration
+
+
+def _start_front(server: Server) -> ServerProcess:
+    """Start the nginx in front of a registry."""
+    folder = server.folder / "front"
+    folder.mkdir()
+    command = find_command("nginx", "nginx-light")
+    objects = server.peer.objects(server.folder)
+
+    def launch(port: int) -> Launch:
+        front = NGINX_FRONT.format(port=port, upstream=server.process.port, accel=ACCEL_LOCATION, objects=objects)
+        return Launch([command, "-c", str(_nginx_configuration(folder, front))])
+
+    return _run(launch, folder / "server.log")
 
 
 class Nginx(Peer):
@@ -263,14 +405,12 @@ class Nginx(Peer):
         """Return the version that the command prints."""
         return "nginx " + command_output(self.command(), "-v").rpartition("/")[2].split()[0]
 
-    def launch(self, folder: Path, port: int) -> Launch:
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve the files below `folder`/files."""
         self.files(folder).mkdir(exist_ok=True)
-        # Started by root, the workers would become a user who may not enter the folder.
-        user = "user root;\n" if os.geteuid() == 0 else ""
-        configuration = folder / "nginx.conf"
-        configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, port=port, user=user))
-        return Launch([self.command(), "-c", str(configuration)])
+        tls = NGINX_TLS.format(certificate=setup.certificate, key=setup.key) if setup.certificate else ""
+        files = NGINX_FILES.format(folder=folder, port=port, ssl=" ssl" if tls else "", tls=tls)
+        return Launch([self.command(), "-c", str(_nginx_configuration(folder, files))])
 
 
 class Sink(Peer):
@@ -284,7 +424,7 @@ class Sink(Peer):
         """Return a description: it is part of this package."""
         return "sink (part of the load generator)"
 
-    def launch(self, folder: Path, port: int) -> Launch:  # noqa: ARG002 - it keeps nothing
+    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:  # noqa: ARG002 - it keeps nothing
         """Run the module of this package."""
         root = str(Path(__file__).resolve().parent.parent)
         return Launch([sys.executable, "-m", "benchmarks.sink", str(port)], {"PYTHONPATH": root})

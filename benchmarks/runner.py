@@ -18,6 +18,8 @@ from benchmarks.content import Source
 from benchmarks.model import Result, Sample, Target
 from benchmarks.peers import PEERS, PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
+from benchmarks.setups import PLAIN, Setup
+from benchmarks.wire import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +48,7 @@ class Plan:
     peers: Sequence[str]
     rounds: int
     is_fresh: bool = False
+    setup: Setup = PLAIN
 
 
 @dataclass(slots=True)
@@ -86,37 +89,40 @@ class Bench:
         with ExitStack() as stack:
             servers: dict[str, Server] = {}
             if not plan.is_fresh:
-                servers = self._start_all(stack, work, present, result)
+                servers = self._start_all(stack, work, plan.setup, present, result)
                 present = list(servers)
             for turn in range(plan.rounds):
                 for key in list(present) if turn % 2 == 0 else present[::-1]:
                     with _excluding(key, present, result):
-                        sample = self._sample(work, key, servers.get(key))
+                        sample = self._sample(work, key, servers.get(key), plan.setup)
                         result.samples.setdefault(key, []).append(sample)
                         say(f"  {turn + 1}/{plan.rounds} {key}: {describe(sample)}")
 
-    def _start_all(self, stack: ExitStack, work: Work, peers: Sequence[str], result: Result) -> dict[str, Server]:
+    def _start_all(
+        self, stack: ExitStack, work: Work, setup: Setup, peers: Sequence[str], result: Result
+    ) -> dict[str, Server]:
         servers = {}
         for key in peers:
             with _excluding(key, [], result):
-                servers[key] = stack.enter_context(self.serve(work, key))
+                servers[key] = stack.enter_context(self.serve(work, key, setup))
         return servers
 
-    def _sample(self, work: Work, key: str, server: Server | None) -> Sample:
+    def _sample(self, work: Work, key: str, server: Server | None, setup: Setup) -> Sample:
         if server is not None:
             return _measure(work, server)
-        with self.serve(work, key) as fresh:
+        with self.serve(work, key, setup) as fresh:
             return _measure(work, fresh)
 
     @contextmanager
-    def serve(self, work: Work, key: str) -> Iterator[Server]:
-        """Start a peer on a folder of its own, prepared for the work; end it and remove the folder."""
+    def serve(self, work: Work, key: str, setup: Setup = PLAIN) -> Iterator[Server]:
+        """Start a peer on a folder of its own, set up as said and prepared for the work; end it and remove the folder."""
         folder = self.folder / f"{key.replace(':', '-')}-{time.monotonic_ns()}"
         folder.mkdir()
         try:
             work.seed(key, folder)
-            server = PEERS[key].start(folder)
+            server = PEERS[key].start(folder, setup)
             try:
+                check_setup(server)
                 work.prepare(server)
                 # What was written until now must not be written back in the measured time.
                 os.sync()
@@ -125,9 +131,22 @@ class Bench:
                 say(server.process.log_tail())
                 raise
             finally:
-                server.process.stop()
+                server.stop()
         finally:
             remove(folder)
+
+
+def check_setup(server: Server) -> None:
+    """Raise unless a registry with users refuses who is none, and says so through whatever is in front of it."""
+    if server.setup.htpasswd is None or not server.peer.is_registry:
+        return
+    for headers in ({}, {"Authorization": "Basic YmVuY2g6d3Jvbmc="}):
+        connection = Connection(server.port, headers, server.setup.client_context())
+        connection.request("GET", "/v2/").expect(401)
+        connection.close()
+    connection = server.connect()
+    connection.request("GET", "/v2/").expect(200)
+    connection.close()
 
 
 @contextmanager
@@ -149,11 +168,11 @@ def _measure(work: Work, server: Server) -> Sample:
     """Measure, and add how many cores something else on the machine used meanwhile."""
     process = server.process
     began, machine = time.perf_counter(), machine_cpu_seconds()
-    ours = process.cpu_seconds() + own_cpu_seconds()
+    ours = server.cpu_seconds() + own_cpu_seconds()
     sample = dict(work.measure(server))
     server.process.raise_if_dead()
     if server.process is process:
-        ours = process.cpu_seconds() + own_cpu_seconds() - ours
+        ours = server.cpu_seconds() + own_cpu_seconds() - ours
         others = machine_cpu_seconds() - machine - ours
         sample["others"] = max(0.0, others / (time.perf_counter() - began))
     return sample

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 from benchmarks.content import CHUNK_BYTES, MANIFEST_TYPE, Blob, Image, Source, digest_of, framed_suffix
@@ -61,6 +62,9 @@ def push_whole(connection: Connection, repository: str, source: Source, blob: Bl
 def send_file(connection: Connection, path: Path) -> None:
     """Send a file through the socket inside the kernel."""
     with path.open("rb") as file:
+        if isinstance(connection.socket, ssl.SSLSocket):
+            connection.socket.sendfile(file)
+            return
         offset, size = 0, path.stat().st_size
         while offset < size:
             offset += os.sendfile(connection.socket.fileno(), file.fileno(), offset, min(size - offset, SENDFILE_BYTES))
@@ -89,7 +93,7 @@ def push_image(server: Server, image: Image, tag: str = TAG) -> None:
             _put_file(server, f"blobs/{digest_of(content)}", content)
         _put_file(server, f"manifests/{tag}", image.manifest)
         return
-    connection = Connection(server.port)
+    connection = server.connect()
     for content in (*image.layers, image.config):
         push_small_blob(connection, REPOSITORY, digest_of(content), frame(content))
     put_manifest(connection, REPOSITORY, tag, image.manifest)
@@ -112,7 +116,7 @@ def bring_blob(server: Server, source: Source) -> Blob:
     """Bring a blob of a source to a server: over the wire, or as a file where the server is no registry."""
     blob = source.blob()
     if server.peer.is_registry:
-        connection = Connection(server.port)
+        connection = server.connect()
         push_as_docker(connection, REPOSITORY, source, blob)
         connection.close()
     else:
@@ -122,7 +126,7 @@ def bring_blob(server: Server, source: Source) -> Blob:
 
 def check_blob(server: Server, digest: str) -> None:
     """Pull a blob, hash it, and raise when it is another."""
-    connection = Connection(server.port)
+    connection = server.connect()
     response = connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}").expect(200)
     connection.close()
     if "sha256:" + hashlib.sha256(response.body).hexdigest() != digest:
@@ -131,7 +135,7 @@ def check_blob(server: Server, digest: str) -> None:
 
 def check_manifest(server: Server, image: Image, tag: str = TAG) -> None:
     """Pull a manifest and raise when it is not byte for byte what was pushed."""
-    connection = Connection(server.port)
+    connection = server.connect()
     target = f"/v2/{REPOSITORY}/manifests/{tag}"
     response = connection.request("GET", target, headers={"Accept": MANIFEST_TYPE}).expect(200)
     connection.close()

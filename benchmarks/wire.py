@@ -7,6 +7,7 @@ the kernel (MSG_TRUNC) so that receiving a gigabyte costs the client next to not
 from __future__ import annotations
 
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -46,13 +47,17 @@ class Response:
 
 
 class Connection:
-    """One keep-alive connection to a port of this machine."""
+    """One keep-alive connection to a port of this machine; `headers` go with each request."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+        self._headers = dict(headers or {})
+        self._is_tls = tls is not None
         # Blocking mode proper: a Python time-out would add a poll() to every call.
         self.socket.settimeout(None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._host = f"127.0.0.1:{port}"
         self._rest = b""
 
@@ -63,7 +68,7 @@ class Connection:
     def head(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> bytes:
         """Build the head of a request."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}", "User-Agent: roadstead-bench"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        lines += [f"{name}: {value}" for name, value in {**self._headers, **(headers or {})}.items()]
         return "\r\n".join([*lines, "", ""]).encode()
 
     def request(
@@ -103,7 +108,8 @@ class Connection:
         left = length - taken
         view = bytearray(DISCARD_BYTES)
         while left:
-            count = self.socket.recv_into(view, min(left, DISCARD_BYTES), socket.MSG_TRUNC)
+            flags = 0 if self._is_tls else socket.MSG_TRUNC
+            count = self.socket.recv_into(view, min(left, DISCARD_BYTES), flags)
             if not count:
                 raise UnexpectedResponseError(f"{left} bytes short")
             left -= count

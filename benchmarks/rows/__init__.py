@@ -9,6 +9,7 @@ from benchmarks.rows.manifests import MANIFEST_ROWS
 from benchmarks.rows.memory import MEMORY_ROWS
 from benchmarks.rows.pulls import PULL_ROWS
 from benchmarks.rows.pushes import PUSH_ROWS
+from benchmarks.rows.secured import SECURED_ROWS
 from benchmarks.rows.small import SMALL_ROWS
 from benchmarks.rows.starts import START_ROWS
 
@@ -24,6 +25,7 @@ ROWS: Mapping[str, tuple[Row, RowRun]] = {
         *SMALL_ROWS,
         *PUSH_ROWS,
         *PULL_ROWS,
+        *SECURED_ROWS,
         *LISTING_ROWS,
         *MEMORY_ROWS,
         *START_ROWS,

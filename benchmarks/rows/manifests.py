@@ -49,29 +49,31 @@ class Manifests:
 
     def measure(self, server: Server) -> Sample:
         """Ask for `seconds` and return rate, p99 and CPU per 1,000 requests."""
-        before = server.process.cpu_seconds()
+        before = server.cpu_seconds()
         sample = self._ask(server, self.seconds)
-        cpu = server.process.cpu_seconds() - before
+        cpu = server.cpu_seconds() - before
         return {
             "requests": sample["requests"],
             "p99": sample["p99"],
             "cpu_requests": cpu / sample["count"] * 1000,
-            "memory": server.process.memory_mb(),
+            "memory": server.memory_mb(),
             "client": sample["client"],
         }
 
     def _ask(self, server: Server, seconds: float) -> Sample:
         if self.method == "HEAD":
             return ask_heads(HeadClient(server.port, PATH, CONNECTIONS, seconds))
-        return ask_wrk(server.port, seconds)
+        return ask_wrk(server, seconds)
 
 
-def ask_wrk(port: int, seconds: float) -> Sample:
-    """Run wrk and read its report; raise when any response was not 2xx or a socket failed."""
+def ask_wrk(server: Server, seconds: float) -> Sample:
+    """Run wrk as the server's set-up asks for and read its report; raise when any response was not 2xx or a socket failed."""
     argv = [find_command("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
     argv += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "30s", "--header", f"Accept: {MANIFEST_TYPE}"]
+    argv += [part for name, value in server.setup.headers.items() for part in ("--header", f"{name}: {value}")]
     before = _children_cpu()
-    done = subprocess.run([*argv, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=True)
+    url = f"{server.setup.scheme}://127.0.0.1:{server.port}{PATH}"
+    done = subprocess.run([*argv, url], capture_output=True, text=True, check=True)
     client = _children_cpu() - before
     report = done.stdout
     if "Non-2xx" in report or "Socket errors" in report:

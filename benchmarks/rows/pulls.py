@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.clients import AMOUNT, run_clients
+from benchmarks.clients import AMOUNT, Client, run_clients
 from benchmarks.content import Source
 from benchmarks.model import Bound, Kind, Result, Sample, Target
 from benchmarks.runner import Bench, Plan, Row, RowRun
@@ -17,6 +17,7 @@ from benchmarks.uploads import REPOSITORY, bring_blob, check_blob
 from benchmarks.wire import Connection, UnexpectedResponseError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from benchmarks.peers import Server
@@ -30,11 +31,12 @@ class PullClient:
     digest: str
     size_bytes: int
     repeats: int
+    headers: Mapping[str, str] = field(default_factory=dict)
     _connections: list[Connection] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Connect."""
-        self._connections = [Connection(self.port)]
+        self._connections = [Connection(self.port, self.headers)]
 
     def run(self) -> Sample:
         """Pull."""
@@ -72,16 +74,19 @@ class BigPulls:
         """Pull."""
         return self._pull(server, self.repeats)
 
+    def client(self, server: Server, digest: str, repeats: int) -> Client:
+        """Return one client."""
+        return PullClient(server.port, digest, self.source.size_bytes, repeats, server.setup.headers)
+
     def _pull(self, server: Server, repeats: int) -> Sample:
         digest = self.digests[server.peer.key]
-        before = server.process.cpu_seconds()
-        client = PullClient(server.port, digest, self.source.size_bytes, repeats)
-        outcome = run_clients([client] * self.clients)
-        cpu = server.process.cpu_seconds() - before
+        before = server.cpu_seconds()
+        outcome = run_clients([self.client(server, digest, repeats)] * self.clients)
+        cpu = server.cpu_seconds() - before
         return {
             "bytes": outcome.rate / 1e6,
             "cpu_bytes": cpu / outcome.amount * 1e9,
-            "memory": server.process.memory_mb(),
+            "memory": server.memory_mb(),
             "client": outcome.cores,
         }
 
