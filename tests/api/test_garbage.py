@@ -4,11 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import collection, layout
+from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.collection_preview import Garbage, Preview
 from roadstead.registry.holds import hold_collection
@@ -16,6 +19,7 @@ from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.registry.removal import remove_repository
 from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.registry.why import Explanation, Keeper, explain
+from roadstead.storage import FilesystemStore, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
 
@@ -155,6 +159,89 @@ async def test_a_blob_that_very_many_manifests_name_is_looked_for_in_pages(
     base = digest_of(b"base")
     assert (await instance.client.request("HEAD", f"/v2/app/blobs/{base}")).status == 404
     assert (await instance.client.request("HEAD", f"/v2/many/blobs/{base}")).status == 200
+
+
+# --- what only a race or a bad disk shows
+
+
+class SpoiledStore(FilesystemStore):
+    """Cannot remove one object."""
+
+    spoiled = ""
+
+    async def delete(self, key: str) -> bool:
+        """Fails as a disk does that cannot be written to there."""
+        if key == self.spoiled:
+            raise StorageUnavailableError(key, "Input/output error")
+        return await super().delete(key)
+
+
+async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    storage = SpoiledStore(instance.objects)
+    await instance.open(storage)
+    digests = [await instance.push_blob("app", b"lonely %d" % number) for number in range(5)]
+    storage.spoiled = layout.blob_key(Digest(digests[2]))
+    instance.clock.advance(2 * DAY_MS / 1000)
+    collector = Collector(instance.registry)
+    with pytest.raises(StorageUnavailableError):
+        await collector.round(lambda _: None)
+    assert stored(instance) == {storage.spoiled}
+    assert not await collector.round(lambda _: None)  # tried again only later
+    storage.spoiled = ""
+    instance.clock.advance(collection.RETRY_MS / 1000)
+    assert (await collect(instance)).blobs == 1
+    assert stored(instance) == set()
+    await instance.close()
+
+
+async def test_a_blob_that_comes_and_goes_while_it_is_removed_is_not_forgotten(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the mark and the end of the record a client pushes it again, and deletes it again."""
+    digest = await instance.push_blob("app", b"lonely")
+    instance.clock.advance(2 * DAY_MS / 1000)
+    collector = Collector(instance.registry)
+    erase = collector._erase
+
+    async def erase_and_be_overtaken(*arguments: Any) -> bool | None:
+        outcome = await erase(*arguments)
+        await instance.push_blob("app", b"lonely")
+        await delete(instance, f"app/blobs/{digest}")
+        return outcome
+
+    monkeypatch.setattr(collector, "_erase", erase_and_be_overtaken)
+    await collector.step()
+    assert stored(instance) == {layout.blob_key(Digest(digest))}
+    await collect(instance)
+    assert stored(instance) == set()
+
+
+async def test_what_is_put_aside_while_it_is_removed_goes_too(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = Digest(await instance.push_blob("app", b"lonely"))
+    instance.clock.advance(2 * DAY_MS / 1000)
+    collector = Collector(instance.registry)
+    erase = collector._erase
+
+    async def put_aside_and_erase(*arguments: Any) -> bool | None:
+        await instance.registry.blobs.quarantine(digest, "rotten")
+        return await erase(*arguments)
+
+    monkeypatch.setattr(collector, "_erase", put_aside_and_erase)
+    await collector.step()
+    assert [file for file in instance.files() if digest.encoded in file] == []
+
+
+@pytest.mark.parametrize("phase", [AdoptionPhase.ADOPTING, AdoptionPhase.ADOPTED, AdoptionPhase.RELEASED])
+async def test_nothing_goes_while_a_registry_2_may_use_the_folder(instance: Instance, phase: AdoptionPhase) -> None:
+    await instance.push_blob("app", b"lonely")
+    await instance.registry.database.write(lambda transaction: save_adoption(transaction, AdoptionState(phase)))
+    assert (await collect_everything(instance)).looked_at == 0
+    in_charge = AdoptionState(AdoptionPhase.IN_CHARGE)
+    await instance.registry.database.write(lambda transaction: save_adoption(transaction, in_charge))
+    assert (await collect_everything(instance)).blobs == 1
 
 
 # --- standing still

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from roadstead.testing.asgi import Answer
-from roadstead.testing.images import digest_of, image
+from roadstead.testing.images import digest_of, image, index
 from roadstead.testing.instance import Instance
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +76,23 @@ async def test_what_cannot_be_restored_says_why(instance: Instance) -> None:
         answer = await restore(instance, wanted)
         assert (answer.status, answer.codes) == (404, ["MANIFEST_UNKNOWN"]), wanted
         assert "cannot be restored" in answer.json()["errors"][0]["message"]
+
+
+async def test_what_lacks_a_blob_is_not_restored(instance: Instance) -> None:
+    """A client may delete a blob of its own once nothing in use names it: what needs it stays in the trash."""
+    both = index(OLD, NEW)
+    await instance.push("app", both, "latest")
+    for path in (f"manifests/{both.digest}", f"manifests/{OLD.digest}", f"manifests/{NEW.digest}"):
+        await instance.client.request("DELETE", f"/v2/app/{path}")
+    assert (await instance.client.request("DELETE", f"/v2/app/blobs/{OLD.blobs[-1].digest}")).status == 202
+    refused = await restore(instance, {"digest": OLD.digest})
+    assert (refused.status, refused.codes) == (404, ["MANIFEST_UNKNOWN"])
+    assert "blobs that it names were deleted" in refused.json()["errors"][0]["message"]
+    restored = (await restore(instance, {})).json()
+    assert set(restored["manifests"]) == {both.digest, NEW.digest}
+    assert (await instance.client.request("GET", f"/v2/app/manifests/{OLD.digest}")).status == 404
+    nothing = await restore(instance, {})
+    assert "lacks blobs" in nothing.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,13 @@ from roadstead.database import Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import collection_store, layout, removal_store, store
+from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.holds import is_collection_held
 from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
 from roadstead.registry.rules import HOUR_MS, GarbageRules, ReviewKind
 from roadstead.registry.service import Registry
+from roadstead.storage import StorageError
 
 BATCH: Final = 200
 """Rows looked at in one transaction: about three milliseconds in which other writers wait."""
@@ -64,6 +66,9 @@ PAGE: Final = 2000
 REST_SECONDS: Final = 1.0
 """The longest rest between two steps."""
 
+RETRY_MS: Final = 600_000
+"""After which bytes that could not be removed are tried again: one bad file must hold nothing else up."""
+
 SWEPT: Final = "untagged-swept"
 """The state that says that every manifest without a tag has had its review since the rule for them came."""
 
@@ -82,6 +87,8 @@ class Collected:
     manifests: int = 0
     untagged: int = 0
     repositories: int = 0
+    failed: int = 0
+    """Objects that the storage could not remove: they are tried again after ``RETRY_MS``; see ``Collector.failure``."""
     looked_at: int = 0
     """Reviews that came up, whatever became of them; 0 means that nothing was due."""
 
@@ -100,14 +107,17 @@ class Collector:
         self._rules = rules or registry.rules
         self._database = registry.database
         self._storage = registry.storage
+        self.failure: StorageError | None = None
+        """Why the storage could not remove something, the last time that it could not."""
 
     async def step(self) -> Collected:
         """A bounded part of what is due: a few transactions of milliseconds each.
 
-        Nothing while the registry is in a maintenance mode: then nothing of it changes.
+        Nothing while the registry is in a maintenance mode, or while another program may be in charge of its folder.
+        What the storage cannot remove is counted, and waits; the rest goes on.
 
         Raises:
-            DatabaseError, StorageError: nothing is lost; the next step takes up what was left.
+            DatabaseError: nothing is lost; the next step takes up what was left.
         """
         done = Collected()
         if await self.is_paused():
@@ -124,12 +134,19 @@ class Collector:
         return done
 
     async def round(self, tell: Callable[[Collected], None]) -> bool:
-        """A step, and a rest as long as it took, so that requests come first; whether more is due."""
+        """A step, and a rest as long as it took, so that requests come first; whether more is due.
+
+        Raises:
+            DatabaseError: as ``step``.
+            StorageError: something could not be removed; what else there was to do was done.
+        """
         await self._follow_rule()
         now = self._registry.clock.monotonic_seconds
         started = now()
         done = await self.step()
         tell(done)
+        if done.failed and self.failure is not None:
+            raise self.failure
         await asyncio.sleep(min(now() - started, REST_SECONDS))
         return done.looked_at > 0
 
@@ -150,9 +167,15 @@ class Collector:
         await self._database.write(work)
 
     async def is_paused(self) -> bool:
-        """Whether the registry is to stand still."""
+        """Whether the registry is to stand still: by a maintenance mode, or since the tree on disk is the truth.
+
+        From an adoption until a server serves, and from a release on, a registry:2 may write to the same folder: what
+        the catalogue says of its bytes does not count then.
+        """
         state = await find_maintenance(self._database)
-        return state is not None and state.mode is not MaintenanceMode.OFF
+        if state is not None and state.mode is not MaintenanceMode.OFF:
+            return True
+        return (await find_adoption(self._database)).phase not in {AdoptionPhase.NONE, AdoptionPhase.IN_CHARGE}
 
     async def count_due(self) -> int:
         """Reviews and manifests in the trash whose time has come; what they free follows."""
@@ -289,40 +312,57 @@ class Collector:
             return
         gate = asyncio.Semaphore(ERASED_AT_ONCE)
         erased = await asyncio.gather(*(self._erase(row, gate) for row in marked))
+        outcomes = list(zip(marked, erased, strict=True))
+        tried = [row for row, is_erased in outcomes if is_erased is not None]
+        failed = [row for row, is_erased in outcomes if is_erased is None]
 
         async def finish(transaction: Transaction) -> None:
-            await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, [{"blob_id": row[0]} for row in marked])
-            await transaction.execute_many(removal_store.DELETE_REVIEW, [_blob_key(row[0]) for row in marked])
+            names = [{"blob_id": row[0], "digest": row[1]} for row in tried]
+            await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
+            await transaction.execute_many(collection_store.DELETE_REVIEW_OF_GONE_BLOB, names)
+            for row in failed:
+                await self._postpone(transaction, _blob_key(row[0]))
 
         await self._database.write(finish, durable=False)
-        done.blobs += sum(erased)
-        done.blob_bytes += sum(row[2] for row, is_erased in zip(marked, erased, strict=True) if is_erased)
+        done.failed += len(failed)
+        done.blobs += sum(is_erased is True for _, is_erased in outcomes)
+        done.blob_bytes += sum(row[2] for row, is_erased in outcomes if is_erased)
 
-    async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int, bool]]:
+    async def _postpone(self, transaction: Transaction, key: dict[str, int]) -> None:
+        """Has a review looked at again after ``RETRY_MS``."""
+        now_ms = self._registry.clock.now_ms()
+        await transaction.execute(removal_store.POSTPONE_REVIEW, **key, now_ms=now_ms, not_before=now_ms + RETRY_MS)
+
+    async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int]]:
         """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go."""
         now_ms = self._registry.clock.now_ms()
         if await is_collection_held(transaction, now_ms):
             return []
         rows = await transaction.fetch_all(collection_store.LIST_DUE_BLOBS, now_ms=now_ms, limit=BATCH)
-        settled = [_blob_key(row[0]) for row in rows if row[1] is None or row[4]]
-        free = [row for row in rows if row[1] is not None and not row[4]]
+        settled = [_blob_key(row[0]) for row in rows if row[1] is None or row[3]]
+        free = [row for row in rows if row[1] is not None and not row[3]]
         await transaction.execute_many(removal_store.DELETE_REVIEW, settled)
         await transaction.execute_many(
             collection_store.MARK_DELETING, [{"blob_id": row[0], "now_ms": now_ms} for row in free]
         )
         done.looked_at += len(rows)
-        return [(row[0], row[1], row[2], row[3] is not None) for row in free]
+        return [(row[0], row[1], row[2]) for row in free]
 
-    async def _erase(self, row: tuple[int, str, int, bool], gate: asyncio.Semaphore) -> bool:
-        """Removes the bytes of a marked blob, unless a push has brought it back."""
+    async def _erase(self, row: tuple[int, str, int], gate: asyncio.Semaphore) -> bool | None:
+        """Removes the bytes of a marked blob, unless a push has brought it back (False); None if it cannot be done."""
         digest = Digest(row[1])
-        async with gate, self._storage.exclusive(digest):
-            if await self._database.fetch_one(collection_store.FIND_MARKED_BLOB, blob_id=row[0], digest=digest) is None:
-                return False
-            await self._storage.delete(layout.blob_key(digest))
-            if row[3]:
-                await self._storage.delete(layout.quarantine_key(digest))
-            return True
+        try:
+            async with gate, self._storage.exclusive(digest):
+                found = await self._database.fetch_one(collection_store.FIND_MARKED_BLOB, blob_id=row[0], digest=digest)
+                if found is None:
+                    return False
+                await self._storage.delete(layout.blob_key(digest))
+                if found[1] is not None:
+                    await self._storage.delete(layout.quarantine_key(digest))
+                return True
+        except StorageError as error:
+            self.failure = error
+            return None
 
     # --- manifests
 
@@ -331,16 +371,27 @@ class Collector:
         rows = await self._database.fetch_all(collection_store.LIST_DUE_MANIFESTS, now_ms=now_ms, limit=EXPIRED_BATCH)
         done.looked_at += len(rows)
         for manifest_id, digest, _, is_had in rows:
-            if digest is not None and not is_had:
-                await self._erase_body(Digest(digest))
-            work = functools.partial(_delete_manifest, manifest_id=manifest_id)
-            done.manifests += await self._database.write(work, durable=False)
+            if digest is None or is_had or await self._erase_body(Digest(digest)):
+                work = functools.partial(_delete_manifest, manifest_id=manifest_id)
+                done.manifests += await self._database.write(work, durable=False)
+            else:
+                later = functools.partial(self._postpone, key=_key(ReviewKind.MANIFEST, 0, manifest_id))
+                await self._database.write(later, durable=False)
+                done.failed += 1
 
-    async def _erase_body(self, digest: Digest) -> None:
-        """A manifest that a registry:2 wrote, or that was written for one, has its body among the blobs too."""
-        async with self._storage.exclusive(digest):
-            if await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
-                await self._storage.delete(layout.blob_key(digest))
+    async def _erase_body(self, digest: Digest) -> bool:
+        """A manifest that a registry:2 wrote, or that was written for one, has its body among the blobs too.
+
+        False if the storage cannot remove it.
+        """
+        try:
+            async with self._storage.exclusive(digest):
+                if await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
+                    await self._storage.delete(layout.blob_key(digest))
+                return True
+        except StorageError as error:
+            self.failure = error
+            return False
 
     # --- manifests that no tag reaches
 

@@ -134,7 +134,6 @@ LIST_DUE_BLOBS: Final = Statement(
         reviews.c.item_id,
         blobs.c.digest,
         blobs.c.size_bytes,
-        blobs.c.quarantined_ms,
         exists().where(repository_blobs.c.blob_id == reviews.c.item_id).correlate(reviews),
     )
     .join(blobs, blobs.c.id == reviews.c.item_id, isouter=True)
@@ -145,10 +144,22 @@ LIST_DUE_BLOBS: Final = Statement(
 _is_unlinked = ~exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs)
 MARK_DELETING: Final = Statement(update(blobs).where(blobs.c.id == _blob_id, _is_unlinked).values(deleting_ms=_now_ms))
 FIND_MARKED_BLOB: Final = Statement(  # by key, since keys of one batch lie together; but keys are used again
-    select(blobs.c.id).where(blobs.c.id == _blob_id, blobs.c.digest == _digest, blobs.c.deleting_ms.is_not(None))
+    select(blobs.c.id, blobs.c.quarantined_ms).where(
+        blobs.c.id == _blob_id, blobs.c.digest == _digest, blobs.c.deleting_ms.is_not(None)
+    )
 )
 DELETE_MARKED_BLOB: Final = Statement(
-    delete(blobs).where(blobs.c.id == _blob_id, blobs.c.deleting_ms.is_not(None), _is_unlinked)
+    delete(blobs).where(
+        blobs.c.id == _blob_id, blobs.c.digest == _digest, blobs.c.deleting_ms.is_not(None), _is_unlinked
+    )
+)
+DELETE_REVIEW_OF_GONE_BLOB: Final = Statement(  # a push may have brought it back, and a deletion taken it again
+    delete(reviews).where(
+        reviews.c.kind == literal(ReviewKind.BLOB.value),
+        reviews.c.repository_id == literal(0),
+        reviews.c.item_id == _blob_id,
+        ~exists().where(blobs.c.id == reviews.c.item_id).correlate(reviews),
+    )
 )
 
 # --- manifests

@@ -65,7 +65,7 @@ class Registry:
             outbox=outbox,
             pulls=PullLog(outbox, clock),
             maintenance=maintenance or Maintenance(database, clock),
-            undo=Undo(database, clock, rules, outbox),
+            undo=Undo(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
             repositories=Repositories(database),
             tags=Tags(database, clock, rules, outbox),
             manifests=Manifests(

@@ -66,7 +66,17 @@ class Restored:
 class Undo:
     """History and restoration of one registry."""
 
-    def __init__(self, database: Database, clock: Clock, rules: GarbageRules, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
+        *,
+        accepts_missing_blobs: bool = False,
+    ) -> None:
+        """``accepts_missing_blobs``: as for ``Manifests``, a manifest may name what its repository does not have."""
+        self._accepts_missing_blobs = accepts_missing_blobs
         self._database = database
         self._clock = clock
         self._rules = rules
@@ -140,31 +150,34 @@ class Undo:
         return await self._database.write(work)
 
     async def restore_repository(self, repository: RepositoryName, *, origin: Origin = NOBODY) -> Restored:
-        """Takes everything of a repository out of the trash.
+        """Takes everything of a repository out of the trash, but what lacks a blob that was deleted by itself.
 
         In steps; whoever is interrupted runs it again.
 
         Raises:
             RepositoryUnknownError: there is no such repository.
-            NothingToRestoreError: its trash is empty.
+            NothingToRestoreError: its trash has nothing that can be restored.
         """
         tags: list[tuple[str, Digest]] = []
         manifests: list[Digest] = []
-        while removed := await self.list_removed(repository, limit=PAGE):
+        after = ""
+        while removed := await self.list_removed(repository, after=after, limit=PAGE):
+            after = removed[-1].digest
 
             async def work(transaction: Transaction, removed: Sequence[RemovedManifest] = removed) -> list[Restored]:
                 repository_id = await self._bring_back(transaction, repository)
                 return [
                     await self._restore_with_tags(transaction, repository_id, repository, each.digest, origin)
                     for each in removed
-                    if await _is_discarded(transaction, repository_id, each.digest)
+                    if await self._is_restorable(transaction, repository_id, each.digest)
                 ]
 
             for restored in await self._database.write(work):
                 tags += restored.tags
                 manifests += restored.manifests
         if not manifests:
-            raise NothingToRestoreError(repository, "nothing of it is in the trash")
+            reason = "what is in its trash lacks blobs that were deleted" if after else "nothing of it is in the trash"
+            raise NothingToRestoreError(repository, reason)
         return Restored(tuple(tags), tuple(manifests))
 
     async def _find_repository(self, repository: RepositoryName) -> int:
@@ -223,6 +236,10 @@ class Undo:
         if record is None:
             raise NothingToRestoreError(f"{repository}@{digest}", "its grace time is over")
         manifest_id, pushed_ms = int(record[0]), record[1]
+        if not await self._has_blobs(transaction, repository_id, manifest_id):
+            raise NothingToRestoreError(
+                f"{repository}@{digest}", "blobs that it names were deleted from the repository"
+            )
         await transaction.execute(
             store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=pushed_ms
         )
@@ -231,9 +248,24 @@ class Undo:
         for (child,) in await transaction.fetch_all(
             removal_store.LIST_DISCARDED_CHILDREN, repository_id=repository_id, manifest_id=manifest_id
         ):
-            _, more = await self._ensure_there(transaction, repository_id, repository, Digest(child))
-            restored += more
+            if await self._is_restorable(transaction, repository_id, Digest(child)):
+                _, more = await self._ensure_there(transaction, repository_id, repository, Digest(child))
+                restored += more
         return manifest_id, tuple(restored)
+
+    async def _is_restorable(self, transaction: Transaction, repository_id: int, digest: Digest) -> bool:
+        """Still: it may have come back as a child of another, or its time may be over, or blobs of it be deleted."""
+        row = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
+        return row is not None and await self._has_blobs(transaction, repository_id, row[0])
+
+    async def _has_blobs(self, transaction: Transaction, repository_id: int, manifest_id: int) -> bool:
+        """Whether the repository can read what a manifest in its trash names: a client may have deleted blobs too."""
+        if self._accepts_missing_blobs:
+            return True
+        row = await transaction.fetch_one(
+            removal_store.COUNT_UNLINKED_BLOBS, repository_id=repository_id, manifest_id=manifest_id
+        )
+        return row is None or row[0] == 0
 
     async def _point(
         self,
@@ -250,9 +282,3 @@ class Undo:
             await point_tag(transaction, repository_id, tag, manifest_id, digest, change, "restore")
             event = Event(action=EventAction.PUSH, repository=repository, digest=digest, tag=tag, origin=origin)
             await self._outbox.record(transaction, event)
-
-
-async def _is_discarded(transaction: Transaction, repository_id: int, digest: Digest) -> bool:
-    """Still: it may have come back as a child of another, or its time may be over."""
-    row = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
-    return row is not None
