@@ -156,6 +156,8 @@ class SmallFiles:
         self._require_plain(os.path.dirname(key))
         with _translated(key):
             changed = {folder, *make_folders(folder)}
+            if len(changed) == 1:
+                _remove_leftovers(path)
             temporary = f"{path}.{uuid.uuid4()}.tmp"  # as registry:3 names them, so that its eyes pass over them
             try:
                 _create(temporary, content, modified_ms, is_durable=is_durable)
@@ -238,6 +240,16 @@ def _read_up_to(descriptor: int, length: int) -> bytes:
     while len(content) < length and (more := os.read(descriptor, length - len(content))):
         content += more
     return content
+
+
+def _remove_leftovers(path: str) -> None:
+    """Removes what a writer of this file has left that died."""
+    start = f"{os.path.basename(path)}."
+    with os.scandir(os.path.dirname(path)) as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and entry.name.endswith(".tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
 
 
 def _create(path: str, content: bytes, modified_ms: int, *, is_durable: bool) -> None:

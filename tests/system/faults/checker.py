@@ -144,12 +144,15 @@ class Checker:
         objects = self._data / "registry"
         with self._catalogue() as catalogue:
             sizes = dict(catalogue.execute("SELECT digest, size_bytes FROM blobs WHERE quarantined_ms IS NULL"))
+            manifests = {row[0] for row in catalogue.execute("SELECT digest FROM manifests")}  # for registry:2
             sessions = dict(catalogue.execute("SELECT id, offset_bytes FROM upload_sessions"))
         found = {
             f"{path.parts[-4]}:{path.parts[-2]}": path
             for path in (objects / "docker" / "registry" / "v2" / "blobs").glob("*/*/*/data")
         }
         for digest, path in found.items():
+            if digest not in sizes and digest in manifests:
+                continue
             if digest not in sizes:
                 self._say(f"a blob's file without a record: {digest}")
             elif path.stat().st_size != sizes[digest] or digest_of(path.read_bytes(), digest[:6]) != digest:

@@ -1,0 +1,128 @@
+"""Links follow the catalogue: nothing is noted while nobody follows, and nobody follows while nothing should change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import delete, select
+
+from roadstead.database import Statement, Transaction, metadata, parameter
+from roadstead.registry import adoption_store
+from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
+from roadstead.registry.link_following import LinkFollower, stop_following
+from roadstead.registry.links import TOP_FOLDERS
+from roadstead.registry.maintenance import MaintenanceMode
+from roadstead.storage import SmallFiles
+from roadstead.testing.images import image, index
+
+if TYPE_CHECKING:
+    from roadstead.testing.instance import Instance
+
+pytestmark = pytest.mark.anyio
+
+TREE = "docker/registry/v2/repositories"
+
+
+def follower_of(instance: Instance) -> LinkFollower:
+    files = SmallFiles(instance.objects, trusted=TOP_FOLDERS)
+    return LinkFollower(instance.registry.database, instance.registry.storage, files, instance.registry.maintenance)
+
+
+async def follow(follower: LinkFollower) -> None:
+    while await follower.round():
+        pass
+
+
+async def notes(instance: Instance) -> int:
+    return len(await instance.registry.database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=1000))
+
+
+def links(instance: Instance) -> set[str]:
+    return {key.removeprefix(f"{TREE}/") for key in instance.files() if key.startswith(TREE)}
+
+
+async def test_what_was_there_before_is_written_first_and_then_each_change(instance: Instance) -> None:
+    one, two = image(b"one"), image(b"two")
+    await instance.push("app", one, "1")
+    assert await notes(instance) == 0, "nobody follows yet"
+    follower = follower_of(instance)
+    await follow(follower)
+    before = links(instance)
+    assert f"app/_manifests/revisions/{one.digest.replace(':', '/')}/link" in before
+    await instance.push("app", two, "1", "2")
+    assert await notes(instance) > 0
+    assert links(instance) == before
+    await follow(follower)
+    assert await notes(instance) == 0
+    current = instance.objects / TREE / "app/_manifests/tags/1/current/link"
+    assert current.read_text() == two.digest
+    assert (instance.objects / TREE / f"app/_manifests/tags/1/index/{one.digest.replace(':', '/')}/link").exists()
+
+
+async def test_deletions_follow_too_and_an_empty_repository_is_gone(instance: Instance) -> None:
+    follower = follower_of(instance)
+    await follow(follower)
+    digest = await instance.push("a/b", index(image(b"one"), image(b"two")), "1", "2")
+    await follow(follower)
+    answer = await instance.client.request("DELETE", "/v2/a/b/manifests/2")
+    assert answer.status == 202
+    await follow(follower)
+    assert not (instance.objects / TREE / "a/b/_manifests/tags/2").exists()
+    answer = await instance.client.request("DELETE", f"/v2/a/b/manifests/{digest}")
+    assert answer.status == 202
+    await follow(follower)
+    assert not (instance.objects / TREE / "a/b/_manifests/tags/1").exists()
+    assert not (instance.objects / TREE / f"a/b/_manifests/revisions/{digest.replace(':', '/')}/link").exists()
+
+
+async def test_it_pauses_in_maintenance_and_while_the_tree_is_the_truth(instance: Instance) -> None:
+    follower = follower_of(instance)
+    await follow(follower)
+    await instance.push("app", image(b"one"), "1")
+    await instance.registry.maintenance.set(MaintenanceMode.READ_ONLY)
+    await follow(follower)
+    assert links(instance) == set()
+    await instance.registry.maintenance.set(MaintenanceMode.OFF)
+    for phase in (AdoptionPhase.RELEASED, AdoptionPhase.ADOPTING, AdoptionPhase.ADOPTED):
+        await instance.registry.database.write(lambda t, phase=phase: save_adoption(t, AdoptionState(phase)))
+        await follow(follower)
+        assert links(instance) == set()
+    await instance.registry.database.write(lambda t: save_adoption(t, AdoptionState(AdoptionPhase.IN_CHARGE)))
+    await follow(follower)
+    assert "app/_manifests/tags/1/current/link" in links(instance)
+
+
+async def test_without_following_no_notes_are_kept(instance: Instance) -> None:
+    await follow(follower_of(instance))
+    await instance.push("app", image(b"one"), "1")
+    await stop_following(instance.registry.database)
+    assert await notes(instance) == 0
+    await instance.push("app", image(b"two"), "1")
+    assert await notes(instance) == 0
+
+
+async def test_bytes_of_a_manifest_go_with_its_record(instance: Instance) -> None:
+    follower = follower_of(instance)
+    await follow(follower)
+    kept, gone = image(b"kept"), image(b"gone")
+    await instance.push("app", kept, "1")
+    await instance.push("app", gone)
+    await follow(follower)
+
+    async def collect(transaction: Transaction) -> None:
+        for table in ("repository_manifests", "manifest_blobs", "manifests"):
+            await transaction.execute(_delete(table), digest=gone.digest)
+
+    await instance.registry.database.write(collect)
+    await follow(follower)
+    files = instance.files()
+    assert not [key for key in files if gone.digest.partition(":")[2] in key and "/tags/" not in key]
+    assert [key for key in files if key.endswith(f"{kept.digest.partition(':')[2]}/data")]
+
+
+def _delete(table: str) -> Statement:
+    manifests, target = metadata.tables["manifests"], metadata.tables[table]
+    keys = select(manifests.c.id).where(manifests.c.digest == parameter("digest"))
+    column = target.c.id if table == "manifests" else target.c.manifest_id
+    return Statement(delete(target).where(column.in_(keys)))
