@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import requests
 from acme import challenges, client, crypto_util, messages
 from acme import errors as acme_errors
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -152,7 +151,7 @@ def _explained(directory: str) -> Generator[None, None, None]:
         raise CertificateOrderError(f"the ACME server refuses: {_line(error.detail or error)}", seconds) from error
     except acme_errors.ValidationError as error:
         raise CertificateOrderError(_why_invalid(error), REFUSED_RETRY_SECONDS) from error
-    except requests.RequestException as error:
+    except OSError as error:  # as requests' errors are, under the library
         reason = f"the ACME server at {directory} cannot be reached: {_line(error)}"
         raise CertificateOrderError(reason, UNREACHABLE_RETRY_SECONDS) from error
     except (acme_errors.Error, JoseError, ValueError, KeyError, AttributeError) as error:

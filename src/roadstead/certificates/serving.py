@@ -56,7 +56,7 @@ def keep_certificate(
         return []
     from roadstead.certificates.sources import acme_keeper, keep_self_signed  # noqa: PLC0415 - see above
 
-    work = [certificate.watch()]
+    work: list[Coroutine[None, None, None]] = [certificate.watch()]
     if settings.tls.mode == "self-signed":
         work.append(keep_self_signed(settings, clock))
     if settings.tls.mode == "acme":
