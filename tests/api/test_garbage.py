@@ -1,6 +1,7 @@
 """Collection where it is hard: two processes at once, what registry:2 destroys, what very many manifests name."""
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -340,7 +341,7 @@ async def _client(instance: Instance, repository: str, choices: random.Random) -
     """As docker pushes: HEAD for each blob, upload of what is missing, the manifest; all again if it is refused."""
     for round_number in range(25):
         manifest = choices.choice([APP, TOOL, ARM])
-        await _until_accepted(lambda manifest=manifest: _push(instance, repository, manifest))
+        await _until_accepted(functools.partial(_push, instance, repository, manifest))
         await require_whole(instance, repository, manifest)
         if round_number % 2:
             await delete(instance, f"{repository}/manifests/{manifest.digest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,7 +86,7 @@ async def test_it_pauses_in_maintenance_and_while_the_tree_is_the_truth(instance
     assert links(instance) == set()
     await instance.registry.maintenance.set(MaintenanceMode.OFF)
     for phase in (AdoptionPhase.RELEASED, AdoptionPhase.ADOPTING, AdoptionPhase.ADOPTED):
-        await instance.registry.database.write(lambda t, phase=phase: save_adoption(t, AdoptionState(phase)))
+        await instance.registry.database.write(functools.partial(save_adoption, state=AdoptionState(phase)))
         await follow(follower)
         assert links(instance) == set()
     await instance.registry.database.write(lambda t: save_adoption(t, AdoptionState(AdoptionPhase.IN_CHARGE)))

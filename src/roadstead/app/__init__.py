@@ -1,0 +1,64 @@
+"""The composition root: settings in, applications out. The only place that constructs back ends."""
+
+from roadstead.app.background import background_work, build_scrubber, collect_garbage, follow_links, scrub, watch
+from roadstead.app.catalogue import (
+    CatalogueAbsentError,
+    CatalogueOutdatedError,
+    open_registry,
+    prepare,
+    prepare_catalogue,
+    tidy_up,
+    tidy_up_alone,
+    with_known_storage,
+)
+from roadstead.app.entrance import build_authentication, build_policy, check_authentication
+from roadstead.app.folder import data_folder
+from roadstead.app.listeners import (
+    build_fleet_operations,
+    build_main,
+    build_monitor,
+    build_operations,
+    build_rates,
+    keep_the_certificate,
+)
+from roadstead.app.services import (
+    build_link_files,
+    build_registry,
+    build_storage,
+    build_upstream,
+    close_registry,
+    garbage_rules,
+)
+
+__all__ = [
+    "CatalogueAbsentError",
+    "CatalogueOutdatedError",
+    "background_work",
+    "build_authentication",
+    "build_fleet_operations",
+    "build_link_files",
+    "build_main",
+    "build_monitor",
+    "build_operations",
+    "build_policy",
+    "build_rates",
+    "build_registry",
+    "build_scrubber",
+    "build_storage",
+    "build_upstream",
+    "check_authentication",
+    "close_registry",
+    "collect_garbage",
+    "data_folder",
+    "follow_links",
+    "garbage_rules",
+    "keep_the_certificate",
+    "open_registry",
+    "prepare",
+    "prepare_catalogue",
+    "scrub",
+    "tidy_up",
+    "tidy_up_alone",
+    "watch",
+    "with_known_storage",
+]

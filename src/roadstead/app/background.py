@@ -1,0 +1,161 @@
+"""What a serving process does beside answering."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+import structlog
+
+from roadstead import webhooks
+from roadstead.app.folder import data_folder
+from roadstead.app.services import build_link_files, build_upstream
+from roadstead.config import Settings
+from roadstead.errors import RoadsteadError
+from roadstead.jobs import Lease, run_alone
+from roadstead.oci import Digest
+from roadstead.registry import Registry
+from roadstead.registry.collection import Collected, Collector
+from roadstead.registry.link_following import LinkFollower, stop_following
+from roadstead.registry.pace import Pace
+from roadstead.registry.purging import keep_purging
+from roadstead.registry.refetch import Refetcher
+from roadstead.registry.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
+from roadstead.registry.statistics import measure_unfinished
+from roadstead.telemetry import Metrics, measure_loop_lag
+from roadstead.web.operations import (
+    HealthMonitor,
+)
+
+REFETCH_SECONDS: Final = 10.0
+"""How often quarantine is looked through for what an upstream may have; a look follows a small index."""
+
+WATCH_SECONDS: Final = 5
+"""How often gauges are read from the catalogue; both reads follow small indexes."""
+
+_log = structlog.get_logger("roadstead.app")
+
+
+def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """Collecting in small steps, in one process of the fleet; none where the settings leave it to a command."""
+    if not settings.garbage.collect:
+        return []
+    collector = Collector(registry)
+
+    def tell(done: Collected) -> None:
+        metrics.count_collected("blob", done.blobs, done.blob_bytes)
+        metrics.count_collected("manifest", done.manifests)
+        metrics.count_collected("link", done.links)
+        metrics.count_collected("repository", done.repositories)
+
+    return [
+        run_alone(
+            Lease(registry.database, registry.clock, "garbage"),
+            registry.maintenance.paused(functools.partial(collector.round, tell)),
+            interval_seconds=settings.garbage.interval_seconds,
+            name="garbage",
+        )
+    ]
+
+
+def background_work(
+    registry: Registry, settings: Settings, metrics: Metrics, monitor: HealthMonitor
+) -> list[Coroutine[None, None, None]]:
+    """What a serving process does beside answering, each until cancelled.
+
+    Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
+    """
+    return [
+        keep_purging(registry, settings.limits),
+        watch(registry, metrics, monitor),
+        registry.maintenance.follow(),
+        monitor.watch(),
+        *webhooks.background_work(registry, settings, metrics.notifications),
+        *collect_garbage(registry, settings, metrics),
+        *scrub(registry, settings, metrics),
+        follow_links(registry, settings),
+        measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
+    ]
+
+
+async def follow_links(registry: Registry, settings: Settings) -> None:
+    """Keeps registry:2's links close behind the catalogue, in one process of the fleet, until cancelled."""
+    if settings.links.mode != "follow":
+        await stop_following(registry.database)
+        return
+    files = build_link_files(data_folder(settings))
+    follower = LinkFollower(registry.database, registry.storage, files, registry.maintenance)
+    lease = Lease(registry.database, registry.clock, "links")
+    work = registry.maintenance.paused(follower.round)
+    await run_alone(lease, work, interval_seconds=settings.links.interval_seconds, name="links")
+
+
+def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
+    """Reading everything again slowly, and fetching what was damaged, each in one process of the fleet."""
+    upstream = build_upstream(settings)
+    work: list[Coroutine[None, None, None]] = []
+    refetcher = Refetcher(registry, upstream, metrics.count_refetched) if upstream else None
+    if refetcher is not None and upstream is not None:
+        lease = Lease(registry.database, registry.clock, "refetch")
+        rounds = run_alone(lease, refetcher.round, interval_seconds=REFETCH_SECONDS, name="refetch")
+        work.append(_closing(upstream.close, rounds))
+    if settings.scrub.enabled:
+        heal = refetcher.heal_manifest if refetcher else None
+        scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
+        lease = Lease(registry.database, registry.clock, "scrub")
+        reading = registry.maintenance.paused(scrubber.round)
+        rounds = run_alone(lease, reading, interval_seconds=POLL_SECONDS, name="scrub")
+        work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
+    return work
+
+
+def build_scrubber(
+    registry: Registry,
+    settings: Settings,
+    bytes_per_second: int,
+    metrics: Metrics,
+    heal_manifest: Callable[[Digest], Awaitable[bool]] | None = None,
+) -> Scrubber:
+    """What reads everything again, no faster than ``bytes_per_second`` (0: as fast as it goes)."""
+
+    def found(damage: Damage, digest: str, reason: str) -> None:
+        metrics.count_scrub_damage(damage)
+        if damage is not Damage.BLOB:  # whoever puts a blob into quarantine says so
+            _log.error("damage found by the scrub", kind=str(damage), digest=digest, reason=reason)
+
+    return Scrubber(
+        registry,
+        Pace(bytes_per_second, registry.clock),
+        ScrubObserver(read=metrics.count_scrubbed, found=found),
+        interval_ms=settings.scrub.interval_seconds * 1000,
+        heal_manifest=heal_manifest,
+    )
+
+
+async def _closing(
+    close: Callable[[], Awaitable[None] | None], work: Coroutine[None, None, None], *, delay_seconds: float = 0
+) -> None:
+    """Does ``work`` after a while, and closes what it held when it is cancelled."""
+    try:
+        await asyncio.sleep(delay_seconds)
+        await work
+    finally:
+        work.close()
+        closed = close()
+        if closed is not None:
+            await closed
+
+
+async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:
+    """Keeps the gauges that are not counted on the way up to date, until cancelled."""
+    while True:
+        metrics.maintenance.set(registry.maintenance.state.mode.strictness)
+        metrics.failing_health_checks.set(monitor.failing)
+        with contextlib.suppress(RoadsteadError):  # the request that meets the same error reports it
+            unfinished = await measure_unfinished(registry.database)
+            metrics.upload_sessions.set(unfinished.uploads)
+            metrics.quarantined_blobs.set(unfinished.quarantined)
+            metrics.garbage_due.set(await Collector(registry).count_due())
+            metrics.scrub_completed_seconds.set((await find_scrub(registry.database)).completed_ms / 1000)
+        await asyncio.sleep(WATCH_SECONDS)

@@ -1,0 +1,103 @@
+"""The registry's services on the back ends that the settings name."""
+
+import functools
+import uuid
+from pathlib import Path
+
+import structlog
+
+from roadstead import webhooks
+from roadstead.app.folder import data_folder
+from roadstead.clock import SystemClock
+from roadstead.config import Settings
+from roadstead.database import SqliteDatabase
+from roadstead.events import Outbox
+from roadstead.oci import Digest
+from roadstead.registry import Registry
+from roadstead.registry.foreign_urls import UrlRules
+from roadstead.registry.links import TOP_FOLDERS
+from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.rules import GarbageRules
+from roadstead.remotes import Upstream
+from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, ObjectStore, SmallFiles
+from roadstead.telemetry import Metrics
+
+_log = structlog.get_logger("roadstead.app")
+
+
+def build_storage(folder: DataFolder) -> ObjectStore:
+    """The place for bytes of a registry whose catalogue is not there yet."""
+    return FilesystemStore(folder.objects)
+
+
+def build_link_files(folder: DataFolder) -> SmallFiles:
+    """The files of registry:2's tree of links, beside the blobs."""
+    return SmallFiles(folder.objects, trusted=TOP_FOLDERS)
+
+
+def build_registry(settings: Settings, metrics: Metrics) -> Registry:
+    """A registry on the back ends that the settings name; the catalogue must have its schema.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: the catalogue cannot be opened.
+    """
+    folder, clock = data_folder(settings), SystemClock()
+
+    def on_quarantine(digest: Digest, reason: str) -> None:
+        _log.error("blob put into quarantine", digest=str(digest), reason=reason)
+
+    files = FilesystemStore(folder.objects)
+    database = SqliteDatabase.open(folder.catalogue)
+    return Registry.on(
+        database,
+        MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
+        clock,
+        on_quarantine=on_quarantine,
+        boot_id=_boot_id(),
+        minimum_free_bytes=settings.storage.minimum_free_bytes,
+        rules=garbage_rules(settings),
+        accepts_missing_blobs=settings.content.missing_blobs == "accept",
+        maintenance=Maintenance(
+            database,
+            clock,
+            floor=MaintenanceMode(settings.maintenance.mode),
+            message=settings.maintenance.message,
+        ),
+        maximum_blob_bytes=settings.limits.blob_bytes,
+        foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
+        outbox=Outbox(clock, webhooks.wanted_actions(settings.notifications)),
+    )
+
+
+def _boot_id() -> str:
+    """What Linux calls this run of the machine; where it cannot be read, no earlier run is ever recognised."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return uuid.uuid4().hex
+
+
+def garbage_rules(settings: Settings) -> GarbageRules:
+    """What is kept for how long."""
+    garbage = settings.garbage
+    return GarbageRules(
+        undo_ms=garbage.grace_seconds * 1000,
+        upload_ms=garbage.upload_grace_seconds * 1000,
+        collects_untagged=garbage.untagged == "collect",
+        history_entries=garbage.history_entries,
+    )
+
+
+async def close_registry(registry: Registry) -> None:
+    """Finishes what was begun and closes the back ends."""
+    await registry.database.close()
+    await registry.storage.close()
+
+
+def build_upstream(settings: Settings) -> Upstream | None:
+    """The registry from which what is damaged is fetched again, if the settings name one.
+
+    Raises:
+        UpstreamUrlInvalidError: what they name is no registry's URL.
+    """
+    return Upstream(settings.scrub.upstream) if settings.scrub.upstream else None
