@@ -1,8 +1,8 @@
 """The servers that are compared: how each is found, configured and started.
 
 Every peer gets its usual production settings: docker-registry the configuration that Debian ships (in-memory blob
-descriptors, health check of the storage, deletion on, access log and log level as they come), registry:3 the same, nginx
-sendfile and its access log, roadstead its defaults. Users, TLS and a proxy are there in the rows that name them
+descriptors, health check of the storage, deletion on, access log and log level as they come), registry:3 the same,
+nginx sendfile and its access log, roadstead its defaults. Users, TLS and a proxy are there in the rows that name them
 (`benchmarks.setups`). All logs go to a file in the peer's own folder.
 """
 

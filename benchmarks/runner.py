@@ -115,7 +115,7 @@ class Bench:
 
     @contextmanager
     def serve(self, work: Work, key: str, setup: Setup = PLAIN) -> Iterator[Server]:
-        """Start a peer on a folder of its own, set up as said and prepared for the work; end it and remove the folder."""
+        """Start a peer on a folder of its own, set up and prepared for the work; end it and remove the folder."""
         folder = self.folder / f"{key.replace(':', '-')}-{time.monotonic_ns()}"
         folder.mkdir()
         try:

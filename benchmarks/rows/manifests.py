@@ -67,7 +67,7 @@ class Manifests:
 
 
 def ask_wrk(server: Server, seconds: float) -> Sample:
-    """Run wrk as the server's set-up asks for and read its report; raise when any response was not 2xx or a socket failed."""
+    """Run wrk and read its report; raise when any response was not 2xx or a socket failed."""
     argv = [find_command("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
     argv += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "30s", "--header", f"Accept: {MANIFEST_TYPE}"]
     argv += [part for name, value in server.setup.headers.items() for part in ("--header", f"{name}: {value}")]
