@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Select, and_, exists, func, literal, or_, select, tuple_
+from sqlalchemy import Table, and_, exists, func, literal, or_, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from roadstead.database import Statement, parameter
@@ -122,8 +122,17 @@ COUNT_LOST_TRASH: Final = Statement(
 )
 
 
-def _named(having: Select[int]) -> ColumnElement[bool]:
-    return having.where(manifest_blobs.c.blob_digest == blobs.c.digest).correlate(blobs, repository_blobs).exists()
+def _named(table: Table, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a manifest with a row of ``table`` names the blob.
+
+    The manifests that name it come first, by an index: a repository may have very many.
+    """
+    has_row = (
+        exists()
+        .where(table.c.manifest_id == manifest_blobs.c.manifest_id, *conditions)
+        .correlate(manifest_blobs, repository_blobs)
+    )
+    return exists().where(manifest_blobs.c.blob_digest == blobs.c.digest, has_row).correlate(blobs, repository_blobs)
 
 
 _has_review = (
@@ -135,7 +144,6 @@ _has_review = (
     )
     .correlate(repository_blobs)
 )
-_one = select(literal(1))
 LIST_UNREVIEWED_LINKS: Final = Statement(  # nothing will ever collect them
     select(repository_blobs.c.repository_id, repository_blobs.c.blob_id, repositories.c.name, blobs.c.digest)
     .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
@@ -143,26 +151,16 @@ LIST_UNREVIEWED_LINKS: Final = Statement(  # nothing will ever collect them
     .where(
         tuple_(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
         > tuple_(parameter("after_repository"), parameter("after_blob")),
-        ~_named(
-            _one.where(
-                repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
-                repository_manifests.c.repository_id == repository_blobs.c.repository_id,
-            )
-        ),
-        ~_named(
-            _one.where(
-                removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id,
-                removed_manifests.c.repository_id == repository_blobs.c.repository_id,
-            )
-        ),
+        ~_named(repository_manifests, repository_manifests.c.repository_id == repository_blobs.c.repository_id),
+        ~_named(removed_manifests, removed_manifests.c.repository_id == repository_blobs.c.repository_id),
         ~_has_review,
     )
     .order_by(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
     .limit(_limit)
 )
 
-_live = _named(_one.where(repository_manifests.c.manifest_id == manifest_blobs.c.manifest_id))
-_deleted = _named(_one.where(removed_manifests.c.manifest_id == manifest_blobs.c.manifest_id))
+_live = _named(repository_manifests)
+_deleted = _named(removed_manifests)
 _size = blobs.c.size_bytes
 MEASURE_WAITING: Final = Statement(  # deleted manifests; blobs that only they name; blobs that nothing names
     select(
