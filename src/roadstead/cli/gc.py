@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # see cli.session
 Examples:
   roadstead gc --dry-run                what is due, and why
   roadstead gc                          collect what is due
-  roadstead gc --grace 0                collect all that was deleted, for good
+  roadstead gc --grace 0                collect all that was deleted, for good; while nobody pushes
   roadstead gc --untagged --dry-run     manifests that no tag reaches, too"""
 )
 @click.option("--dry-run", is_flag=True, help="Show what would go and why; change nothing.")
@@ -31,7 +31,7 @@ Examples:
     "--grace",
     metavar="SECONDS",
     type=click.IntRange(min=0),
-    help="Take what was deleted so long ago, instead of waiting for garbage.grace_seconds.",
+    help="Take what was deleted, or pushed without a manifest, so long ago; the settings say a week and a day.",
 )
 @click.option("--untagged", is_flag=True, help="Delete manifests that no tag reaches, too; they can be restored.")
 @registry_options
@@ -41,13 +41,15 @@ def gc(
     """Collect garbage now, or show what would go.
 
     A server collects by itself (garbage.collect); this does the same at once, beside it. What a tag, an index, a
-    repository or an upload reaches is never taken, nor what can still be restored, unless --grace says so.
+    repository or an upload reaches is never taken. What can still be restored, and blobs whose client may be about to
+    push their manifest, go only where --grace says so: a push that is under way then has to be repeated.
     """
 
     async def work(opened: session.Session) -> None:
         if dry_run:
             await _preview(opened.registry, grace, as_json=as_json, untagged=untagged)
         else:
+            await session.require_changeable(opened.registry)
             await _collect(opened.registry, grace, as_json=as_json, untagged=untagged)
 
     session.run(data, config, work)
@@ -81,14 +83,12 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
 
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
     from roadstead.registry.collection import Collected, Collector  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)
     if grace is not None:
         rules = dataclasses.replace(rules, undo_ms=grace * 1000)
     collector = Collector(registry, rules)
-    if await collector.is_paused():
-        note("The registry is in a maintenance mode: nothing is collected until `roadstead maintenance off`")
-        return
     if untagged:
         await collector.review_all_untagged()
     total = Collected()
@@ -105,6 +105,10 @@ async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, un
         print_json(dataclasses.asdict(total))
     else:
         print_line(_sentence(total))
+    if holds := await list_holds(registry.database, registry.clock.now_ms()):
+        note(f"Blobs stay as long as this goes on: {', '.join(sorted(set(holds)))}")
+    if collector.failure is not None:
+        raise collector.failure
 
 
 async def _collect_due(collector: "Collector", progress: ProgressBar) -> "Collected":
@@ -119,7 +123,10 @@ async def _collect_due(collector: "Collector", progress: ProgressBar) -> "Collec
 
 
 def _sentence(total: "Collected") -> str:
+    if not total.looked_at:
+        return "Nothing was due."
     freed = f"Freed {text.size(total.blob_bytes)}: {text.plural(total.blobs, 'blob')}"
     also = f" and {text.plural(total.manifests, 'manifest')}"
     trashed = f"; {text.plural(total.untagged, 'untagged manifest')} went to the trash" if total.untagged else ""
-    return f"{freed}{also}{trashed}."
+    failed = f"; {text.plural(total.failed, 'object')} could not be removed" if total.failed else ""
+    return f"{freed}{also}{trashed}{failed}."

@@ -1,6 +1,6 @@
 """``roadstead history``: what a tag stood for, and when."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +47,7 @@ def history(*, reference: Target, limit: int | None, data: Path | None, config: 
             Column("TAG", lambda row: row.tag),
             Column("ACTION", lambda row: row.action),
             Column("DIGEST", lambda row: row.digest, lambda row: text.short_digest(row.digest)),
-            Column("STATE", _state, _state),
+            Column("STATE", lambda row: _state(row, text.utc), lambda row: _state(row, text.local_time)),
             Column("BY", lambda row: text.printable(row.actor) or "-", importance=1),
         ]
         rows = _iter_history(opened.registry, reference, tag, limit)
@@ -73,10 +73,10 @@ async def _iter_history(
             return
 
 
-def _state(row: "HistoryEntry") -> str:
+def _state(row: "HistoryEntry", shown: Callable[[int], str]) -> str:
     if row.is_there:
         return "there"
-    return "gone" if row.expires_ms is None else f"restorable until {text.utc(row.expires_ms)}"
+    return "gone" if row.expires_ms is None else f"restorable until {shown(row.expires_ms)}"
 
 
 def _as_record(row: "HistoryEntry") -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Names for shell completion, straight from the catalogue's file.
 
 A person waits at the prompt for this: the registry's services would take half a second to import, sqlite3 takes ten
-milliseconds. So these two queries stand here, against the rule; a test compares them with the services' answers. They
+milliseconds. So these queries stand here, against the rule; a test compares them with the services' answers. They
 never fail and never write: where something is wrong there is nothing to propose.
 """
 
@@ -26,6 +26,11 @@ _TAGS: Final = """
       AND name >= :begin AND substr(name, 1, length(:begin)) = :begin
     ORDER BY name LIMIT :most
 """
+_STATES: Final = """
+    SELECT digest FROM tag_history
+    WHERE repository_id = (SELECT id FROM repositories WHERE name = :repository) AND tag = :tag
+    GROUP BY digest ORDER BY max(id) DESC LIMIT :most
+"""
 
 
 def find_repositories(data: Path | None, begin: str) -> list[str]:
@@ -36,6 +41,11 @@ def find_repositories(data: Path | None, begin: str) -> list[str]:
 def find_tags(data: Path | None, repository: str, begin: str) -> list[str]:
     """Tags of a repository that begin with ``begin``."""
     return _names(data, _TAGS, repository=repository, begin=begin)
+
+
+def find_states(data: Path | None, repository: str, tag: str) -> list[str]:
+    """Digests that a tag has stood for, the newest first."""
+    return _names(data, _STATES, repository=repository, tag=tag)
 
 
 def _names(data: Path | None, query: str, **parameters: str) -> list[str]:

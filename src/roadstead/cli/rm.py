@@ -39,8 +39,9 @@ def rm(
     """Delete a tag, a manifest, or all of a repository.
 
     REPO:TAG deletes the tag and leaves the manifest; REPO@DIGEST deletes the manifest and the tags on it; REPO --all
-    deletes every tag and manifest of the repository. A running server knows at once. The blobs' bytes stay until
-    garbage is collected.
+    deletes every tag and manifest of the repository. A running server knows at once. `roadstead restore` undoes it
+    until the grace time (garbage.grace_seconds, a week) is over; then the server frees the space. `roadstead gc --grace
+    0` frees it now, for good.
     """
     if everything == (reference.reference is not None):
         name = reference.repository
@@ -52,6 +53,7 @@ def rm(
         raise click.UsageError("nobody is here to be asked: add --yes to delete the whole repository")
 
     async def work(opened: session.Session) -> _Done:
+        await session.require_changeable(opened.registry)
         if isinstance(reference.reference, Tag):
             return await _remove_tag(opened.registry, reference.repository, reference.reference)
         if reference.reference is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from roadstead.cli.refusal import CommandRefusedError
+
 if TYPE_CHECKING:  # importing these costs half a second, which --help and completion should not
     from roadstead.config import Settings
     from roadstead.registry import Registry
@@ -43,6 +45,28 @@ def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaita
             return await work(Session(settings, registry))
 
     return asyncio.run(opened())
+
+
+async def require_changeable(registry: "Registry") -> None:
+    """A command that changes what clients see asks this first: a registry that is to stand still stands still.
+
+    Raises:
+        CommandRefusedError: a maintenance mode is on, or another program is in charge of the folder.
+    """
+    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see above
+    from roadstead.registry.maintenance import MaintenanceMode  # noqa: PLC0415
+
+    phase = (await find_adoption(registry.database)).phase
+    if phase is AdoptionPhase.RELEASED:
+        raise CommandRefusedError("the registry was released to another program; `roadstead adopt` takes it back")
+    if phase in {AdoptionPhase.ADOPTING, AdoptionPhase.ADOPTED}:
+        raise CommandRefusedError("the folder was adopted and not served yet; `roadstead serve` takes charge of it")
+    mode = (await registry.maintenance.find()).mode
+    if mode is not MaintenanceMode.OFF:
+        raise CommandRefusedError(f"the registry is {mode}; `roadstead maintenance off` ends that")
+    mode = (await registry.maintenance.refresh()).mode
+    if mode is not MaintenanceMode.OFF:
+        raise CommandRefusedError(f"the registry is {mode} by its settings (maintenance.mode)")
 
 
 def silence_log() -> None:
