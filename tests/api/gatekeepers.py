@@ -10,7 +10,8 @@ from roadstead.access import Policy, Rule
 from roadstead.identity import Passwords
 from roadstead.identity.hashes import sha1
 from roadstead.testing.asgi import AsgiClient
-from roadstead.web.authentication import CERTIFICATE_KEY, Authentication
+from roadstead.web.authentication import Authentication
+from roadstead.web.context import CERTIFICATE_USER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class Gate:
         application = self.client._application
 
         async def with_certificate(scope: Scope, receive: Receive, send: Send) -> None:
-            await application({**scope, CERTIFICATE_KEY: certificate_user}, receive, send)
+            await application({**scope, CERTIFICATE_USER_KEY: certificate_user}, receive, send)
 
         return Visitor(certificate_user, AsgiClient(with_certificate), headers or {})
 

@@ -22,10 +22,8 @@ from typing import Final
 
 from roadstead.access import Caller, Policy
 from roadstead.identity import CredentialsInvalidError, Passwords
+from roadstead.web.context import CERTIFICATE_USER_KEY
 from roadstead.web.http import Scope
-
-CERTIFICATE_KEY: Final = "roadstead.certificate_user"
-"""Where the scope holds the user that a verified client certificate names; absent for none."""
 
 _BASIC: Final = b"basic "
 _EMPTY: Final = b":"
@@ -71,7 +69,7 @@ class Authentication:
         return self.policy.caller(await self._passwords.login(credential, client[0] if client else ""))
 
     def _without_password(self, scope: Scope) -> Caller:
-        name: str | None = scope.get(CERTIFICATE_KEY)
+        name: str | None = scope.get(CERTIFICATE_USER_KEY)
         return self.policy.caller(name) if name else self.policy.anonymous
 
     def read_again(self) -> None:
