@@ -48,7 +48,7 @@ END
 }
 
 reload_nginx() { # returns once every request that began before has ended
-    workers=$(pgrep -P "$(cat "$NGINX_PID")") && $NGINX -s reload || return 1
+    master=$(cat "$NGINX_PID") && workers=$(cat "/proc/$master/task/$master/children") && $NGINX -s reload || return 1
     tries=0
     for worker in $workers; do
         while [ -e "/proc/$worker" ]; do tries=$((tries + 1)); [ "$tries" -le "$PATIENCE" ] || return 1; sleep 1; done
@@ -68,8 +68,12 @@ send_everything() { # URL of who serves from now on
 }
 
 adopt() {
-    code=0
-    ours adopt "$FOLDER" || code=$?
+    for _ in 1 2 3; do  # a link that registry:2 writes at this moment is empty, and looks damaged
+        code=0
+        ours adopt "$FOLDER" || code=$?
+        [ "$code$ACCEPT_DAMAGE" = 4no ] || break
+        sleep 1
+    done
     case $code in
         0) ;;
         4) [ "$ACCEPT_DAMAGE" = yes ] || give_up "registry:2 has damaged images, see above: ACCEPT_DAMAGE=yes leaves them" ;;
@@ -128,7 +132,7 @@ to_registry2() {
     send_everything "$OLD"
 }
 
-for program in roadstead curl pgrep setpriv; do command -v "$program" > /dev/null || give_up "$program is missing"; done
+for program in roadstead curl setpriv; do command -v "$program" > /dev/null || give_up "$program is missing"; done
 [ -d "$FOLDER/docker/registry/v2" ] || give_up "$FOLDER is not the folder of a registry:2: set FOLDER"
 $NGINX -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
 case ${1-} in
