@@ -139,6 +139,8 @@ def test_only_what_is_new_is_copied(folder: Path, backup: BackupFolder, tmp_path
 
 def test_what_belongs_to_a_process_does_not_come_along(folder: Path, backup: BackupFolder, tmp_path: Path) -> None:
     on_registry(folder, lambda registry: registry.uploads.start(RepositoryName("app"), "sha256"))
+    with closing(sqlite3.connect(folder / "roadstead.db")) as connection, connection:
+        connection.execute('INSERT INTO states VALUES (\'links\', \'{"is_complete": true, "after": ""}\')')
     take(folder, backup)
     restore(backup, tmp_path / "new")
 
@@ -146,6 +148,8 @@ def test_what_belongs_to_a_process_does_not_come_along(folder: Path, backup: Bac
         return await list_holds(registry.database, registry.clock.now_ms())
 
     assert on_registry(tmp_path / "new", holds) == []
+    with closing(sqlite3.connect(tmp_path / "new" / "roadstead.db")) as connection:
+        assert connection.execute("SELECT name FROM states WHERE name = 'links'").fetchall() == [], "written anew"
     with closing(sqlite3.connect(tmp_path / "new" / "roadstead.db")) as connection:
         assert connection.execute("SELECT count(*) FROM upload_sessions").fetchone() == (0,)
 

@@ -21,8 +21,9 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import SqliteDatabase, Transaction, migrate
+from roadstead.jobs import delete_state
 from roadstead.oci import Digest
-from roadstead.registry import layout
+from roadstead.registry import layout, link_following
 from roadstead.registry import store as registry_store
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.backup import store
@@ -198,6 +199,7 @@ class Restoration:
             await transaction.execute(store.DELETE_UPLOADS)
             await forget_holds(transaction)
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
+            await delete_state(transaction, link_following.STATE)  # so they are all written
             for digest in quarantined:
                 await transaction.execute(registry_store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
 
