@@ -199,8 +199,7 @@ class SqliteTransaction:
     async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, object]]) -> None:
         """Changes rows for each of ``rows`` of parameters."""
         if rows:
-            bound = [statement.for_sqlite(dict(row)) for row in rows]
-            self._connection.executemany(bound[0][0], [values for _, values in bound])
+            self._connection.executemany(*statement.many_for_sqlite(rows))
 
 
 def connect(path: Path) -> sqlite3.Connection:

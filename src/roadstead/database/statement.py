@@ -4,6 +4,8 @@ Compiling costs a hundred microseconds and executing through SQLAlchemy ten to t
 five; on the path of a pull that is most of the time.
 """
 
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from sqlalchemy import BindParameter, bindparam
@@ -41,6 +43,20 @@ class Statement:
         if constants:
             parameters = constants | parameters
         return sql, tuple([parameters[name] for name in names])
+
+    def many_for_sqlite(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, Iterable[tuple[Any, ...]]]:
+        """The same for many rows of parameters, at a fraction of the cost of each.
+
+        Raises:
+            KeyError: a parameter is missing; when the values are taken.
+        """
+        if self._sqlite is None:
+            self._sqlite = self._compile_for_sqlite()
+        sql, names, constants = self._sqlite
+        given: Iterable[Mapping[str, Any]] = [{**constants, **row} for row in rows] if constants else rows
+        if len(names) > 1:
+            return sql, map(operator.itemgetter(*names), given)
+        return sql, (tuple([row[name] for name in names]) for row in given)
 
     def _compile_for_sqlite(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = cast("SQLCompiler", self._element.compile(dialect=_SQLITE))

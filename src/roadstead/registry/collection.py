@@ -54,9 +54,6 @@ BATCH: Final = 200
 EXPIRED_BATCH: Final = 20
 """Manifests taken out of the trash at once; each has a review for every blob that it names."""
 
-ERASED_AT_ONCE: Final = 4
-"""Objects removed at the same time."""
-
 MANY_NAMES: Final = 2000
 """Manifests that name one blob; from here on they are gone through a page at a time."""
 
@@ -310,8 +307,9 @@ class Collector:
         marked = await self._database.write(lambda transaction: self._mark_blobs(transaction, done))
         if not marked:
             return
-        gate = asyncio.Semaphore(ERASED_AT_ONCE)
-        erased = await asyncio.gather(*(self._erase(row, gate) for row in marked))
+        erased: list[bool | None] = []
+        for start in range(0, len(marked), collection_store.TOGETHER):
+            erased += await self._erase(marked[start : start + collection_store.TOGETHER])
         outcomes = list(zip(marked, erased, strict=True))
         tried = [row for row, is_erased in outcomes if is_erased is not None]
         failed = [row for row, is_erased in outcomes if is_erased is None]
@@ -348,21 +346,35 @@ class Collector:
         done.looked_at += len(rows)
         return [(row[0], row[1], row[2]) for row in free]
 
-    async def _erase(self, row: tuple[int, str, int], gate: asyncio.Semaphore) -> bool | None:
-        """Removes the bytes of a marked blob, unless a push has brought it back (False); None if it cannot be done."""
-        digest = Digest(row[1])
+    async def _erase(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
+        """Removes the bytes of a few marked blobs at the same time.
+
+        For each: False if a push has brought it back, None if its bytes cannot be removed.
+        """
+        digests = [Digest(row[1]) for row in rows]
+        keys = dict.fromkeys((f"blob_{number}" for number in range(collection_store.TOGETHER)), 0)
+        keys.update((f"blob_{number}", row[0]) for number, row in enumerate(rows))
         try:
-            async with gate, self._storage.exclusive(digest):
-                found = await self._database.fetch_one(collection_store.FIND_MARKED_BLOB, blob_id=row[0], digest=digest)
-                if found is None:
-                    return False
-                await self._storage.delete(layout.blob_key(digest))
-                if found[1] is not None:
-                    await self._storage.delete(layout.quarantine_key(digest))
-                return True
+            async with self._storage.exclusive(*digests):
+                found = await self._database.fetch_all(collection_store.LIST_MARKED_BLOBS, **keys)
+                marked = {digest: quarantined_ms is not None for digest, quarantined_ms in found}
+                return await asyncio.gather(*(self._erase_one(digest, marked.get(digest)) for digest in digests))
+        except StorageError as error:  # no lock could be had
+            self.failure = error
+            return [None] * len(rows)
+
+    async def _erase_one(self, digest: Digest, is_aside: bool | None) -> bool | None:  # noqa: FBT001 - a row's column
+        """``is_aside`` is None for a blob that is not marked any more; see ``_erase``. Never raises StorageError."""
+        if is_aside is None:
+            return False
+        try:
+            await self._storage.delete(layout.blob_key(digest))
+            if is_aside:
+                await self._storage.delete(layout.quarantine_key(digest))
         except StorageError as error:
             self.failure = error
             return None
+        return True
 
     # --- manifests
 

@@ -112,17 +112,19 @@ class FilesystemStore:
                 yield found
 
     @contextlib.asynccontextmanager
-    async def exclusive(self, name: str) -> AsyncGenerator[None, None]:
-        """Holds a lock file: ``flock`` knows processes and, since each holder opens it anew, tasks alike."""
-        path = f"{self.root}/{LOCKS}/{zlib.crc32(name.encode()) % LOCK_FILES}"
-        with _translated(name):
-            descriptor = _open_or_create(path)
-        try:
-            while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder may be another process
-                await asyncio.sleep(LOCK_POLL_SECONDS)
+    async def exclusive(self, *names: str) -> AsyncGenerator[None, None]:
+        """Holds lock files: ``flock`` knows processes and, since each holder opens it anew, tasks alike.
+
+        In the order of their numbers, each once.
+        """
+        with contextlib.ExitStack() as held:
+            for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in names}):
+                with _translated(names[0]):
+                    descriptor = _open_or_create(f"{self.root}/{LOCKS}/{number}")
+                held.callback(os.close, descriptor)
+                while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder may be another process
+                    await asyncio.sleep(LOCK_POLL_SECONDS)
             yield
-        finally:
-            os.close(descriptor)
 
     async def free_bytes(self) -> int | None:
         """What the file system lets this user write."""

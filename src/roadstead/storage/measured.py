@@ -73,9 +73,9 @@ class MeasuredStore:
         """All objects below a folder; not timed, since the caller decides how long it takes."""
         return self._store.iter_objects(prefix)
 
-    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
+    def exclusive(self, *names: str) -> AbstractAsyncContextManager[None]:
         """Keeps everybody else out."""
-        return self._store.exclusive(name)
+        return self._store.exclusive(*names)
 
     async def free_bytes(self) -> int | None:
         """Space left."""

@@ -121,8 +121,10 @@ class ObjectStore(Protocol):
         """All objects whose key lies below the folder ``prefix``, in no particular order."""
         ...
 
-    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Waits until nobody else, in any process that uses this store, is inside with the same ``name``.
+    def exclusive(self, *names: str) -> AbstractAsyncContextManager[None]:
+        """Waits until nobody else, in any process that uses this store, is inside with one of the same ``names``.
+
+        Whoever enters with several gets their locks in one order, so that no two wait for each other.
 
         Not to be entered twice by one task: names share a limited number of locks.
         """

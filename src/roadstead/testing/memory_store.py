@@ -90,9 +90,11 @@ class MemoryStore:
                 yield StoredObject(key, len(found.content), found.modified_ms)
 
     @contextlib.asynccontextmanager
-    async def exclusive(self, name: str) -> AsyncGenerator[None, None]:
+    async def exclusive(self, *names: str) -> AsyncGenerator[None, None]:
         """Keeps everybody else out."""
-        async with self._exclusive.setdefault(name, asyncio.Lock()):
+        async with contextlib.AsyncExitStack() as held:
+            for name in sorted(set(names)):
+                await held.enter_async_context(self._exclusive.setdefault(name, asyncio.Lock()))
             yield
 
     async def free_bytes(self) -> int | None:

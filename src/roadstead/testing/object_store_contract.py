@@ -209,6 +209,23 @@ class ObjectStoreContract:
         async with asyncio.timeout(5), store.exclusive("name"):
             pass
 
+    async def test_exclusive_with_several_names(self, store: ObjectStore) -> None:
+        """They overlap, in any order and with repetitions, and nobody waits for ever."""
+        inside: list[str] = []
+        names = [str(number) for number in range(3000)]  # more than a store has locks
+
+        async def visit(wanted: list[str]) -> None:
+            async with store.exclusive(*wanted):
+                assert not inside
+                inside.append(wanted[0])
+                await asyncio.sleep(0.002)
+                inside.clear()
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(visit(wanted) for wanted in (names, names[::-1], names[1500:] * 2, ["2000"])))
+        async with asyncio.timeout(5), store.exclusive("0", "2999"):
+            pass
+
     async def test_one_writer(self, store: ObjectStore) -> None:
         """A second writer is refused and changes nothing, until the first is closed."""
         await write(store, "object", b"123")
