@@ -12,7 +12,7 @@ set -eu
 : "${NEW:=http://127.0.0.1:5002}"               # roadstead
 : "${START_NEW:=systemctl enable --now roadstead}"
 : "${STOP_NEW:=systemctl disable --now roadstead}"
-: "${NGINX:=nginx}"
+: "${NGINX_PROGRAM:=nginx}"
 : "${NGINX_PID:=/run/nginx.pid}"
 : "${PATIENCE:=900}"                            # seconds until requests have ended, or a server answers
 : "${ACCEPT_DAMAGE:=no}"                        # yes: damaged images, which were named, may be left behind
@@ -44,11 +44,11 @@ if ($request_method !~ ^(GET|HEAD)$) {
 }
 END
     mv "$SWITCH.new" "$SWITCH"
-    $NGINX -t -q
+    $NGINX_PROGRAM -t -q
 }
 
 reload_nginx() { # returns once every request that began before has ended
-    master=$(cat "$NGINX_PID") && workers=$(cat "/proc/$master/task/$master/children") && $NGINX -s reload || return 1
+    master=$(cat "$NGINX_PID") && workers=$(cat "/proc/$master/task/$master/children") && $NGINX_PROGRAM -s reload || return 1
     tries=0
     for worker in $workers; do
         while [ -e "/proc/$worker" ]; do tries=$((tries + 1)); [ "$tries" -le "$PATIENCE" ] || return 1; sleep 1; done
@@ -90,7 +90,7 @@ to_roadstead() {
             sh -c "$STOP_NEW" || :
             ours adopt --force "$FOLDER" > /dev/null || :  # nobody told roadstead anything: the links are the truth
         fi
-        point_nginx "$OLD" open && $NGINX -s reload
+        point_nginx "$OLD" open && $NGINX_PROGRAM -s reload
     }
     started=no
     say "2/5 nginx holds back pushes; waiting for requests that have begun"
@@ -113,8 +113,8 @@ to_registry2() {
         fi
         say "nothing was switched: roadstead goes on as before" >&2
         [ "$started" = no ] || sh -c "$STOP_OLD" || :
-        ours maintenance off --data "$FOLDER" > /dev/null || :
-        point_nginx "$NEW" open && $NGINX -s reload
+        ours maintenance off --wait --timeout 10 --data "$FOLDER" > /dev/null || :
+        point_nginx "$NEW" open && $NGINX_PROGRAM -s reload
     }
     started=no released=no
     say "1/5 nginx holds back pushes; waiting for requests that have begun"
@@ -134,7 +134,7 @@ to_registry2() {
 
 for program in roadstead curl setpriv; do command -v "$program" > /dev/null || give_up "$program is missing"; done
 [ -d "$FOLDER/docker/registry/v2" ] || give_up "$FOLDER is not the folder of a registry:2: set FOLDER"
-$NGINX -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
+$NGINX_PROGRAM -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
 case ${1-} in
     roadstead) name=roadstead from=$OLD to=$NEW stop=$STOP_OLD ;;
     registry2) name=registry:2 from=$NEW to=$OLD stop=$STOP_NEW ;;

@@ -180,7 +180,7 @@ class Installation:
             "NEW": self.new.url,
             "START_NEW": self.new.start_command,
             "STOP_NEW": self.new.stop_command,
-            "NGINX": nginx,
+            "NGINX_PROGRAM": nginx,
             "NGINX_PID": str(self.nginx.folder / "nginx.pid"),
             "PATIENCE": "40",
         } | variables
