@@ -65,30 +65,78 @@ def tag_name(number: int) -> str:
 def load_roadstead(data: Path, content: Content) -> None:
     """Make roadstead's data folder with the content; raise PeerAbsentError when its packages are not there."""
     try:
-        from roadstead.database import migrate  # noqa: PLC0415 - a peer like the others: it may be absent
-        from roadstead.database.sqlite import connect  # noqa: PLC0415
-        from roadstead.registry import tables  # noqa: PLC0415
+        from roadstead.registry import tables  # noqa: PLC0415 - a peer like the others: it may be absent
     except ImportError as error:
         raise PeerAbsentError(f"its packages can't be imported: {error}") from error
-    data.mkdir(parents=True)
-    path = data / "roadstead.db"
-    migrate(path)
-    with contextlib.closing(connect(path)) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA foreign_keys = OFF")
-        for table, rows in (
+    make_catalogue(data)
+    _load(
+        data,
+        (
             (tables.repositories, _repositories(content)),
             (tables.manifests, _manifests(content)),
             (tables.repository_manifests, _repository_manifests(content)),
             (tables.tags, _tags(content)),
             (tables.blobs, _blobs(content)),
             (tables.repository_blobs, _repository_blobs(content)),
-        ):
+        ),
+    )
+
+
+Values = dict[str, object]
+
+
+def make_catalogue(data: Path) -> None:
+    """Make roadstead's data folder with an empty catalogue; raise PeerAbsentError when its packages are not there."""
+    try:
+        from roadstead.database import migrate  # noqa: PLC0415 - a peer like the others: it may be absent
+    except ImportError as error:
+        raise PeerAbsentError(f"its packages can't be imported: {error}") from error
+    data.mkdir(parents=True)
+    migrate(data / "roadstead.db")
+
+
+def _load(data: Path, content: Iterable[tuple[Table, Iterable[Values]]]) -> None:
+    from roadstead.database.sqlite import connect  # noqa: PLC0415 - make_catalogue has found it
+
+    with contextlib.closing(connect(data / "roadstead.db")) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table, rows in content:
             _insert(connection, table, rows)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-Values = dict[str, object]
+GARBAGE_REPOSITORY = 1_000_000_000
+"""The number of the repository that garbage is linked to; blobs are numbered on from it, past all others."""
+
+GARBAGE_BYTES = 4096
+"""The size of each blob that nothing needs; no other blob of a row has it."""
+
+
+def garbage_digest(number: int) -> str:
+    """Return the digest of a blob that nothing needs. The bytes of none of them have it: nobody reads them."""
+    return _digest("garbage", number)
+
+
+def add_garbage(data: Path, count: int) -> None:
+    """Add blobs that were pushed once and that no manifest has come to name, all of them due, to a catalogue."""
+    from roadstead.registry import tables  # noqa: PLC0415 - make_catalogue has found it
+    from roadstead.registry.rules import ReviewKind  # noqa: PLC0415
+
+    numbers = range(count)
+    repository, link = GARBAGE_REPOSITORY, ReviewKind.LINK.value
+    record = {"size_bytes": GARBAGE_BYTES, "created_ms": NOW_MS}
+    linked = {"repository_id": repository, "linked_ms": NOW_MS}
+    review = {"kind": link, "repository_id": repository, "since_ms": NOW_MS, "not_before_ms": NOW_MS}
+    _load(
+        data,
+        (
+            (tables.repositories, [{"id": repository, "name": "bench/garbage", "created_ms": NOW_MS}]),
+            (tables.blobs, ({**record, "id": repository + n, "digest": garbage_digest(n)} for n in numbers)),
+            (tables.repository_blobs, ({**linked, "blob_id": repository + n} for n in numbers)),
+            (tables.reviews, ({**review, "item_id": repository + n} for n in numbers)),
+        ),
+    )
 
 
 def _insert(connection: sqlite3.Connection, table: Table, rows: Iterable[Values]) -> None:

@@ -43,7 +43,7 @@ class HeadClient:
     def run(self) -> Sample:
         """Ask until the time is over."""
         latencies = self._ask()
-        return {AMOUNT: len(latencies), "p99": percentile(latencies, 0.99) * 1000}
+        return {AMOUNT: len(latencies), "p99": percentile(latencies, 0.99) * 1000, "worst": max(latencies) * 1000}
 
     def _ask(self) -> list[float]:
         poll, clock, request, sockets = select.epoll(), time.perf_counter, self._request, self._sockets
@@ -67,11 +67,12 @@ class HeadClient:
 
 
 def ask_heads(client: HeadClient) -> Sample:
-    """Run the client in a process of its own and return count, rate, p99 and what the client cost."""
+    """Run the client in a process of its own and return count, rate, p99, the longest and what the client cost."""
     outcome = run_clients([client])
     return {
         "count": outcome.amount,
         "requests": outcome.rate,
         "p99": outcome.found[0]["p99"],
+        "worst": outcome.found[0]["worst"],
         "client": outcome.cores,
     }

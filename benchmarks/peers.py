@@ -178,10 +178,13 @@ class Roadstead(Peer):
             argv += ["--htpasswd", str(setup.htpasswd)]
         if setup.certificate:
             argv += ["--tls-cert", str(setup.certificate), "--tls-key", str(setup.key)]
+        settings = setup.settings
         if setup.has_proxy:
-            configuration = folder / "settings.yaml"
             location = ACCEL_LOCATION if setup.is_accelerated else ""
-            configuration.write_text(f'http:\n  trusted_proxies: [loopback]\n  accel_location: "{location}"\n')
+            settings += f'http:\n  trusted_proxies: [loopback]\n  accel_location: "{location}"\n'
+        if settings:
+            configuration = folder / "settings.yaml"
+            configuration.write_text(settings)
             argv += ["--config", str(configuration)]
         return Launch(argv)
 

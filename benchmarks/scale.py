@@ -25,6 +25,8 @@ class Scale:
     repositories: int
     tags: int
     blobs: int
+    garbage: int
+    garbage_files: int
     parallel_pushes: int
     parallel_bytes: int
     parallel_rounds: int
@@ -42,6 +44,8 @@ FULL = Scale(
     repositories=100_000,
     tags=1_000_000,
     blobs=1_000_000,
+    garbage=1_000_000,
+    garbage_files=20_000,
     parallel_pushes=20,
     parallel_bytes=1024 * MIB,
     parallel_rounds=1,
@@ -58,6 +62,8 @@ QUICK = Scale(
     repositories=10_000,
     tags=100_000,
     blobs=100_000,
+    garbage=100_000,
+    garbage_files=2_000,
     parallel_pushes=20,
     parallel_bytes=64 * MIB,
     parallel_rounds=1,

@@ -37,6 +37,8 @@ class Setup:
     has_proxy: bool = False
     is_accelerated: bool = False
     """Whether nginx sends blobs itself, where the registry can tell it so."""
+    settings: str = ""
+    """More of roadstead's settings, as YAML."""
 
     @property
     def scheme(self) -> str:

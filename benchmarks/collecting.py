@@ -1,0 +1,127 @@
+"""Collects the garbage of a catalogue whose bytes are not there: `python -m benchmarks.collecting DATA`.
+
+A process of its own, so that its memory is the collector's alone. Prints one JSON object. Catalogue time is what the
+collector spends inside the catalogue: each transaction from the wish to write to the end of its commit, with the flush
+to the disk where it is durable, and each read. The storage answers at once, so nothing of it is in the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from roadstead.clock import SystemClock
+from roadstead.database import SqliteDatabase
+from roadstead.database.sqlite import connect
+from roadstead.registry import Registry
+from roadstead.registry.collection import Collected, Collector
+from roadstead.storage import FilesystemStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from roadstead.database import Statement, Transaction
+
+T = TypeVar("T")
+
+WARM = 0.1
+"""The part of the work after which memory is looked at first: caches have their size by then."""
+
+
+class TimedDatabase(SqliteDatabase):
+    """The catalogue with a stopwatch."""
+
+    seconds = 0.0
+    longest = 0.0
+
+    def _add(self, began: float) -> None:
+        took = time.perf_counter() - began
+        self.seconds += took
+        self.longest = max(self.longest, took)
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> tuple[Any, ...] | None:
+        """Read, timed."""
+        began = time.perf_counter()
+        try:
+            return await super().fetch_one(statement, **parameters)
+        finally:
+            self._add(began)
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[tuple[Any, ...]]:
+        """Read, timed."""
+        began = time.perf_counter()
+        try:
+            return await super().fetch_all(statement, **parameters)
+        finally:
+            self._add(began)
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+        """Write, timed."""
+        began = time.perf_counter()
+        try:
+            return await super().write(work, durable=durable)
+        finally:
+            self._add(began)
+
+
+class BytelessStore(FilesystemStore):
+    """A store in which nothing has to be removed or locked."""
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self, *_names: str) -> AsyncGenerator[None, None]:
+        """Nobody else is there."""
+        yield
+
+    async def delete(self, key: str) -> bool:  # noqa: ARG002 - there is none
+        """There is nothing."""
+        return False
+
+
+async def collect(data: Path) -> dict[str, float]:
+    """Collect all that is due; return the figures."""
+    path = data / "roadstead.db"
+    database = TimedDatabase(path, connect(path), connect(path))
+    storage = BytelessStore(data / "registry")
+    registry = Registry.on(database, storage, SystemClock(), on_quarantine=lambda *_: None)
+    collector = Collector(registry)
+    due = await collector.count_due()
+    database.seconds = database.longest = 0.0
+    total, warm_mb = Collected(), 0.0
+    while True:
+        done = await collector.step()
+        total.add(done)
+        if not done.looked_at:
+            break
+        if not warm_mb and total.blobs >= due * WARM:
+            warm_mb = status_mb("VmRSS")
+            reset_peak()
+    await database.close()
+    await storage.close()
+    return {
+        "blobs": total.blobs,
+        "seconds": database.seconds,
+        "longest": database.longest,
+        "growth": status_mb("VmHWM") - warm_mb,
+    }
+
+
+def reset_peak() -> None:
+    """Make the kernel forget the highest memory."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def status_mb(name: str) -> float:
+    """Return a figure of this process's memory in megabytes."""
+    text = Path("/proc/self/status").read_text()
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(collect(Path(sys.argv[1])))))

@@ -1,0 +1,222 @@
+"""Collection of garbage: what it costs the catalogue, what requests feel of it, and how fast files go.
+
+docker-registry collects with a command, and only while nobody pushes; here both commands run with the servers stopped,
+on the same files. Everything that must stay is checked afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.catalogue import GARBAGE_BYTES, add_garbage, garbage_digest, make_catalogue
+from benchmarks.content import Image, digest_of
+from benchmarks.heads import HeadClient, ask_heads
+from benchmarks.model import SUBJECT, Bound, Kind, Result, Sample, Target
+from benchmarks.peers import DockerRegistry, PeerAbsentError, Roadstead, Server
+from benchmarks.processes import own_cpu_seconds
+from benchmarks.rows.manifests import CONNECTIONS, LAYERS, PATH
+from benchmarks.runner import Bench, Plan, Row, RowRun, describe, remove, say
+from benchmarks.setups import Setup
+from benchmarks.uploads import check_blob, check_manifest, push_image
+
+MILLION = 1_000_000
+ROUNDS = 2
+WARM_SECONDS = 0.5
+BLOBS = Path("docker/registry/v2/blobs")
+
+# --- the catalogue's part
+
+
+def _run_catalogue(bench: Bench, result: Result) -> None:
+    count = bench.scale.garbage
+    result.detail = f"{count:,}"
+    bench.find_peers((SUBJECT,))
+    if SUBJECT not in bench.versions:
+        raise PeerAbsentError(bench.absent[SUBJECT])
+    data = bench.folder / "garbage"
+    try:
+        make_catalogue(data)
+        add_garbage(data, count)
+        root = str(Path(__file__).resolve().parent.parent.parent)
+        environment = {**os.environ, "PYTHONPATH": root}
+        argv = [sys.executable, "-m", "benchmarks.collecting", str(data)]
+        done = subprocess.run(argv, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    finally:
+        remove(data)
+    found = json.loads(done.stdout)
+    if found["blobs"] != count:
+        raise RuntimeError(f"{found['blobs']} blobs of {count} were collected")
+    sample = {
+        "catalogue_time": found["seconds"] / count * MILLION,
+        "transaction": found["longest"] * 1000,
+        "growth": found["growth"],
+    }
+    say(f"  {SUBJECT}: {describe(sample)}")
+    result.samples[SUBJECT] = [sample]
+
+
+# --- what requests feel
+
+COLLECTING = Setup(settings="garbage:\n  interval_seconds: 0.1\n")
+NOT_COLLECTING = Setup(settings="garbage:\n  collect: false\n")
+
+
+class BesideGarbage:
+    """HEAD of a manifest by tag on a server with garbage due, which collects it meanwhile or leaves it."""
+
+    def __init__(self, *, garbage: int, seconds: float) -> None:
+        self.garbage = garbage
+        self.seconds = seconds
+        self.image = Image.random(layers=LAYERS, layer_bytes=1024)
+
+    def seed(self, peer: str, folder: Path) -> None:
+        """Load the garbage."""
+        if peer != SUBJECT:
+            raise PeerAbsentError("collects while it is stopped")
+        make_catalogue(folder / "data")
+        add_garbage(folder / "data", self.garbage)
+
+    def prepare(self, server: Server) -> None:
+        """Push the image and warm up."""
+        push_image(server, self.image)
+        check_manifest(server, self.image)
+        self._ask(server, WARM_SECONDS)
+
+    def measure(self, server: Server) -> Sample:
+        """Ask, and count what went meanwhile; raise when that did not go on to the end."""
+        collects = server.setup == COLLECTING
+        before = _count_garbage(server)
+        found = self._ask(server, self.seconds)
+        after = _count_garbage(server)
+        if collects and not 0 < after < before:
+            raise RuntimeError(f"{before} blobs to collect became {after}: no collection all along")
+        if collects:
+            freed = (before - after) / self.seconds
+            return {"p99_collecting": found["p99"], "worst_collecting": found["worst"], "freed": freed}
+        return {"p99": found["p99"], "worst": found["worst"]}
+
+    def _ask(self, server: Server, seconds: float) -> Sample:
+        return ask_heads(HeadClient(server.port, PATH, CONNECTIONS, seconds))
+
+
+def _count_garbage(server: Server) -> int:
+    path = server.folder / "data" / "roadstead.db"
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        question = "SELECT count(*) FROM blobs WHERE size_bytes = ?"
+        count: int = connection.execute(question, (GARBAGE_BYTES,)).fetchone()[0]
+    return count
+
+
+def _run_requests(bench: Bench, result: Result) -> None:
+    count = bench.scale.garbage
+    result.detail = f"{count:,}"
+    rounds = min(bench.rounds, ROUNDS)
+    work = BesideGarbage(garbage=count, seconds=bench.scale.seconds)
+    found: list[list[Sample]] = []
+    for setup in (NOT_COLLECTING, COLLECTING):
+        part = Result(result.key, result.title, result.how, ())
+        bench.alternate(work, Plan((SUBJECT,), rounds, setup=setup), part)
+        result.absent |= part.absent
+        result.failures |= part.failures
+        found.append(part.samples.get(SUBJECT, []))
+    samples: list[Sample] = [{**quiet, **busy} for quiet, busy in zip(*found, strict=False)]
+    if samples:
+        result.samples[SUBJECT] = samples
+
+
+# --- files
+
+
+class Reclaims:
+    """An image that stays and blobs that nothing needs, as files; each server's own command takes these away."""
+
+    def __init__(self, *, count: int) -> None:
+        self.count = count
+        self.image = Image.random(layers=LAYERS, layer_bytes=GARBAGE_BYTES // 2)
+
+    def seed(self, peer: str, folder: Path) -> None:
+        """Nothing: the image comes over the wire, the rest when the server has stopped."""
+
+    def prepare(self, server: Server) -> None:
+        """Push the image, stop, and lay the garbage down."""
+        push_image(server, self.image)
+        server.process.stop()
+        blobs = server.peer.objects(server.folder) / BLOBS
+        for number in range(self.count):
+            digest = garbage_digest(number).removeprefix("sha256:")
+            folder = blobs / "sha256" / digest[:2] / digest
+            folder.mkdir(parents=True)
+            (folder / "data").write_bytes(number.to_bytes(8, "big") * (GARBAGE_BYTES // 8))
+        if server.peer.key == SUBJECT:
+            add_garbage(server.folder / "data", self.count)
+
+    def measure(self, server: Server) -> Sample:
+        """Collect; then start again and look whether all that should be there is, and nothing else."""
+        before, began = own_cpu_seconds(), time.perf_counter()
+        with (server.folder / "collection.log").open("wb") as log:
+            subprocess.run(_command(server), stdout=log, stderr=log, check=True)
+        took, cpu = time.perf_counter() - began, own_cpu_seconds() - before
+        left = [path for path in (server.peer.objects(server.folder) / BLOBS).rglob("data") if path.is_file()]
+        kept = len(self.image.layers) + 1
+        if not kept <= len(left) <= kept + 1:  # registry:2 keeps the manifest among the blobs, too
+            raise RuntimeError(f"{len(left)} files are left, not {kept}")
+        server.process = server.peer.start(server.folder).process
+        check_manifest(server, self.image)
+        check_blob(server, digest_of(self.image.layers[0]))
+        return {"reclaimed": self.count / took, "cpu_blobs": cpu / self.count * 1000}
+
+
+def _command(server: Server) -> list[str]:
+    peer = server.peer
+    if isinstance(peer, Roadstead):
+        return [peer.command(), "gc", "--data", str(server.folder / "data")]
+    if isinstance(peer, DockerRegistry):
+        return [peer.command(), "garbage-collect", str(peer.configure(server.folder, server.process.port))]
+    raise PeerAbsentError(f"{peer.key} has no command for it")
+
+
+def _run_reclaim(bench: Bench, result: Result) -> None:
+    result.detail = f"{bench.scale.garbage_files:,}"
+    plan = Plan(("roadstead", "docker-registry"), min(bench.rounds, ROUNDS), is_fresh=True)
+    bench.alternate(Reclaims(count=bench.scale.garbage_files), plan, result)
+
+
+GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
+    (
+        Row(
+            "gc-catalogue",
+            "collection of blobs that nothing needs, the catalogue's part",
+            "records alone; the storage answers at once",
+            (
+                Target("catalogue_time", Kind.FIGURE, Bound.AT_MOST, 60),
+                Target("growth", Kind.FIGURE, Bound.AT_MOST, 16),
+            ),
+        ),
+        _run_catalogue,
+    ),
+    (
+        Row(
+            "gc-requests",
+            f"HEAD manifest by tag, {CONNECTIONS} connections, while garbage is collected",
+            "the same load before, with the garbage left alone",
+            (Target("worst_collecting", Kind.FIGURE, Bound.AT_MOST, 100),),
+        ),
+        _run_requests,
+    ),
+    (
+        Row(
+            "gc-files",
+            "collection of blobs that nothing needs, with their files",
+            "by command, both servers stopped; files of 4 KiB",
+            (),
+        ),
+        _run_reclaim,
+    ),
+)
