@@ -15,6 +15,7 @@ from roadstead.storage import FilesystemStore, StorageUnavailableError
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry, push_blob
 
+OVER = "it was deleted, and its time is over"
 NOTHING = {
     "expired": 0,
     "links": 0,
@@ -63,7 +64,13 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(command: Command) -> 
     before = blobs(command)
     rows = [line.split("\t") for line in command("gc", "--dry-run", "--grace", "0").stdout.splitlines()]
     assert [row for row in rows if row[0] == "manifest"] == [
-        ["manifest", PLATFORMS.digest, str(len(PLATFORMS.manifest)), "library/app", "it was deleted, and its time is over"]
+        [
+            "manifest",
+            PLATFORMS.digest,
+            str(len(PLATFORMS.manifest)),
+            "library/app",
+            "it was deleted, and its time is over",
+        ]
     ]
     assert ["blob", lonely, "6", "team/tool", "no manifest names it"] in rows
     shown = command.json("gc", "--dry-run", "--grace", "0")
