@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from roadstead.database import Transaction
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import collection, layout
+from roadstead.registry import adoption_store, collection, layout, store
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.collection import Collected, Collector
 from roadstead.registry.collection_preview import Garbage, Preview
@@ -243,6 +244,23 @@ async def test_nothing_goes_while_a_registry_2_may_use_the_folder(instance: Inst
     in_charge = AdoptionState(AdoptionPhase.IN_CHARGE)
     await instance.registry.database.write(lambda transaction: save_adoption(transaction, in_charge))
     assert (await collect_everything(instance)).blobs == 1
+
+
+async def test_what_only_registry2_understands_keeps_its_repository_s_blobs(instance: Instance) -> None:
+    """An adopted repository with a schema 1 image: its layers are named by nothing that we know."""
+    await instance.push("old", APP, "latest")
+    digest = await instance.push_blob("old", b"a layer of the schema 1 image")
+    database = instance.registry.database
+
+    async def note(transaction: Transaction) -> None:
+        row = await transaction.fetch_one(store.FIND_REPOSITORY, repository="old")
+        await transaction.execute(adoption_store.NOTE_LEFT_ALONE, repository_id=row[0] if row else 0, now_ms=1)
+
+    await database.write(note)
+    await delete(instance, f"old/manifests/{APP.digest}")
+    assert [item async for item in Preview(instance.registry, instance.clock.now_ms(), 0).iter_garbage()]
+    await collect_everything(instance)
+    assert stored(instance) == keys(APP) | {layout.blob_key(Digest(digest))}
 
 
 # --- standing still

@@ -149,7 +149,9 @@ class Adoption:
         if is_complete:  # what could not be read is not gone
             self.summary.removed += await self._remove_rest(records)
         await self._link_late_blobs(content, records)
-        if not content.left_alone and not records.has_aliases:  # what is not known may need what nothing else names
+        is_understood = not content.left_alone and not records.has_aliases
+        await self._note_left_alone(records, is_understood=is_understood)
+        if is_understood:  # what is not known may need what nothing else names
             await self._review_links(records)
         self.summary.repositories += bool(records.repository_id)
         self.summary.uploads += await self._run_in_thread(
@@ -266,6 +268,14 @@ class Adoption:
             )
             after = upto
         return found
+
+    async def _note_left_alone(self, records: RepositoryRecords, *, is_understood: bool) -> None:
+        """Has the collector keep every blob of a repository that holds what only registry:2 understands."""
+        now_ms = None if is_understood else self._clock.now_ms()
+        if records.repository_id:
+            await self._write(
+                lambda t: t.execute(adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=now_ms)
+            )
 
     async def _review_links(self, records: RepositoryRecords) -> None:
         now_ms = self._clock.now_ms()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, literal, or_, select
+from sqlalchemy import and_, delete, exists, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from roadstead.database import Statement, insert_or_skip, parameter
@@ -173,4 +173,9 @@ FORGET_HISTORY: Final = Statement(
 )
 ADD_TO_TRASH: Final = Statement(
     insert_or_skip(removed_manifests, "repository_id", "manifest_id", "pushed_ms", "removed_ms", "expires_ms", "actor")
+)
+NOTE_LEFT_ALONE: Final = Statement(
+    update(repositories)
+    .where(repositories.c.id == parameter("repository_id"))
+    .values(left_alone_ms=parameter("now_ms"))
 )

@@ -36,23 +36,22 @@ def _due(kind: ReviewKind) -> ColumnElement[bool]:
 
 
 def _is_named_in(digest: ColumnElement[str], repository_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a manifest of a repository, in use or in the trash, names a blob."""
-    named = manifest_blobs.alias()
+    """Whether a manifest of a repository, in use or in the trash, names a blob.
+
+    The manifests that name it come first, by an index: a repository may have very many.
+    """
     return or_(
-        exists()
-        .where(
-            named.c.blob_digest == digest,
-            repository_manifests.c.manifest_id == named.c.manifest_id,
-            repository_manifests.c.repository_id == repository_id,
+        *(
+            exists()
+            .where(
+                manifest_blobs.c.blob_digest == digest,
+                exists()
+                .where(table.c.manifest_id == manifest_blobs.c.manifest_id, table.c.repository_id == repository_id)
+                .correlate(manifest_blobs, reviews),
+            )
+            .correlate(reviews, blobs)
+            for table in (repository_manifests, removed_manifests)
         )
-        .correlate(reviews, blobs, repository_blobs),
-        exists()
-        .where(
-            named.c.blob_digest == digest,
-            removed_manifests.c.manifest_id == named.c.manifest_id,
-            removed_manifests.c.repository_id == repository_id,
-        )
-        .correlate(reviews, blobs, repository_blobs),
     )
 
 
@@ -61,6 +60,15 @@ def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
     return or_(
         exists().where(repository_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
         exists().where(removed_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
+    )
+
+
+def _is_left_alone(repository_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a repository was adopted with what only registry:2 understands, which may need any of its blobs."""
+    return (
+        exists()
+        .where(repositories.c.id == repository_id, repositories.c.left_alone_ms.is_not(None))
+        .correlate(reviews, repository_blobs)
     )
 
 
@@ -87,6 +95,7 @@ LIST_DUE_LINKS: Final = Statement(
         blobs.c.digest,
         case(
             (blobs.c.id.is_(None), literal("gone")),
+            (_is_left_alone(reviews.c.repository_id), literal("named")),
             (~exists(_names), literal("free")),  # most of what comes up here: one look instead of three
             (_is_named_often == parameter("beyond"), literal("often")),
             (_is_named_in(blobs.c.digest, reviews.c.repository_id), literal("named")),
@@ -380,6 +389,7 @@ _LINK = ReviewKind.LINK.value
 _is_over = or_(removed_manifests.c.expires_ms <= _now_ms, removed_manifests.c.removed_ms <= parameter("before_ms"))
 _review_is_over = or_(reviews.c.not_before_ms <= _now_ms, reviews.c.since_ms <= parameter("before_ms"))
 _is_kept_link = or_(
+    _is_left_alone(repository_blobs.c.repository_id),
     exists()
     .where(
         manifest_blobs.c.blob_digest == blobs.c.digest,

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
 from msgspec import MsgspecError, Struct, json
 
-from roadstead.database import Database, Row, Statement, Transaction
+from roadstead.database import Database, DatabaseDamagedError, Row, Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import adoption_store, layout, store
@@ -35,6 +36,8 @@ NOTES: Final = 100
 
 REST: Final = 4
 """Times as long as it worked it rests: a fifth of a processor."""
+
+_log = structlog.get_logger("roadstead.links")
 
 
 class ChangeKind(enum.IntEnum):
@@ -136,13 +139,19 @@ class LinkFollower:
         else:
             self._writer.add_blob(name, digest, found[0])
 
-    async def _set_manifest(self, name: RepositoryName, digest: Digest) -> None:
+    async def _set_manifest(self, name: RepositoryName, digest: Digest) -> bool:
+        """Makes a manifest's files what the records say; False where its body is damaged, and nothing was written."""
         found = await self._find(adoption_store.FIND_LINK_TO_MANIFEST, name, digest)
         if found is None:
             await self._work(lambda: self._writer.remove_manifest(name, digest))
-            return
-        await write_body(self._database, self._writer, digest, found[0])
+            return True
+        try:
+            await write_body(self._database, self._writer, digest, found[0])
+        except DatabaseDamagedError as error:  # one damaged body must not hold up what comes after it
+            _log.error("a damaged manifest has no link", repository=str(name), reason=error.detail)
+            return False
         await self._work(lambda: self._writer.add_manifest(name, digest, found[0]))
+        return True
 
     async def _set_tag(self, name: RepositoryName, tag: Tag) -> None:
         found = await self._find(adoption_store.FIND_TAG, name, tag)
@@ -150,7 +159,8 @@ class LinkFollower:
             await self._work(lambda: self._writer.remove_tag(name, tag))
             await self._work(lambda: self._writer.remove_empty(name))
             return
-        await self._set_manifest(name, Digest(found[0]))
+        if not await self._set_manifest(name, Digest(found[0])):
+            return
         await self._work(lambda: self._writer.set_tag(name, tag, TagRecord(Digest(found[0]), found[1])))
 
     async def _remove_bytes(self, digest: Digest) -> None:

@@ -34,6 +34,7 @@ repositories: Final = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("removed_ms", BigInteger, nullable=True),
+    Column("left_alone_ms", BigInteger, nullable=True),  # adopted with content that only registry:2 understands
 )
 
 blobs: Final = Table(

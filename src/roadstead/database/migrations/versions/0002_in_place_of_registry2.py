@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("repositories", sa.Column("removed_ms", sa.BigInteger, nullable=True))
+    op.add_column("repositories", sa.Column("left_alone_ms", sa.BigInteger, nullable=True))
     op.add_column("blobs", sa.Column("deleting_ms", sa.BigInteger, nullable=True))
     op.create_index("ix_blobs_deleting_ms", "blobs", ["deleting_ms"], sqlite_where=sa.text("deleting_ms IS NOT NULL"))
     op.create_table(
@@ -173,4 +174,5 @@ def downgrade() -> None:
     op.drop_table("removed_manifests")
     op.drop_index("ix_blobs_deleting_ms", "blobs")
     op.drop_column("blobs", "deleting_ms")
+    op.drop_column("repositories", "left_alone_ms")
     op.drop_column("repositories", "removed_ms")
