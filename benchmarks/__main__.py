@@ -26,7 +26,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller counts, under three minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller counts, under ten minutes")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help="rounds a row, instead of the form's own number")
     parser.add_argument("--folder", type=Path, help="where the servers keep their data (a temporary folder)")

@@ -26,6 +26,7 @@ class Scale:
     tags: int
     blobs: int
     garbage: int
+    garbage_beside: int
     garbage_files: int
     parallel_pushes: int
     parallel_bytes: int
@@ -45,6 +46,7 @@ FULL = Scale(
     tags=1_000_000,
     blobs=1_000_000,
     garbage=1_000_000,
+    garbage_beside=200_000,
     garbage_files=20_000,
     parallel_pushes=20,
     parallel_bytes=1024 * MIB,
@@ -62,7 +64,8 @@ QUICK = Scale(
     repositories=10_000,
     tags=100_000,
     blobs=100_000,
-    garbage=100_000,
+    garbage=50_000,
+    garbage_beside=50_000,
     garbage_files=2_000,
     parallel_pushes=20,
     parallel_bytes=64 * MIB,

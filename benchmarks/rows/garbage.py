@@ -115,7 +115,7 @@ def _count_garbage(server: Server) -> int:
 
 
 def _run_requests(bench: Bench, result: Result) -> None:
-    count = bench.scale.garbage
+    count = bench.scale.garbage_beside
     result.detail = f"{count:,}"
     rounds = min(bench.rounds, ROUNDS)
     work = BesideGarbage(garbage=count, seconds=bench.scale.seconds)
