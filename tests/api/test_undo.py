@@ -93,6 +93,8 @@ async def test_what_lacks_a_blob_is_not_restored(instance: Instance) -> None:
     assert (await instance.client.request("GET", f"/v2/app/manifests/{OLD.digest}")).status == 404
     nothing = await restore(instance, {})
     assert "lacks blobs" in nothing.json()["errors"][0]["message"]
+    await instance.push_blob("app", OLD.blobs[-1].content)
+    assert (await restore(instance, {"digest": OLD.digest})).json()["manifests"] == [OLD.digest]
 
 
 @pytest.mark.parametrize(
