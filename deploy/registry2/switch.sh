@@ -70,13 +70,16 @@ send_everything() { # URL of who serves from now on
 adopt() {
     for _ in 1 2 3; do  # a link that registry:2 writes at this moment is empty, and looks damaged
         code=0
-        ours adopt "$FOLDER" || code=$?
+        report=$(ours adopt "$FOLDER") || code=$?
         [ "$code$ACCEPT_DAMAGE" = 4no ] || break
         sleep 1
     done
     case $code in
         0) ;;
-        4) [ "$ACCEPT_DAMAGE" = yes ] || give_up "registry:2 has damaged images, see above: ACCEPT_DAMAGE=yes leaves them" ;;
+        4)
+            printf '%s\n' "$report" | grep '^damage'
+            [ "$ACCEPT_DAMAGE" = yes ] || give_up "registry:2 has damaged images, see above: ACCEPT_DAMAGE=yes leaves them"
+            ;;
         *) give_up "$FOLDER could not be taken over, see above" ;;
     esac
 }
@@ -120,13 +123,13 @@ to_registry2() {
     say "1/5 nginx holds back pushes; waiting for requests that have begun"
     hold_back_pushes "$NEW"
     say "2/5 roadstead serves pulls only"
-    ours maintenance read-only --wait --timeout "$PATIENCE" --data "$FOLDER"
+    ours maintenance read-only --wait --timeout "$PATIENCE" --data "$FOLDER" > /dev/null
     say "3/5 starting registry:2, which nobody asks yet"
     started=yes
     sh -c "$START_OLD"
     wait_for "$OLD" || give_up "registry:2 does not answer at $OLD: see its log"
     say "4/5 writing the links that registry:2 reads"
-    ours release "$FOLDER"
+    ours release "$FOLDER" > /dev/null
     released=yes
     say "5/5 nginx sends everything to registry:2; waiting for what roadstead still answers"
     send_everything "$OLD"

@@ -133,6 +133,7 @@ class BackgroundLoad:
         """`images` are digests by `repository:tag`, `large` is `repository@digest` of a blob."""
         self._url, self._user = url, user
         self._images = images
+        self._also = also
         self._large = large.partition("@")
         self._stopping, self._going = threading.Event(), threading.Event()
         self._going.set()
@@ -140,7 +141,7 @@ class BackgroundLoad:
         self._threads = [
             *(threading.Thread(target=self._repeat, args=(self._pull_all,)) for _ in range(2)),
             threading.Thread(target=self._repeat, args=(self._pull_slowly,)),
-            threading.Thread(target=self._repeat, args=(lambda _client: also(),)),
+            threading.Thread(target=self._repeat, args=(self._pull_otherwise,)),
             *(threading.Thread(target=self._keep_pushing, args=(name,)) for name in self._idle),
         ]
         self.failures: list[str] = []
@@ -204,6 +205,9 @@ class BackgroundLoad:
             assert client.pull(repository, tag) == digest, name
         for repository, tag in self._settled[-2:]:
             client.pull(repository, tag)
+
+    def _pull_otherwise(self, _client: Remote) -> None:
+        self._also()
 
     def _pull_slowly(self, client: Remote) -> None:
         repository, _, digest = self._large

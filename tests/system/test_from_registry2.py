@@ -157,8 +157,9 @@ class Installation:
         text = text.replace("/etc/docker/registry", str(self.users)).replace(":5000", f"127.0.0.1:{port}")
         self.config = folder / "config.yml"
         self.config.write_text(text)
-        self.old = Service(folder / "old", port, path_of(registry), "serve", self.config)
-        serve = [PROGRAMS / "roadstead", "serve", "--config", self.config]
+        quiet = "OTEL_TRACES_EXPORTER=none"  # registry:3 would look for somebody to send traces to
+        self.old = Service(folder / "old", port, "env", quiet, path_of(registry), "serve", self.config)
+        serve: list[str | Path] = [PROGRAMS / "roadstead", "serve", "--config", self.config]
         listen = ["--listen", f"127.0.0.1:{other}", "--ops-listen", f"127.0.0.1:{free_port()}"]
         self.new = Service(folder / "new", other, *serve, *listen)
         self.switch = folder / "registry-switch.conf"
@@ -348,10 +349,19 @@ def test_damaged_images_stop_it_until_somebody_says_to_leave_them(install: Calla
 
 
 @pytest.mark.needs("docker-registry", "htpasswd", "skopeo")
-@pytest.mark.parametrize("config", [DEBIAN, IMAGE], ids=["debian", "image"])
-def test_the_short_way(install: Callable[..., Installation], client: Callable[..., Machine], config: str) -> None:
+@pytest.mark.parametrize(
+    ("config", "registry"),
+    [
+        pytest.param(DEBIAN, "docker-registry", id="debian"),
+        pytest.param(IMAGE, "docker-registry", id="image"),
+        pytest.param(DEBIAN, "registry3", id="registry3", marks=pytest.mark.needs("registry3")),
+    ],
+)
+def test_the_short_way(
+    install: Callable[..., Installation], client: Callable[..., Machine], config: str, registry: str
+) -> None:
     """Stop, start on the same folder, port and file; and back: a client sees the pause and nothing else."""
-    place = install(config)
+    place = install(config, registry)
     skopeo = client("skopeo")
     has_password = "htpasswd" in config
     credentials = ["--src-creds", ":".join(USER)] if has_password else []
