@@ -7,6 +7,7 @@ be what it was, byte for byte.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shlex
@@ -406,6 +407,24 @@ def test_the_short_way(
     with Remote(place.old.url, USER) as remote:
         assert remote.pull("app", "v3") == image(b"pushed here").digest
     place.old.stop()
+
+
+@pytest.mark.needs("docker-registry", "htpasswd")
+def test_what_commands_say_on_the_way(install: Callable[..., Installation]) -> None:
+    place = install(DEBIAN)
+    shipped = place.folder / "shipped.yml"
+    shipped.write_text(place.config.read_text().replace(str(place.users), str(place.folder)))
+    said = run([PROGRAMS / "roadstead", "config", "check", shipped], exit_code=1).stdout
+    assert f"{place.folder} is a folder; give the file in it" in said
+    place.old.start()
+    fill(place.old.url)
+    place.old.stop()
+    adopt: list[str | Path] = [PROGRAMS / "roadstead", "adopt", place.root, "--json"]
+    (summary,) = [json.loads(line)["summary"] for line in run([*adopt, "--config", place.config]).stdout.splitlines()]
+    assert summary["serve"] == f"roadstead serve --config {place.config} --adopt"
+    (summary,) = [json.loads(line)["summary"] for line in run(adopt).stdout.splitlines()]
+    assert summary["serve"] == f"roadstead serve --data {place.root} --adopt"
+    run([PROGRAMS / "roadstead", "release", place.root], exit_code=1)  # it never had it
 
 
 def try_to_delete(url: str) -> int:
