@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,45 @@ async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path) -> N
     await instance.close()
 
 
+class SlowStore(FilesystemStore):
+    """Removes only when it may."""
+
+    has_begun = False
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.may_go_on = threading.Event()
+
+    def _delete(self, key: str) -> bool:
+        """In a thread, which nobody can stop."""
+        if key.startswith(layout.BLOBS):
+            self.has_begun = True
+            self.may_go_on.wait()
+        return super()._delete(key)
+
+
+async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(tmp_path: Path) -> None:
+    """A server that shuts down cancels it while a thread is about to unlink; another server's push must wait."""
+    instance = Instance(tmp_path)
+    storage = SlowStore(instance.objects)
+    await instance.open(storage)
+    digest = await instance.push_blob("app", b"lonely")
+    instance.clock.advance(2 * DAY_MS / 1000)
+    collecting = asyncio.create_task(Collector(instance.registry).step())
+    while not storage.has_begun:  # noqa: ASYNC110 - a thread sets it
+        await asyncio.sleep(0.01)
+    second = Instance(tmp_path)
+    await second.open()
+    collecting.cancel()
+    pushing = asyncio.create_task(second.push_blob("app", b"lonely"))
+    await asyncio.wait([pushing], timeout=0.3)
+    storage.may_go_on.set()
+    await asyncio.wait([collecting, pushing])
+    assert (await second.client.request("GET", f"/v2/app/blobs/{digest}")).body == b"lonely"
+    await second.close()
+    await instance.close()
+
+
 async def test_a_blob_that_comes_and_goes_while_it_is_removed_is_not_forgotten(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +246,7 @@ async def test_a_blob_that_comes_and_goes_while_it_is_removed_is_not_forgotten(
     collector = Collector(instance.registry)
     erase = collector._erase
 
-    async def erase_and_be_overtaken(*arguments: Any) -> bool | None:
+    async def erase_and_be_overtaken(*arguments: Any) -> list[bool | None]:
         outcome = await erase(*arguments)
         await instance.push_blob("app", b"lonely")
         await delete(instance, f"app/blobs/{digest}")
@@ -227,7 +267,7 @@ async def test_what_is_put_aside_while_it_is_removed_goes_too(
     collector = Collector(instance.registry)
     erase = collector._erase
 
-    async def put_aside_and_erase(*arguments: Any) -> bool | None:
+    async def put_aside_and_erase(*arguments: Any) -> list[bool | None]:
         await instance.registry.blobs.quarantine(digest, "rotten")
         return await erase(*arguments)
 

@@ -8,6 +8,7 @@ acknowledged and not deleted is whole at every moment.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -131,7 +132,7 @@ class Worker:
         """Platforms under tags of their own until the index names them: without a tag they would be garbage."""
         platforms: list[Image] = []
         for name in ("amd64", "arm64"):
-            self._until_accepted(lambda name=name: self._collect_platform(name, platforms))
+            self._until_accepted(functools.partial(self._collect_platform, name, platforms))
         tag = f"m{self._random.randrange(2)}"
         body = index_of([each.manifests[0] for each in platforms])
         assert self._put_manifest(tag, body)

@@ -10,6 +10,7 @@ from roadstead.database import Database, Transaction
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout, store
+from roadstead.registry.completion import to_end
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.model import Blob
 from roadstead.registry.removal_steps import Change, postpone_link, review_blob, review_link
@@ -95,7 +96,7 @@ class Blobs:
         async with self._storage.exclusive(digest):
             if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
-            await self._put_aside(digest, reason)
+            await to_end(self._put_aside(digest, reason))
             return True
 
     async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
@@ -103,7 +104,7 @@ class Blobs:
         async with self._storage.exclusive(digest):
             reader = await self._open_intact(await self.get(repository, digest))
             if isinstance(reader, str):
-                await self._put_aside(digest, reader)
+                await to_end(self._put_aside(digest, reader))
                 raise BlobQuarantinedError(digest)
             return reader
 

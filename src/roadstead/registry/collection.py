@@ -41,6 +41,7 @@ from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import collection_store, layout, removal_store, store
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
+from roadstead.registry.completion import to_end
 from roadstead.registry.holds import is_collection_held
 from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
@@ -349,8 +350,12 @@ class Collector:
     async def _erase(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
         """Removes the bytes of a few marked blobs at the same time.
 
-        For each: False if a push has brought it back, None if its bytes cannot be removed.
+        For each: False if a push has brought it back, None if its bytes cannot be removed. A cancellation waits for its
+        end: a thread that goes on after the locks have gone would remove what a push has just stored.
         """
+        return await to_end(self._erase_locked(rows))
+
+    async def _erase_locked(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
         digests = [Digest(row[1]) for row in rows]
         keys = dict.fromkeys((f"blob_{number}" for number in range(collection_store.TOGETHER)), 0)
         keys.update((f"blob_{number}", row[0]) for number, row in enumerate(rows))
@@ -383,7 +388,7 @@ class Collector:
         rows = await self._database.fetch_all(collection_store.LIST_DUE_MANIFESTS, now_ms=now_ms, limit=EXPIRED_BATCH)
         done.looked_at += len(rows)
         for manifest_id, digest, _, is_had in rows:
-            if digest is None or is_had or await self._erase_body(Digest(digest)):
+            if digest is None or is_had or await to_end(self._erase_body(Digest(digest))):
                 work = functools.partial(_delete_manifest, manifest_id=manifest_id)
                 done.manifests += await self._database.write(work, durable=False)
             else:

@@ -22,6 +22,7 @@ from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import adoption_store, layout, store
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
+from roadstead.registry.completion import to_end
 from roadstead.registry.links import LinkFiles
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord
 from roadstead.registry.maintenance import Maintenance
@@ -119,7 +120,7 @@ class LinkFollower:
     async def _look_at(self, kind: int, repository: str, item: str) -> None:
         """Makes the files of one thing what the records say."""
         if kind == ChangeKind.BYTES:
-            await self._remove_bytes(Digest(item))
+            await to_end(self._remove_bytes(Digest(item)))
             return
         name = RepositoryName(repository)
         if kind == ChangeKind.LAYER:
