@@ -72,9 +72,10 @@ def test_symbolic_links_are_named_and_not_followed(tmp_path: Path) -> None:
     assert files.find("file") is files.find("folder/link") is None
     assert files.read_piece("file", 0, 100) == files.read_piece("folder/link", 0, 100) == b""
     assert files.entries("folder") == []
-    for change in (lambda: files.write("folder/new", b"", 0, is_durable=False), lambda: files.remove("folder/link")):
-        with pytest.raises(StorageUnavailableError):
-            change()
+    with pytest.raises(StorageUnavailableError):
+        files.write("folder/new", b"", 0, is_durable=False)
+    with pytest.raises(StorageUnavailableError):
+        files.remove("folder/link")
     assert [path.name for path in outside.iterdir()] == ["link"]
 
 
