@@ -20,12 +20,13 @@ Why nothing that is reachable can go:
 2. Bytes go only after ``deleting_ms`` was committed on a row that no repository links to, and only inside
    ``storage.exclusive(digest)``, where the row is read again. Whoever makes a blob of the same bytes does it inside the
    same lock, sees ``deleting_ms`` and takes the blob for absent; recording it clears the mark. So bytes that somebody
-   was told are stored are never those that are removed.
+   was told are stored are never those that are removed. Who is stopped keeps the lock until its removals have ended.
 3. Nobody reads a row with ``deleting_ms``: reading goes through links, and it has none.
 4. A crash leaves a row with its review: the next run finds it due and goes on. Bytes without a row cannot be left,
    since the row goes last.
-5. Nothing is forgotten: a link without a review is named by a manifest of its repository (``removal_steps``), and a
-   manifest leaves a repository for good only together with the reviews of what it names.
+5. Nothing is forgotten: a review of a blob goes only with its row, or when a link is seen; a link without a review is
+   named by a manifest of its repository (``removal_steps``), and a manifest leaves a repository for good only together
+   with the reviews of what it names.
 
 Cost follows what was deleted; nothing is scanned. Any number of collectors may run at once.
 """

@@ -311,13 +311,6 @@ REVIEW_ALL_UNTAGGED: Final = Statement(  # a page of all manifests that no tag p
 LIST_REPOSITORY_IDS: Final = Statement(
     select(repositories.c.id).where(repositories.c.id > _after).order_by(repositories.c.id).limit(_limit)
 )
-LIST_FALLBACK_TAGS: Final = Statement(  # where clients without the referrers API and cosign keep what refers
-    select(tags.c.name).where(
-        tags.c.repository_id == _repository_id,
-        tags.c.name >= parameter("first"),
-        tags.c.name < parameter("last"),
-    )
-)
 
 # --- repositories
 
