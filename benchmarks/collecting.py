@@ -20,7 +20,7 @@ from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
 from roadstead.database.sqlite import connect
 from roadstead.registry import Registry
-from roadstead.registry.collection import Collected, Collector
+from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:

@@ -13,15 +13,17 @@ import pytest
 
 from roadstead.database import Transaction
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import adoption_store, collection, layout, store
+from roadstead.registry import layout, store
+from roadstead.registry.adoption import adoption_store
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.collection import Collected, Collector
-from roadstead.registry.collection_preview import Garbage, Preview
+from roadstead.registry.garbage import collection
+from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collection_preview import Garbage, Preview
+from roadstead.registry.garbage.removal import remove_repository
+from roadstead.registry.garbage.why import Explanation, Keeper, explain
 from roadstead.registry.holds import hold_collection
 from roadstead.registry.maintenance import MaintenanceMode
-from roadstead.registry.removal import remove_repository
 from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
-from roadstead.registry.why import Explanation, Keeper, explain
 from roadstead.storage import FilesystemStore, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance

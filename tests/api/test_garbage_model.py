@@ -21,9 +21,9 @@ from roadstead.database import Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
-from roadstead.registry.collection import Collector
 from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownError
-from roadstead.registry.removal import remove_repository
+from roadstead.registry.garbage.collection import Collector
+from roadstead.registry.garbage.removal import remove_repository
 from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance

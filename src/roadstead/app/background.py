@@ -16,12 +16,12 @@ from roadstead.errors import RoadsteadError
 from roadstead.jobs import Lease, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.collection import Collected, Collector
-from roadstead.registry.link_following import LinkFollower, stop_following
+from roadstead.registry.adoption.link_following import LinkFollower, stop_following
+from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.integrity.refetch import Refetcher
+from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.pace import Pace
 from roadstead.registry.purging import keep_purging
-from roadstead.registry.refetch import Refetcher
-from roadstead.registry.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.telemetry import Metrics, measure_loop_lag
 from roadstead.web.operations import (

@@ -19,7 +19,7 @@ from roadstead.cli.refusal import CommandRefusedError
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.database import Database
-    from roadstead.registry.adoption import AdoptionSummary
+    from roadstead.registry.adoption.adoption import AdoptionSummary
     from roadstead.registry.links import TreeFinding
     from roadstead.storage import DataFolder
 

@@ -11,7 +11,7 @@ from roadstead.cli.refusal import CommandRefusedError
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.registry import Registry
-    from roadstead.registry.adoption import AdoptionSummary
+    from roadstead.registry.adoption.adoption import AdoptionSummary
     from roadstead.registry.links import TreeFinding
     from roadstead.storage import DataFolder
 
@@ -26,7 +26,7 @@ async def run_adoption(
         StorageError, DatabaseError: it could not be finished.
     """
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.adoption import Adoption  # noqa: PLC0415
+    from roadstead.registry.adoption.adoption import Adoption  # noqa: PLC0415
 
     require_tree(folder)
     adoption = Adoption(

@@ -138,7 +138,7 @@ class Report:
 
 
 async def _check(opened: session.Session, report: Report, *, deep: bool, quarantine: bool) -> None:
-    from roadstead.registry.check import Checker  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.integrity.check import Checker  # noqa: PLC0415 - see cli.session
 
     with ProgressBar() as bar:
         accepts = opened.settings.content.missing_blobs == "accept"

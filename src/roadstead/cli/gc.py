@@ -14,8 +14,8 @@ from roadstead.cli.progress import ProgressBar
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry import Registry
-    from roadstead.registry.collection import Collected, Collector
-    from roadstead.registry.collection_preview import Garbage
+    from roadstead.registry.garbage.collection import Collected, Collector
+    from roadstead.registry.garbage.collection_preview import Garbage
 
 
 @click.command(
@@ -56,7 +56,7 @@ def gc(
 
 
 async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
-    from roadstead.registry.collection_preview import Preview  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.garbage.collection_preview import Preview  # noqa: PLC0415 - see cli.session
 
     older_than_ms = None if grace is None else grace * 1000
     preview = Preview(registry, registry.clock.now_ms(), older_than_ms, untagged)
@@ -82,7 +82,7 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
 
 
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
-    from roadstead.registry.collection import Collected, Collector  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.garbage.collection import Collected, Collector  # noqa: PLC0415 - see cli.session
     from roadstead.registry.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)

@@ -17,7 +17,7 @@ PATIENCE_SECONDS: Final = 1.0
 
 
 class ProgressBar:
-    """Told how far the work is, shows it; a ``roadstead.registry.check.Progress``."""
+    """Told how far the work is, shows it; a ``roadstead.registry.integrity.check.Progress``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # the timer's thread brings the bar in

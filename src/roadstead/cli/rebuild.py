@@ -23,8 +23,8 @@ from roadstead.registry.links.paths import ROOT as LINK_TREE
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.registry import Registry
-    from roadstead.registry.adoption import AdoptionSummary
-    from roadstead.registry.rebuild import Salvaged
+    from roadstead.registry.adoption.adoption import AdoptionSummary
+    from roadstead.registry.adoption.rebuild import Salvaged
     from roadstead.storage import DataFolder
 
 PARTS: Final = ("", "-wal", "-shm")
@@ -153,10 +153,10 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
     """From the tree, then from the old file; the result is in charge, and checked."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.database.salvage import open_salvage  # noqa: PLC0415
+    from roadstead.registry.adoption.rebuild import Rebuild  # noqa: PLC0415
     from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption  # noqa: PLC0415
-    from roadstead.registry.check import Checker  # noqa: PLC0415
     from roadstead.registry.findings import Severity  # noqa: PLC0415
-    from roadstead.registry.rebuild import Rebuild  # noqa: PLC0415
+    from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
 
     files = app.build_link_files(folder)
     if not (folder.objects / LINK_TREE).is_dir():

@@ -62,7 +62,7 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
 async def _release(settings: "Settings") -> "tuple[Written | None, str]":
     """What was written, None if the folder was released before, and registry:2's root."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.release import Release  # noqa: PLC0415
+    from roadstead.registry.adoption.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
     settings = await app.with_known_storage(settings)

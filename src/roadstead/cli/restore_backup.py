@@ -122,7 +122,7 @@ class _Job:
     def check(self, report: Report) -> None:
         """Looks for damage in what was restored; digests were compared on the way."""
         from roadstead.app import open_registry  # noqa: PLC0415 - see cli.session
-        from roadstead.registry.check import Checker  # noqa: PLC0415
+        from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
 
         async def work() -> None:
             async with open_registry(self.settings) as registry:

@@ -13,7 +13,7 @@ from roadstead.cli.progress import ProgressBar
 from roadstead.cli.scrub_text import describe_scrub, scrub_record
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.scrub import Damage, ScrubState
+    from roadstead.registry.integrity.scrub import Damage, ScrubState
 
 
 @click.command(
@@ -69,7 +69,7 @@ def scrub(
 
 
 async def _find(opened: session.Session) -> "tuple[ScrubState, int]":
-    from roadstead.registry.scrub import find_scrub  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415 - see cli.session
     from roadstead.registry.statistics import measure  # noqa: PLC0415
 
     database = opened.registry.database
@@ -77,8 +77,8 @@ async def _find(opened: session.Session) -> "tuple[ScrubState, int]":
 
 
 async def _scrub(opened: session.Session, bytes_per_second: int, *, as_json: bool) -> "ScrubState":
+    from roadstead.registry.integrity.scrub import Scrubber, ScrubObserver  # noqa: PLC0415
     from roadstead.registry.pace import Pace  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.scrub import Scrubber, ScrubObserver  # noqa: PLC0415
     from roadstead.registry.statistics import measure  # noqa: PLC0415
 
     registry = opened.registry

@@ -6,7 +6,7 @@ from roadstead.cli import text
 from roadstead.cli.output import is_terminal
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.scrub import ScrubState
+    from roadstead.registry.integrity.scrub import ScrubState
 
 
 def describe_scrub(state: "ScrubState", blob_bytes: int) -> str:

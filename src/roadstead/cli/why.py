@@ -13,7 +13,7 @@ from roadstead.cli.target import Target, TargetType
 from roadstead.oci import Digest, Tag
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.why import Explanation, Reason
+    from roadstead.registry.garbage.why import Explanation, Reason
 
 _SENTENCES: Final = {
     "tag": "the tag {where} points at it",
@@ -50,7 +50,7 @@ def why(context: click.Context, *, reference: Target, data: Path | None, config:
     named, is_tag = reference.reference, isinstance(reference.reference, Tag)
 
     async def work(opened: session.Session) -> "tuple[Digest, Explanation]":
-        from roadstead.registry.why import explain  # noqa: PLC0415 - see cli.session
+        from roadstead.registry.garbage.why import explain  # noqa: PLC0415 - see cli.session
 
         digest = (await opened.registry.manifests.get(reference.repository, named)).digest if is_tag else Digest(named)
         return digest, await explain(opened.registry.database, digest)

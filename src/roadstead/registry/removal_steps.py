@@ -1,6 +1,6 @@
 """The steps of which deletions, pushes and restorations are made, each inside somebody's transaction.
 
-What they keep true together (``collection`` relies on it):
+What they keep true together (``garbage.collection`` relies on it):
 
 - a manifest is in a repository or in its trash, never in both, or in neither;
 - a link to a blob has a review, or a manifest of the repository, in use or in the trash, names the blob;

@@ -12,7 +12,7 @@ the order that the distribution specification asks of listings.
          +------< tags -----+                             a tag points at a manifest of its own repository
     upload_sessions                                       not tied to a repository's row: there may be none yet
 
-What was deleted and can still be restored, and what must be looked at by the collector (see ``collection``)::
+What was deleted and can still be restored, and what must be looked at by the collector (see ``garbage.collection``)::
 
     removed_manifests    a manifest taken out of its repository: kept, with all it names, until expires_ms
     tag_history          each change of a tag: what it pointed at afterwards, or before it was deleted

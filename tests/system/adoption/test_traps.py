@@ -22,7 +22,7 @@ from tests.system.adoption.volumes import PROGRAMS, TREE, Client, Registry2, ado
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from roadstead.registry.adoption import AdoptionSummary
+    from roadstead.registry.adoption.adoption import AdoptionSummary
 
 SPARE = "0" * 64
 

@@ -13,7 +13,7 @@ import httpx
 
 from roadstead import app
 from roadstead.config import load_settings
-from roadstead.registry.adoption import Adoption, AdoptionSummary
+from roadstead.registry.adoption.adoption import Adoption, AdoptionSummary
 from roadstead.telemetry import Metrics
 from roadstead.testing.images import ManifestContent, image, index
 from tests.system.process import Daemon

@@ -44,7 +44,7 @@ def main() -> None:
     for name in ("gc", "check"):
         assert name in COMMANDS
         program.get_command(None, name)  # type: ignore[arg-type]
-    for module in ("roadstead.app", "roadstead.registry.check", "roadstead.registry.collection"):
+    for module in ("roadstead.app", "roadstead.registry.integrity.check", "roadstead.registry.garbage.collection"):
         importlib.import_module(module)  # so that children need not
 
     while line := sys.stdin.readline():

@@ -12,8 +12,8 @@ import pytest
 
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
-from roadstead.registry.check import Checker
 from roadstead.registry.findings import Finding, FindingKind, Severity
+from roadstead.registry.integrity.check import Checker
 from tests.factories.images import Image, image, index, layer
 from tests.factories.registries import blob_file, make_folder, on_registry, opened, push_blob, push_image, push_manifest
 
@@ -165,7 +165,7 @@ def test_a_blob_that_a_repository_lost_is_named(folder: Path) -> None:
 
 
 def test_tags_without_manifest_are_named_also_over_several_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.registry.check.PAGE", 1)
+    monkeypatch.setattr("roadstead.registry.integrity.check.PAGE", 1)
     change(folder, "DELETE FROM repository_manifests")
     findings = check(folder)
     damage = [finding for finding in findings if finding.severity is Severity.DAMAGE]

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from roadstead.database import Statement
 from roadstead.jobs.tables import states
 from roadstead.oci import RepositoryName
-from roadstead.registry.collection import Collector
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.holds import HOLD_MS, Hold, HoldLapsedError, hold_collection, is_collection_held, list_holds
 from roadstead.registry.rules import GarbageRules
 from roadstead.testing.instance import Instance

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import delete, select
 
 from roadstead.database import Statement, Transaction, metadata, parameter
-from roadstead.registry import adoption_store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.link_following import LinkFollower, stop_following
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.link_following import LinkFollower, stop_following
 from roadstead.registry.links import TOP_FOLDERS
 from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.storage import SmallFiles

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from roadstead.oci import Digest
-from roadstead.registry.refetch import Refetcher
+from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.remotes import Upstream, UpstreamError
 from roadstead.testing.instance import Instance
 

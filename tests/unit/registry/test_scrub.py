@@ -13,8 +13,8 @@ import pytest
 
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
+from roadstead.registry.integrity.scrub import Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.pace import Pace
-from roadstead.registry.scrub import Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.storage import FilesystemStore, ObjectReader, StorageUnavailableError
 from roadstead.testing.instance import Instance
 

@@ -23,8 +23,9 @@ from roadstead.clock import Clock
 from roadstead.database import SqliteDatabase, Transaction, migrate
 from roadstead.jobs import delete_state
 from roadstead.oci import Digest
-from roadstead.registry import layout, link_following
+from roadstead.registry import layout
 from roadstead.registry import store as registry_store
+from roadstead.registry.adoption import link_following
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.backup import store
 from roadstead.registry.backup.errors import BackupBlobDamagedError, BackupFolderUnusableError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.oci import Digest
-from roadstead.registry import collection_store
+from roadstead.registry.garbage import collection_store
 from roadstead.registry.service import Registry
 
 PAGE: Final = 500

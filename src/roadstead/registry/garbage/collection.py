@@ -40,9 +40,10 @@ from typing import Final
 from roadstead.database import Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
-from roadstead.registry import collection_store, layout, removal_store, store
+from roadstead.registry import layout, removal_store, store
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.completion import to_end
+from roadstead.registry.garbage import collection_store
 from roadstead.registry.holds import is_collection_held
 from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from roadstead.database import Reader, Row, Statement, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import adoption_store, removal_store, store
-from roadstead.registry.adoption_content import FoundBlob, FoundManifest
+from roadstead.registry import removal_store, store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.adoption_content import FoundBlob, FoundManifest
 from roadstead.registry.links import Link, TagLinks
 from roadstead.registry.manifests import ensure_manifest
 from roadstead.registry.removal_steps import (

@@ -19,9 +19,10 @@ from roadstead.database import Database, Transaction
 from roadstead.database.salvage import Salvage
 from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError, NameInvalidError, TagInvalidError
-from roadstead.registry import adoption_store, layout, removal_store
-from roadstead.registry.adoption_content import MANIFEST_BYTES, FoundBlob, FoundManifest
-from roadstead.registry.adoption_records import (
+from roadstead.registry import layout, removal_store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.adoption_content import MANIFEST_BYTES, FoundBlob, FoundManifest
+from roadstead.registry.adoption.adoption_records import (
     SAME_MS,
     RepositoryRecords,
     pages,

@@ -26,8 +26,8 @@ from roadstead.database.integrity import find_damage
 from roadstead.oci import Digest, parse_manifest
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
 from roadstead.registry import check_store, layout, store
-from roadstead.registry.check_records import find_dangling_records
 from roadstead.registry.findings import Finding, FindingKind, Severity
+from roadstead.registry.integrity.check_records import find_dangling_records
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
 from roadstead.registry.statistics import measure

@@ -15,9 +15,10 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Statement
 from roadstead.database.errors import DatabaseDamagedError
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import adoption_store, store
-from roadstead.registry.adoption_content import ContentReader
-from roadstead.registry.adoption_records import pages
+from roadstead.registry import store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.adoption_content import ContentReader
+from roadstead.registry.adoption.adoption_records import pages
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.links import LinkFiles, LinkTree, Unclear
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord, Written

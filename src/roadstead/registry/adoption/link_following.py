@@ -20,13 +20,14 @@ from msgspec import MsgspecError, Struct, json
 from roadstead.database import Database, DatabaseDamagedError, Row, Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import adoption_store, layout, store
+from roadstead.registry import layout, store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.release import read_content, write_body, write_repository
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.completion import to_end
 from roadstead.registry.links import LinkFiles
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord
 from roadstead.registry.maintenance import Maintenance
-from roadstead.registry.release import read_content, write_body, write_repository
 from roadstead.storage import ObjectStore
 
 STATE: Final = "links"

@@ -25,9 +25,10 @@ from typing import Final, TypeVar
 from roadstead.clock import Clock
 from roadstead.database import Database, Row, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import adoption_store, layout, store
-from roadstead.registry.adoption_content import ContentReader, FoundBlob, FoundManifest
-from roadstead.registry.adoption_records import (
+from roadstead.registry import layout, store
+from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.adoption_content import ContentReader, FoundBlob, FoundManifest
+from roadstead.registry.adoption.adoption_records import (
     RepositoryRecords,
     Rest,
     record_blobs,

@@ -1,0 +1,1 @@
+"""Looking for damage at once and slowly, and fetching again what was damaged."""
