@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import delete, select
 
 from roadstead.database import Statement, Transaction, metadata, parameter
-from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption import adoption_store, link_following
 from roadstead.registry.adoption.link_following import LinkFollower, stop_following
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.links import TOP_FOLDERS
@@ -127,3 +129,23 @@ def _delete(table: str) -> Statement:
     keys = select(manifests.c.id).where(manifests.c.digest == parameter("digest"))
     column = target.c.id if table == "manifests" else target.c.manifest_id
     return Statement(delete(target).where(column.in_(keys)))
+
+
+async def test_a_server_that_stops_does_not_wait_for_a_large_repository(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that writes its links rests in between, and ends when the server stops."""
+    monkeypatch.setattr(link_following, "REST", 10_000)
+    for number in range(30):
+        await instance.push_blob("app", b"%d" % number)
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    following = asyncio.create_task(follow(follower_of(instance)))
+    while not links(instance):  # noqa: ASYNC110 - no event for it
+        await asyncio.sleep(0.01)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+    threads.shutdown()
+    assert len(links(instance)) < 30

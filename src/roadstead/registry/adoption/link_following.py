@@ -10,6 +10,7 @@ Pauses in maintenance and while the tree is the truth. Takes at most a fifth of 
 
 import asyncio
 import enum
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -66,7 +67,8 @@ class LinkFollower:
         self._storage = storage
         self._files = files
         self._maintenance = maintenance
-        self._writer = LinkWriter(files, is_durable=True)
+        self._rests = _Rests()
+        self._writer = LinkWriter(files, is_durable=True, pause=self._rests)
 
     async def round(self) -> bool:
         """Follows some changes; whether more are waiting.
@@ -74,6 +76,13 @@ class LinkFollower:
         Raises:
             StorageError, DatabaseError: the next round tries again.
         """
+        try:
+            return await self._round()
+        except asyncio.CancelledError:
+            self._rests.end()  # a thread that writes the links of a large repository must not outlive the server
+            raise
+
+    async def _round(self) -> bool:
         if self._maintenance.is_still or (await find_adoption(self._database)).phase is not AdoptionPhase.IN_CHARGE:
             return False
         state = await self._state()
@@ -104,10 +113,8 @@ class LinkFollower:
         content = RepositoryContent(RepositoryName(name))
         if removed_ms is None:
             content = await read_content(self._database, RepositoryName(name), key)
-        started = time.process_time()
         await write_repository(self._database, self._writer, self._files, content)
         await self._save(_StateRow(is_complete=False, after=name))
-        await asyncio.sleep(REST * (time.process_time() - started))
 
     async def _follow(self) -> bool:
         notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
@@ -174,15 +181,33 @@ class LinkFollower:
             await self._storage.delete(layout.blob_key(digest))
 
     async def _work(self, job: Callable[[], None]) -> None:
-        """Does it in a thread, then rests."""
-        await asyncio.sleep(REST * await asyncio.to_thread(_measured, job))
+        await asyncio.to_thread(job)
 
 
-def _measured(job: Callable[[], None]) -> float:
-    """The processor time that a job took, in seconds."""
-    started = time.thread_time()
-    job()
-    return time.thread_time() - started
+class _EndedError(Exception):
+    """The server stops: what was not written is written after its next start."""
+
+
+class _Rests:
+    """Has the thread that writes rest ``REST`` times as long as it worked, and end when it is told to."""
+
+    def __init__(self) -> None:
+        self._has_ended = threading.Event()
+        self._thread = 0
+        self._since = 0.0
+
+    def __call__(self) -> None:
+        """Rests for what was done since the last call in this thread."""
+        if self._thread != threading.get_ident():
+            self._thread, self._since = threading.get_ident(), time.thread_time()
+        worked = max(0.0, time.thread_time() - self._since)
+        if self._has_ended.wait(REST * worked):
+            raise _EndedError
+        self._since = time.thread_time()
+
+    def end(self) -> None:
+        """The next call raises."""
+        self._has_ended.set()
 
 
 async def stop_following(database: Database) -> None:

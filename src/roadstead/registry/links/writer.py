@@ -45,10 +45,14 @@ class Written:
 
 
 class LinkWriter:
-    """Writes through ``files``; with ``is_durable`` each link survives a loss of power, else after ``flush``."""
+    """Writes through ``files``; with ``is_durable`` each link survives a loss of power, else after ``flush``.
 
-    def __init__(self, files: LinkFiles, *, is_durable: bool) -> None:
+    ``pause`` is called before each file, in the thread that writes it; what it raises ends the writing there.
+    """
+
+    def __init__(self, files: LinkFiles, *, is_durable: bool, pause: Callable[[], None] | None = None) -> None:
         self._files = files
+        self._pause = pause or _go_on
         self._is_durable = is_durable
         self._tree = LinkTree(files, lambda _finding: None)
         self.done = Written()
@@ -188,7 +192,13 @@ class LinkWriter:
             root = root.rpartition("/")[0]
 
     def _write(self, key: str, content: bytes, modified_ms: int) -> None:
+        self._pause()
         self.done.written += self._files.write(key, content, modified_ms, is_durable=self._is_durable)
 
     def _remove(self, key: str) -> None:
+        self._pause()
         self.done.removed += self._files.remove(key)
+
+
+def _go_on() -> None:
+    """Neither rests nor ends."""
