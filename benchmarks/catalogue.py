@@ -65,7 +65,8 @@ def tag_name(number: int) -> str:
 def load_roadstead(data: Path, content: Content) -> None:
     """Make roadstead's data folder with the content; raise PeerAbsentError when its packages are not there."""
     try:
-        from roadstead.registry import tables  # noqa: PLC0415 - a peer like the others: it may be absent
+        from roadstead.jobs import tables as job_tables  # noqa: PLC0415 - a peer like the others: it may be absent
+        from roadstead.registry import tables  # noqa: PLC0415
     except ImportError as error:
         raise PeerAbsentError(f"its packages can't be imported: {error}") from error
     make_catalogue(data)
@@ -78,11 +79,15 @@ def load_roadstead(data: Path, content: Content) -> None:
             (tables.tags, _tags(content)),
             (tables.blobs, _blobs(content)),
             (tables.repository_blobs, _repository_blobs(content)),
+            (job_tables.states, iter([LINKS_WRITTEN])),
         ),
     )
 
 
 Values = dict[str, object]
+
+LINKS_WRITTEN: Values = {"name": "links", "value": '{"is_complete":true,"after":""}'}
+"""As if registry:2's links had been written with each push: else the server would write them all during the rows."""
 
 
 def make_catalogue(data: Path) -> None:
