@@ -1,64 +1,8 @@
 """``roadstead completion``: the script that lets a shell complete commands, options, repositories and tags."""
 
-import os
-from typing import ClassVar, Final
-
 import click
-from click.shell_completion import (
-    BashComplete,
-    FishComplete,
-    ShellComplete,
-    ZshComplete,
-    add_completion_class,
-    split_arg_string,
-)
 
-_BASH: Final = """\
-%(complete_func)s() {
-    local IFS=$'\\n' line="${COMP_LINE:0:COMP_POINT}" word before="" response completion type value
-    response=$(env COMP_WORDS="$line" %(complete_var)s=bash_complete "$1")
-    word="${line##* }"
-    # bash breaks words at colons, so only what follows the last one is to be replaced
-    if [[ $COMP_WORDBREAKS == *:* && $word == *:* ]]; then
-        before="${word%%"${word##*:}"}"
-    fi
-    COMPREPLY=()
-    for completion in $response; do
-        IFS=',' read -r type value <<< "$completion"
-        case $type in
-            dir) compopt -o dirnames ;;
-            file) compopt -o default ;;
-            plain) COMPREPLY+=("${value#"$before"}") ;;
-        esac
-    done
-}
-
-complete -o nosort -F %(complete_func)s %(prog_name)s
-"""
-
-
-class ColonBashComplete(BashComplete):
-    """Completion for bash that keeps ``repository:tag`` together."""
-
-    source_template: ClassVar[str] = _BASH
-
-    def source(self) -> str:
-        """The script, without starting bash to ask for its version."""
-        return ShellComplete.source(self)
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the cursor, and the one that it stands in."""
-        line = os.environ["COMP_WORDS"]
-        words = split_arg_string(line)[1:]
-        return (words, "") if not words or line[-1:].isspace() else (words[:-1], words[-1])
-
-
-SHELLS: Final[dict[str, type[ShellComplete]]] = {"bash": ColonBashComplete, "zsh": ZshComplete, "fish": FishComplete}
-
-
-def register() -> None:
-    """Lets click answer bash in the way that our script asks."""
-    add_completion_class(ColonBashComplete, "bash")
+from roadstead.cli.shells import COMPLETION_VARIABLE, SHELLS
 
 
 @click.command(
@@ -78,6 +22,5 @@ def completion(shell: str) -> None:
 
     It completes commands, options, and the names of repositories and tags in --data (or ./data).
     """
-    from roadstead.cli.group import COMPLETION_VARIABLE, program  # noqa: PLC0415 - which imports this module by name
-
+    program = click.get_current_context().find_root().command
     click.echo(SHELLS[shell](program, {}, "roadstead", COMPLETION_VARIABLE).source().strip())

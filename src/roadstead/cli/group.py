@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from roadstead import __version__
 from roadstead.cli.exit_code import MEANINGS, ExitCode
 from roadstead.cli.refusal import PipeClosedError
+from roadstead.cli.shells import COMPLETION_VARIABLE, register
 
 COMMANDS: Final = {
     "serve": "Serve the registry.",
@@ -43,9 +44,6 @@ COMMANDS: Final = {
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""
-
-COMPLETION_VARIABLE: Final = "_ROADSTEAD_COMPLETE"
-"""Set by the completion scripts; click answers the shell instead of running a command."""
 
 DEBUG_VARIABLE: Final = "ROADSTEAD_DEBUG"
 
@@ -95,8 +93,6 @@ class LazyGroup(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # names that the locale cannot spell are no failure
         try:
             if COMPLETION_VARIABLE in os.environ:
-                from roadstead.cli.completion import register  # noqa: PLC0415 - only when a shell asks
-
                 register()
             code = super().main(arguments, prog_name or "roadstead", **extra)
             sys.stdout.flush()
