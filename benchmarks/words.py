@@ -85,6 +85,7 @@ WORDS: Mapping[str, Words] = {
             "nginx-pull-accel": "拉取 256 MiB，htpasswd，roadstead 的字节由 nginx 发送（X-Accel-Redirect），1 个客户端",
             "gc-catalogue": "回收无人需要的 blob，目录数据库的部分",
             "gc-requests": "回收垃圾期间按标签 HEAD 清单，32 个连接",
+            "gc-pushes": "回收垃圾期间推送清单到新标签，4 个连接",
             "gc-files": "回收无人需要的 blob，连同文件",
             "listing": "目录与标签分页：仓库数 / 标签数",
             "memory": "静止时与并行推送时的内存",

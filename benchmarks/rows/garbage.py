@@ -7,6 +7,7 @@ on the same files. Everything that must stay is checked afterwards.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
@@ -14,8 +15,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.catalogue import GARBAGE_BYTES, add_garbage, garbage_digest, make_catalogue
+from benchmarks.clients import run_clients
 from benchmarks.content import Image, digest_of
 from benchmarks.heads import HeadClient, ask_heads
 from benchmarks.model import SUBJECT, Bound, Kind, Result, Sample, Target
@@ -24,10 +27,12 @@ from benchmarks.processes import own_cpu_seconds
 from benchmarks.rows.manifests import CONNECTIONS, LAYERS, PATH
 from benchmarks.runner import Bench, Plan, Row, RowRun, describe, remove, say
 from benchmarks.setups import Setup
+from benchmarks.tagging import TagClient
 from benchmarks.uploads import check_blob, check_manifest, push_image
 
 MILLION = 1_000_000
 ROUNDS = 2
+PUSH_CLIENTS = 4
 WARM_SECONDS = 0.5
 BLOBS = Path("docker/registry/v2/blobs")
 
@@ -71,10 +76,28 @@ COLLECTING = Setup(settings=f"garbage:\n  interval_seconds: 0.1\n{_NO_LINKS}")
 NOT_COLLECTING = Setup(settings=f"garbage:\n  collect: false\n{_NO_LINKS}")
 
 
-class BesideGarbage:
-    """HEAD of a manifest by tag on a server with garbage due, which collects it meanwhile or leaves it."""
+class Load(Protocol):
+    """Requests for so many seconds to a server that has the image; returns their p99 and the longest."""
 
-    def __init__(self, *, garbage: int, seconds: float) -> None:
+    def __call__(self, server: Server, image: Image, seconds: float) -> Sample:
+        """Ask."""
+
+
+def _pull(server: Server, image: Image, seconds: float) -> Sample:  # noqa: ARG001 - a Load
+    return ask_heads(HeadClient(server.port, PATH, CONNECTIONS, seconds))
+
+
+def _push(server: Server, image: Image, seconds: float) -> Sample:
+    clients = [TagClient(server.port, f"c{number}", image.manifest, seconds) for number in range(PUSH_CLIENTS)]
+    found = run_clients(clients).found
+    return {key: max(each[key] for each in found) for key in ("p99", "worst")}
+
+
+class BesideGarbage:
+    """A load on a server with garbage due, which collects it meanwhile or leaves it."""
+
+    def __init__(self, load: Load, *, garbage: int, seconds: float) -> None:
+        self.load = load
         self.garbage = garbage
         self.seconds = seconds
         self.image = Image.random(layers=LAYERS, layer_bytes=1024)
@@ -106,7 +129,7 @@ class BesideGarbage:
         return {"p99": found["p99"], "worst": found["worst"]}
 
     def _ask(self, server: Server, seconds: float) -> Sample:
-        return ask_heads(HeadClient(server.port, PATH, CONNECTIONS, seconds))
+        return self.load(server, self.image, seconds)
 
 
 def _count_garbage(server: Server) -> int:
@@ -117,11 +140,11 @@ def _count_garbage(server: Server) -> int:
     return count
 
 
-def _run_requests(bench: Bench, result: Result) -> None:
+def _run_requests(load: Load, bench: Bench, result: Result) -> None:
     count = bench.scale.garbage_beside
     result.detail = f"{count:,}"
     rounds = min(bench.rounds, ROUNDS)
-    work = BesideGarbage(garbage=count, seconds=bench.scale.seconds)
+    work = BesideGarbage(load, garbage=count, seconds=bench.scale.seconds)
     found: list[list[Sample]] = []
     for setup in (NOT_COLLECTING, COLLECTING):
         part = Result(result.key, result.title, result.how, ())
@@ -211,7 +234,16 @@ GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
             "the same load before, with the garbage left alone",
             (Target("worst_collecting", Kind.FIGURE, Bound.AT_MOST, 100),),
         ),
-        _run_requests,
+        functools.partial(_run_requests, _pull),
+    ),
+    (
+        Row(
+            "gc-pushes",
+            f"PUT manifest under a new tag, {PUSH_CLIENTS} connections, while garbage is collected",
+            "the same load before, with the garbage left alone",
+            (Target("worst_collecting", Kind.FIGURE, Bound.AT_MOST, 100),),
+        ),
+        functools.partial(_run_requests, _push),
     ),
     (
         Row(
