@@ -22,16 +22,19 @@ if TYPE_CHECKING:  # see cli.session
 Examples:
   roadstead backup /mnt/backup                  another snapshot; copies only what is new
   roadstead backup /mnt/backup --keep 14        and forgets all but the latest 14
+  roadstead backup /mnt/backup --prune --keep 7 only forgets; takes none, and needs no space
   roadstead backup /mnt/backup --list           what is there
   roadstead backup /mnt/backup --verify         reads all of it and compares every digest
   roadstead backup /mnt/backup --bytes-per-second 50000000
 
 \b
 Exit code 0 when the snapshot is whole; 4 when blobs were damaged in the registry, so that
-the snapshot is without them, or when --verify found damage; else there is no new snapshot."""
+the snapshot is without them, or when --list or --verify found damage, or when it kept --keep
+from pruning; else there is no new snapshot."""
 )
 @click.argument("to", metavar="TO", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--keep", metavar="N", type=click.IntRange(1), help="Afterwards forget all but the latest N snapshots.")
+@click.option("--prune", "prunes", is_flag=True, help="Only forget snapshots, as --keep says.")
 @click.option("--with-secrets", is_flag=True, help="Also copy keys, passwords and the file that --config names.")
 @click.option("--bytes-per-second", metavar="N", type=click.IntRange(1024), help="Read and write no faster than this.")
 @click.option("--list", "lists", is_flag=True, help="Only list the snapshots.")
@@ -44,6 +47,7 @@ def backup(
     *,
     to: Path,
     keep: int | None,
+    prunes: bool,
     with_secrets: bool,
     bytes_per_second: int | None,
     lists: bool,
@@ -64,20 +68,24 @@ def backup(
     """
     from roadstead.registry.backup import BackupFolder  # noqa: PLC0415 - see cli.session
 
-    if lists and verify:
-        raise click.UsageError("--list and --verify exclude each other")
+    if lists + verify + prunes > 1:
+        raise click.UsageError("--list, --verify and --prune exclude each other")
     if name and not verify:
         raise click.UsageError("--snapshot goes with --verify")
+    if prunes and keep is None:
+        raise click.UsageError("--prune needs --keep")
     folder = BackupFolder(to)
     if lists:
-        folder.require()
-        _print_snapshots([folder.snapshot(each).manifest for each in folder.names()], as_json=as_json)
+        is_damaged = _list(folder, as_json=as_json)
     elif verify:
-        damaged = _verify(folder, name, bytes_per_second, as_json=as_json)
-        context.exit(ExitCode.DAMAGED if damaged else ExitCode.DONE)
+        is_damaged = _verify(folder, name, bytes_per_second, as_json=as_json) > 0
+    elif prunes:
+        is_damaged = False
+        _prune(folder, keep or 1, as_json=as_json)
     else:
         taken = _take(folder, data, config, keep, bytes_per_second, with_secrets=with_secrets, as_json=as_json)
-        context.exit(ExitCode.DAMAGED if taken.missing else ExitCode.DONE)
+        is_damaged = bool(taken.missing)
+    context.exit(ExitCode.DAMAGED if is_damaged else ExitCode.DONE)
 
 
 def _take(
@@ -90,7 +98,7 @@ def _take(
     with_secrets: bool,
     as_json: bool,
 ) -> "SnapshotManifest":
-    from roadstead.registry.backup import prune, take_backup  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.backup import BackupError, prune, take_backup  # noqa: PLC0415 - see cli.session
     from roadstead.registry.pace import Pace  # noqa: PLC0415
 
     with ProgressBar() as bar:
@@ -104,24 +112,42 @@ def _take(
                 return await take_backup(opened.registry, folder, bar, pace, extras)
 
         taken = session.run(data, config, work)
-        pruned = None
+        pruned = refusal = None
         if keep is not None:
-            with folder.locked():
-                pruned = prune(folder, keep, bar)
+            try:
+                with folder.locked():
+                    pruned = prune(folder, keep, bar)
+            except BackupError as error:
+                refusal = error
     _print_taken(taken, pruned, as_json=as_json)
+    if refusal is not None:  # only now: the snapshot is there in any case
+        raise refusal
     return taken
 
 
+def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
+    from roadstead.registry.backup import prune  # noqa: PLC0415 - see cli.session
+
+    folder.require()
+    with ProgressBar() as bar, folder.locked():
+        pruned = prune(folder, keep, bar)
+    if as_json:
+        print_json({"pruned": _pruned_record(pruned)})
+    else:
+        print_fields([("Pruned", _describe_pruned(pruned))])
+
+
 def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
-    """A backup among the registry's own files would be taken for damage, and lost with them."""
+    """A backup among the registry's own files would be lost with them, or taken for damage."""
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
     from roadstead.registry.backup import BackupFolderUnusableError  # noqa: PLC0415
 
-    objects = data_folder(opened.settings).objects.resolve()
-    if folder.path.resolve().is_relative_to(objects):
-        raise BackupFolderUnusableError(
-            folder.path, f"is inside {objects}, which it is to protect: choose another folder"
-        )
+    own = data_folder(opened.settings)
+    for protected in (own.path.resolve(), own.objects.resolve()):
+        if folder.path.resolve().is_relative_to(protected):
+            raise BackupFolderUnusableError(
+                folder.path, f"is inside {protected}, which it is to protect: choose another folder"
+            )
 
 
 def _extras(opened: session.Session, config: Path | None) -> "Extras":
@@ -132,8 +158,7 @@ def _extras(opened: session.Session, config: Path | None) -> "Extras":
 
 def _print_taken(taken: "SnapshotManifest", pruned: "Pruned | None", *, as_json: bool) -> None:
     if as_json:
-        gone = {"snapshots": pruned.snapshots, "blobs": pruned.blobs, "bytes": pruned.bytes} if pruned else None
-        print_json({"snapshot": _record(taken), "pruned": gone})
+        print_json({"snapshot": _record(taken), "pruned": _pruned_record(pruned) if pruned else None})
         return
     for blob in taken.missing:
         print_line(f"{style('damage', colour='red', bold=True)}\tblob-not-copied\t{blob.digest}\t{blob.reason}")
@@ -142,15 +167,54 @@ def _print_taken(taken: "SnapshotManifest", pruned: "Pruned | None", *, as_json:
         ("Snapshot", taken.name),
         ("Blobs", f"{text.number(taken.blobs)} ({text.size(taken.blob_bytes)}), {new}"),
         ("Catalogue", text.size(taken.catalogue_bytes)),
-        ("Secrets", "included" if taken.has_secrets else "not included (--with-secrets)"),
+        ("Secrets", _describe_secrets(taken)),
     ]
     if taken.missing:
         lost = text.plural(len(taken.missing), "blob")
         fields.append(("Missing", f"{lost}, damaged in the registry: see `roadstead check --deep`"))
     if pruned is not None:
-        freed = f"{text.plural(pruned.blobs, 'blob')} ({text.size(pruned.bytes)})"
-        fields.append(("Pruned", f"{text.plural(len(pruned.snapshots), 'snapshot')}, {freed}"))
+        fields.append(("Pruned", _describe_pruned(pruned)))
     print_fields(fields)
+
+
+def _pruned_record(pruned: "Pruned") -> dict[str, object]:
+    return {"snapshots": pruned.snapshots, "blobs": pruned.blobs, "bytes": pruned.bytes}
+
+
+def _describe_pruned(pruned: "Pruned") -> str:
+    freed = f"{text.plural(pruned.blobs, 'blob')} ({text.size(pruned.bytes)})"
+    return f"{text.plural(len(pruned.snapshots), 'snapshot')}, {freed}"
+
+
+def _describe_secrets(taken: "SnapshotManifest") -> str:
+    if not taken.has_secrets:
+        return "not included (--with-secrets)"
+    return f"included: {', '.join(taken.extras) or 'there are none'}"
+
+
+def _list(folder: "BackupFolder", *, as_json: bool) -> bool:
+    """Prints what is there; whether something of it is damaged."""
+    from roadstead.registry.backup import SnapshotDamagedError  # noqa: PLC0415 - see cli.session
+
+    folder.require()
+    whole: list[SnapshotManifest] = []
+    damaged: list[tuple[str, str]] = []
+    for name in folder.names():
+        try:
+            whole.append(folder.snapshot(name).manifest)
+        except SnapshotDamagedError as error:
+            damaged.append((name, error.reason))
+    _print_snapshots(whole, as_json=as_json)
+    for name, reason in damaged:
+        _print_damage(name, reason, as_json=as_json)
+    return bool(damaged)
+
+
+def _print_damage(subject: str, detail: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"severity": "damage", "subject": subject, "detail": detail})
+    else:
+        print_line(f"{style('damage', colour='red', bold=True)}\t{subject}\t{detail}")
 
 
 def _print_snapshots(snapshots: Sequence["SnapshotManifest"], *, as_json: bool) -> None:
@@ -197,10 +261,7 @@ def _verify(folder: "BackupFolder", name: str, bytes_per_second: int | None, *, 
             async for subject, problem in verify_backup(folder, names, bar, Pace(bytes_per_second or 0, SystemClock())):
                 damaged += 1
                 with bar.aside():
-                    if as_json:
-                        print_json({"severity": "damage", "subject": subject, "detail": problem})
-                    else:
-                        print_line(f"{style('damage', colour='red', bold=True)}\t{subject}\t{problem}")
+                    _print_damage(subject, problem, as_json=as_json)
 
     with folder.locked():
         names = [folder.snapshot(name).path.name] if name else folder.names()
@@ -213,7 +274,7 @@ def _print_verified(snapshots: int, damaged: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"summary": {"snapshots": snapshots, "damage": damaged}})
     elif damaged:
-        remedy = "the next backup copies damaged blobs anew if the registry still has them"
+        remedy = "the next backup copies damaged blobs anew if the registry still has them; a damaged snapshot is lost"
         print_line(f"Found damage in {text.plural(damaged, 'place')} of {text.plural(snapshots, 'snapshot')}: {remedy}")
     else:
         print_line(f"No damage found in {text.plural(snapshots, 'snapshot')}: every byte was read")

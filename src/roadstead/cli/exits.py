@@ -96,6 +96,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
     # what was found there
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
+    backup.BackupMarkerDamagedError: (ExitCode.DAMAGED, str),
+    backup.PruningRefusedError: (ExitCode.DAMAGED, str),
     backup.BackupBlobDamagedError: (ExitCode.DAMAGED, str),
     database.DatabaseDamagedError: (ExitCode.DAMAGED, _catalogue_damaged),
     oci.ManifestInvalidError: (ExitCode.DAMAGED, _manifest_invalid),

@@ -1,6 +1,7 @@
 """``roadstead restore-backup``: brings a backup up in an empty data folder."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,29 +63,51 @@ def restore_backup(
     from roadstead.app import data_folder  # noqa: PLC0415
     from roadstead.clock import SystemClock  # noqa: PLC0415
     from roadstead.config import load_settings  # noqa: PLC0415
-    from roadstead.registry.backup import BackupFolder, claim, release  # noqa: PLC0415
+    from roadstead.database import require_known  # noqa: PLC0415
+    from roadstead.registry.backup import BackupFolder, claim, explained, release  # noqa: PLC0415
 
     structlog.configure(processors=[_drop])  # a command says itself what it did
     settings = load_settings(config, overrides={"data.folder": data})
     backup, folder = BackupFolder(source), data_folder(settings)
     backup.require()
+    _require_elsewhere(backup, folder)
     report = Report(as_json)
     with backup.read():
         snapshot = backup.snapshot(name)
         snapshot.verify()
+        require_known(snapshot.catalogue)  # before anything is moved aside for it
         folder.prepare()
         folder.lock()
         try:
-            moved = claim(folder, snapshot, SystemClock(), force=force)
-            job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
-            restored, secrets = job.run(data_folder(settings))
-            release(folder)
+            with explained(folder):
+                moved = claim(folder, snapshot, SystemClock(), force=force)
+                _tell_moved(moved, as_json=as_json)
+                job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
+                restored, secrets = job.run(data_folder(settings))
+                release(folder)
             job.check(report)
         finally:
             folder.unlock()
     _print_restored(snapshot, restored, moved, secrets, as_json=as_json)
     report.finish(deep=True)
     context.exit(ExitCode.DAMAGED if report.counts["damage"] or restored.damaged else ExitCode.DONE)
+
+
+def _require_elsewhere(backup: "BackupFolder", folder: "DataFolder") -> None:
+    """A registry inside a backup would be lost with it."""
+    from roadstead.registry.backup import BackupFolderUnusableError  # noqa: PLC0415 - see cli.session
+
+    for path in (folder.path, folder.objects, folder.catalogue):
+        if path.resolve().is_relative_to(backup.path.resolve()):
+            raise BackupFolderUnusableError(path, "is inside the backup: choose another folder with --data")
+
+
+def _tell_moved(moved: list[Path], *, as_json: bool) -> None:
+    """At once, on stderr: whoever has to bring it back must know also when the restoration fails."""
+    if moved and as_json:
+        click.echo(json.dumps({"moved_aside": [str(path) for path in moved]}), err=True)
+    elif moved:
+        click.echo("\n".join(f"moved aside: {path}" for path in moved), err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +188,6 @@ def _print_restored(
         ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
         ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
         ("Secrets", text.plural(secrets, "file") if manifest.has_secrets else "none in this backup"),
-        ("Moved aside", "\n".join(str(path) for path in moved)),
     ]
     print_fields(fields)
 

@@ -9,7 +9,7 @@ from roadstead.database.errors import (
     SchemaUnknownError,
 )
 from roadstead.database.insert import insert_or_skip, insert_or_update
-from roadstead.database.migrate import migrate
+from roadstead.database.migrate import migrate, require_known
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
 from roadstead.database.sqlite import SqliteDatabase
@@ -33,4 +33,5 @@ __all__ = [
     "metadata",
     "migrate",
     "parameter",
+    "require_known",
 ]

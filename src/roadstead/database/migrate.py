@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from roadstead.database.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaUnknownError
-from roadstead.database.sqlite import connect, translated
+from roadstead.database.sqlite import connect, connect_immutable, translated
 
 HEAD: Final = "0002"
 """The newest revision under ``migrations/versions``; a test compares the two."""
@@ -25,11 +25,19 @@ def current_revision(path: Path) -> str:
         DatabaseUnavailableError: it cannot be opened.
     """
     with translated(), contextlib.closing(connect(path)) as connection:
-        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-        if found is None:
-            return ""
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(row[0]) if row else ""
+        return _revision(connection)
+
+
+def require_known(path: Path) -> None:
+    """Sees that ``migrate`` could bring up a copy of the catalogue at ``path``, which is only read.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: as ``current_revision``.
+        SchemaUnknownError: a newer version of roadstead wrote it.
+    """
+    with translated(), contextlib.closing(connect_immutable(path)) as connection:
+        if (revision := _revision(connection)) > HEAD:
+            raise SchemaUnknownError(revision, HEAD)
 
 
 def migrate(path: Path) -> bool:
@@ -46,6 +54,14 @@ def migrate(path: Path) -> bool:
         raise SchemaUnknownError(revision, HEAD)
     _upgrade(path)
     return True
+
+
+def _revision(connection: sqlite3.Connection) -> str:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    if found is None:
+        return ""
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _upgrade(path: Path) -> None:

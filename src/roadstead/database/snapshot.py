@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from roadstead.database.errors import DatabaseDamagedError, DatabaseFullError, DatabaseUnavailableError
 from roadstead.database.protocol import Database, Row
-from roadstead.database.sqlite import CACHE_KIB, SqliteDatabase, connect, translated
+from roadstead.database.sqlite import SqliteDatabase, connect, connect_immutable, translated
 from roadstead.database.statement import Statement
 
 STEP_PAGES: Final = 1024
@@ -48,7 +48,7 @@ def open_snapshot(path: Path) -> Generator[Snapshot, None, None]:
     Raises:
         DatabaseDamagedError, DatabaseUnavailableError: it cannot be read.
     """
-    with translated(), contextlib.closing(_connect_immutable(path)) as connection:
+    with translated(), contextlib.closing(connect_immutable(path)) as connection:
         yield Snapshot(connection)
 
 
@@ -115,11 +115,3 @@ def _flush(path: Path) -> None:
         raise DatabaseUnavailableError(os.strerror(error.errno or 0)) from error
     finally:
         os.close(descriptor)
-
-
-def _connect_immutable(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-    )
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    return connection

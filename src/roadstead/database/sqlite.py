@@ -222,6 +222,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_immutable(path: Path) -> sqlite3.Connection:
+    """A connection that only reads a file that nobody changes; no file is made beside it."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
 def run_now(work: Awaitable[T]) -> T:
     """The result of a coroutine that awaits nothing but a transaction on SQLite, which never suspends.
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from roadstead.cli import program
 from roadstead.registry.backup import BackupFolder
+from roadstead.registry.backup.folder import hash_file, manifest_sum
 from tests.api.cli.conftest import APP, Command
 from tests.factories.registries import blob_file
 
@@ -104,8 +105,15 @@ def test_damage_in_the_backup_is_named_and_has_exit_code_4(command: Command, to:
         (("backup", "TO", "--keep", "0"), 2, "--keep"),
         (("backup", "nowhere", "--list"), 3, "holds no backup"),
         (("backup", "TO", "--verify", "--snapshot", "x"), 1, "has no snapshot x"),
-        (("backup", "DATA"), 3, "not empty"),
+        (("backup", "TO", "--prune"), 2, "--keep"),
+        (("backup", "TO", "--prune", "--keep", "1", "--list"), 2, "exclude"),
+        (("backup", "nowhere", "--prune", "--keep", "1"), 3, "holds no backup"),
+        (("backup", "OTHER"), 3, "not empty"),
+        (("backup", "DATA"), 3, "is inside"),
+        (("backup", "DATA/here"), 3, "is inside"),
         (("backup", "DATA/registry/here"), 3, "is inside"),
+        (("restore-backup", "TO", "--data", "TO"), 3, "is inside the backup"),
+        (("restore-backup", "TO", "--data", "TO/new"), 3, "is inside the backup"),
         (("restore-backup", "TO"), 1, "--force"),
         (("restore-backup", "TO", "--snapshot", "x"), 1, "has no snapshot x"),
         (("restore-backup", "DATA"), 3, "holds no backup"),
@@ -113,8 +121,11 @@ def test_damage_in_the_backup_is_named_and_has_exit_code_4(command: Command, to:
 )
 def test_refusals(command: Command, to: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     command("backup", str(to))
-    places = {"TO": str(to), "DATA": str(command.folder), "DATA/registry/here": f"{command.folder}/registry/here"}
-    result = command(*(places.get(argument, argument) for argument in arguments))
+    (to.parent / "other" / "photos").mkdir(parents=True)
+    places = {"TO": to, "DATA": command.folder, "OTHER": to.parent / "other"}
+    spelt = [str(places[first] / rest) if (first := argument.partition("/")[0]) in places else argument
+             for argument in arguments for rest in (argument.partition("/")[2],)]  # fmt: skip
+    result = roadstead(*spelt) if "--data" in spelt else command(*spelt)
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
 
@@ -154,3 +165,75 @@ def test_the_scrub(command: Command) -> None:
     assert command("scrub").exit_code == 4
     assert command("scrub", "--bytes-per-second", "2000").exit_code == 2
     assert "1 in quarantine" in command("stats").stdout
+
+
+def test_a_damaged_snapshot_is_listed_and_keeps_others_from_being_pruned(command: Command, to: Path) -> None:
+    for _ in range(2):
+        command("backup", str(to))
+    first, second = BackupFolder(to).names()
+    (to / "snapshots" / second / "manifest.json").write_bytes(b"{")
+    result = roadstead("backup", to, "--list")
+    assert result.exit_code == 4
+    whole, damaged = result.stdout.splitlines()
+    assert whole.startswith(f"{first}\t")
+    assert damaged.startswith(f"damage\t{second}\tmanifest.json")
+    assert lines(roadstead("backup", to, "--list", "--json"))[1]["subject"] == second
+    result = command("backup", str(to), "--keep", "2", "--json")
+    assert result.exit_code == 4
+    (taken,) = lines(result)
+    assert isinstance(taken["snapshot"], dict)
+    assert (taken["snapshot"]["name"], taken["pruned"]) == (BackupFolder(to).names()[-1], None)
+    assert "nothing was pruned" in result.stderr
+    assert command("backup", str(to), "--keep", "1").exit_code == 0, "it is no longer among those that stay"
+
+
+def test_pruning_alone(command: Command, to: Path) -> None:
+    for _ in range(3):
+        command("backup", str(to))
+    names = BackupFolder(to).names()
+    (done,) = lines(roadstead("backup", to, "--prune", "--keep", "2", "--json"))
+    assert done == {"pruned": {"snapshots": names[:1], "blobs": 0, "bytes": 0}}
+    assert roadstead("backup", to, "--prune", "--keep", "2").stdout == "Pruned  0 snapshots, 0 blobs (0 B)\n"
+    assert BackupFolder(to).names() == names[1:]
+
+
+def test_a_backup_without_its_marker_has_exit_code_4(command: Command, to: Path, tmp_path: Path) -> None:
+    command("backup", str(to))
+    (to / "backup.json").write_bytes(b"")
+    for result in (
+        command("backup", str(to)),
+        roadstead("backup", to, "--verify"),
+        roadstead("restore-backup", to, "--data", tmp_path / "new"),
+    ):
+        assert result.exit_code == 4
+        assert "backup.json is damaged or missing" in result.stderr
+
+
+def test_a_snapshot_of_a_newer_version_moves_nothing_aside(command: Command, to: Path, tmp_path: Path) -> None:
+    command("backup", str(to))
+    (snapshot,) = (to / "snapshots").iterdir()
+    with closing(sqlite3.connect(snapshot / "roadstead.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    manifest = json.loads((snapshot / "manifest.json").read_bytes())
+    manifest["catalogue_digest"] = hash_file(snapshot / "roadstead.db")
+    content = json.dumps(manifest).encode()
+    (snapshot / "manifest.json").write_bytes(content)
+    (snapshot / "manifest.sha256").write_bytes(manifest_sum(content))
+    before = sorted(path.name for path in command.folder.iterdir())
+    result = command("restore-backup", str(to), "--force")
+    assert result.exit_code == 3
+    assert "9999" in result.stderr
+    assert sorted(path.name for path in command.folder.iterdir()) == before
+    assert roadstead("restore-backup", to, "--data", tmp_path / "new").exit_code == 3
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_was_moved_aside_is_said_also_when_it_fails(command: Command, to: Path) -> None:
+    command("backup", str(to))
+    next(to.glob(f"blobs/sha256/*/{LAYER.partition(':')[2]}")).unlink()
+    result = command("restore-backup", str(to), "--force", "--json")
+    assert result.exit_code == 4
+    moved, error = (json.loads(line) for line in result.stderr.splitlines())
+    assert any("-roadstead.db" in path for path in moved["moved_aside"])
+    assert all(Path(path).exists() for path in moved["moved_aside"])
+    assert LAYER in error["error"]

@@ -229,7 +229,7 @@ def test_a_full_target_leaves_what_was_there(scratch: Path, disk: Path) -> None:
         for number in range(5):
             client.push_image(REPOSITORY, f"large-{number}", [secrets.token_bytes(4 * MIB)])
         refused = backup(server, disk, exit_code=UNREACHABLE)
-        assert "no space left" in str(refused["error"])
+        assert f"no space left for {disk}" in str(refused["error"])
         assert len(snapshots(disk)) == 1
         verify(disk)
         restore(disk, folder / "new")
@@ -237,3 +237,50 @@ def test_a_full_target_leaves_what_was_there(scratch: Path, disk: Path) -> None:
         run(["mount", "-o", f"remount,size={64 * MIB}", disk])
         backup(server, disk)
         verify(disk)
+
+
+def test_a_full_disk_is_named_and_what_was_begun_goes_on(scratch: Path, disk: Path) -> None:
+    """At the first step and in the middle, of a backup and of a restoration; and room is made by pruning alone."""
+    folder = scratch / f"narrow-{secrets.token_hex(3)}"
+    with serving(FaultyServer(folder)) as server, Client(server.port) as client:
+        layers = [secrets.token_bytes(2 * MIB) for _ in range(4)]
+        expected = {f"v{number}": (client.push_image(REPOSITORY, f"v{number}", [layer]), layer)
+                    for number, layer in enumerate(layers)}  # fmt: skip
+        backup(server, folder / "backup")
+        for size in ("4k", "128k", "5m"):
+            run(["mount", "-o", f"remount,size={size}", disk])
+            assert f"no space left for {disk}" in str(backup(server, disk, exit_code=UNREACHABLE)["error"])
+        run(["mount", "-o", f"remount,size={12 * MIB}", disk])
+        backup(server, disk)
+        backup(server, disk)
+        verify(disk)
+        command: list[str | Path] = [PROGRAM, "backup", disk, "--prune", "--keep", "1"]
+        with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as filling:
+            while filling.write(bytes(4096)):
+                pass
+        run(command, env=environment({}))  # with nothing left at all
+        assert len(snapshots(disk)) == 1
+        run(["find", disk, "-mindepth", "1", "-delete"])
+        for size in ("12k", "5m", "8300k"):
+            run(["mount", "-o", f"remount,size={size}", disk])
+            assert f"no space left for {disk}" in restore(folder / "backup", disk, exit_code=UNREACHABLE)
+        run(["mount", "-o", "remount,size=64m", disk])
+        assert "by an earlier run" in restore(folder / "backup", disk)
+        require_all(disk, folder / "new-server", expected)
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_killed_at_each_first_call(scratch: Path, call: str) -> None:
+    """The first backup into a new folder, of which there is nothing yet to fall back on."""
+    skips.require("strace")
+    folder = scratch / f"first-{secrets.token_hex(3)}"
+    with serving(FaultyServer(folder)) as server, Client(server.port) as client:
+        client.push_image(REPOSITORY, "v1", [secrets.token_bytes(1000)])
+        for number in range(1, 5):
+            to = folder / f"backup-{number}"
+            trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}",
+                     "-e", f"inject={call}:signal=KILL:when={number}"]  # fmt: skip
+            command: list[str | Path] = [*trace, PROGRAM, "backup", to, "--data", server.data]
+            subprocess.run(command, check=False, capture_output=True, timeout=60, env=environment({}))
+            backup(server, to)
+            verify(to)

@@ -21,8 +21,10 @@ from roadstead.registry.backup import (
     BackupBusyError,
     BackupFolder,
     BackupFolderUnusableError,
+    BackupMarkerDamagedError,
     DataFolderOccupiedError,
     Extras,
+    PruningRefusedError,
     Restoration,
     Restored,
     SnapshotDamagedError,
@@ -34,6 +36,7 @@ from roadstead.registry.backup import (
     take_backup,
     verify_backup,
 )
+from roadstead.registry.backup.folder import manifest_sum
 from roadstead.registry.holds import list_holds
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Silence
@@ -179,7 +182,7 @@ def test_pruning_removes_nothing_while_a_snapshot_cannot_be_read(folder: Path, b
     """Nobody knows which blobs it needs."""
     first = take(folder, backup)
     (backup.snapshots / first.name / "blobs.txt").write_text("")
-    with backup.locked(), pytest.raises(SnapshotDamagedError):
+    with backup.locked(), pytest.raises(PruningRefusedError, match="nothing was pruned"):
         prune(backup, 1, Silence())
     assert all(pool_file(backup, digest).exists() for digest in FIRST.blobs())
 
@@ -220,15 +223,29 @@ def test_verification_names_damage_and_the_next_backup_heals_it(folder: Path, ba
     assert verify(backup) == []
 
 
-@pytest.mark.parametrize("name", ["roadstead.db", "blobs.txt", "manifest.json"])
+SNAPSHOT_FILES = (
+    "roadstead.db", "blobs.txt", "manifest.json", "manifest.sha256", "settings.yaml", "secrets/tls/ca.key",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut", "removed"])
+@pytest.mark.parametrize("name", SNAPSHOT_FILES)
 def test_a_snapshot_whose_own_files_are_damaged_is_not_restored(
-    folder: Path, backup: BackupFolder, tmp_path: Path, name: str
+    folder: Path, backup: BackupFolder, tmp_path: Path, name: str, kind: str
 ) -> None:
-    taken = take(folder, backup)
+    (folder / "secrets" / "tls").mkdir()
+    (folder / "secrets" / "tls" / "ca.key").write_text("hush")
+    (folder / "settings").write_text("log: {level: info}")
+    taken = take(folder, backup, Extras(secrets=folder / "secrets", settings=folder / "settings"))
     file = backup.snapshots / taken.name / name
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content[: -20 if name == "manifest.json" else None])
+    if kind == "changed":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif kind == "cut":
+        file.write_bytes(content[:-1])
+    else:
+        file.unlink()
     with pytest.raises(SnapshotDamagedError):
         restore(backup, tmp_path / "new")
     assert [subject for subject, _ in verify(backup)] == [taken.name]
@@ -268,17 +285,22 @@ def test_no_snapshot_of_a_damaged_catalogue(folder: Path, backup: BackupFolder) 
     assert not list(backup.partial.iterdir())
 
 
-def test_secrets_come_along_only_when_asked_for(folder: Path, backup: BackupFolder, tmp_path: Path) -> None:
-    secret = folder / "secrets" / "key"
+@pytest.mark.parametrize("name", ["key", "tls/ca.key"])
+def test_secrets_come_along_only_when_asked_for(folder: Path, backup: BackupFolder, tmp_path: Path, name: str) -> None:
+    secret = folder / "secrets" / name
+    secret.parent.mkdir(exist_ok=True)
     secret.write_text("hush")
     take(folder, backup)
-    assert not list(backup.path.rglob("key"))
+    assert not list(backup.path.rglob(secret.name))
     taken = take(folder, backup, Extras(secrets=folder / "secrets"))
-    copy = backup.snapshots / taken.name / "secrets" / "key"
+    copy = backup.snapshots / taken.name / "secrets" / name
     assert (copy.read_text(), copy.stat().st_mode & 0o777) == ("hush", 0o600)
-    assert backup.path.stat().st_mode & 0o077 == 0
+    assert list(taken.extras) == [f"secrets/{name}"]
+    assert (backup.path.stat().st_mode | copy.parent.stat().st_mode) & 0o077 == 0
     restore(backup, tmp_path / "new")
-    assert (tmp_path / "new" / "secrets" / "key").read_text() == "hush"
+    restored = tmp_path / "new" / "secrets" / name
+    assert (restored.read_text(), restored.stat().st_mode & 0o777) == ("hush", 0o600)
+    assert restored.parent.stat().st_mode & 0o077 == 0
 
 
 def test_an_interrupted_restoration_goes_on(
@@ -402,3 +424,78 @@ def test_it_is_consistent_beside_pushes(folder: Path, backup: BackupFolder, tmp_
             named = {row[0] for row in connection.execute("SELECT blob_digest FROM manifest_blobs")}
         assert all(tags.get(tag) == content.digest for tag, content in expected)
         assert all(blob_file(restored, digest).exists() for digest in named)
+
+
+def test_a_backup_that_was_killed_before_its_first_flush_can_be_begun_anew(folder: Path, backup: BackupFolder) -> None:
+    backup.path.mkdir()
+    (backup.path / ".backup.json.77").write_bytes(b"")
+    taken = take(folder, backup)
+    assert backup.names() == [taken.name]
+    assert not list(backup.path.glob(".*"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"roadsteae_backup":1}'])
+def test_a_backup_without_its_marker_is_damaged_rather_than_none(
+    folder: Path, backup: BackupFolder, content: bytes | None
+) -> None:
+    taken = take(folder, backup)
+    marker = backup.path / "backup.json"
+    whole = marker.read_bytes()
+    marker.unlink()
+    if content is not None:
+        marker.write_bytes(content)
+    with pytest.raises(BackupMarkerDamagedError) as refused:
+        backup.require()
+    with pytest.raises(BackupMarkerDamagedError):
+        backup.prepare()
+    remedy = str(refused.value).partition("put ")[2].partition(" into")[0]
+    marker.write_text(remedy)
+    assert json.loads(remedy) == json.loads(whole)
+    backup.require()
+    assert backup.names() == [taken.name]
+
+
+def test_what_is_in_quarantine_stays_in_the_pool_and_comes_back_whole(
+    folder: Path, backup: BackupFolder, tmp_path: Path
+) -> None:
+    """The backup has the only good copy: neither pruning nor a restoration of the latest snapshot may lose it."""
+    take(folder, backup)
+    digest = Digest(FIRST.layers[0].digest)
+    assert on_registry(folder, lambda registry: registry.blobs.quarantine(digest, "rotten"))
+    second = take(folder, backup)
+    assert (second.blobs, second.copied_blobs, second.missing) == (2, 0, [])
+    with backup.locked():
+        assert prune(backup, 1, Silence()).blobs == 0
+    restore(backup, tmp_path / "new")
+    require_image(tmp_path / "new", FIRST, "v1")
+
+
+def test_what_is_in_quarantine_and_nowhere_else_is_named(folder: Path, backup: BackupFolder, tmp_path: Path) -> None:
+    digest = Digest(FIRST.layers[0].digest)
+    on_registry(folder, lambda registry: registry.blobs.quarantine(digest, "rotten"))
+    taken = take(folder, backup)
+    assert [(blob.digest, "quarantine" in blob.reason) for blob in taken.missing] == [(digest, True)]
+    restore(backup, tmp_path / "new")
+    on_registry(tmp_path / "new", lambda registry: push_blob(registry, "app", FIRST.blobs()[digest]))
+    require_image(tmp_path / "new", FIRST, "v1")
+
+
+def test_a_snapshot_of_a_newer_format_is_not_called_damaged(folder: Path, backup: BackupFolder) -> None:
+    taken = take(folder, backup)
+    path = backup.snapshots / taken.name
+    content = (path / "manifest.json").read_bytes().replace(b'"format": 1', b'"format": 99')
+    (path / "manifest.json").write_bytes(content)
+    (path / "manifest.sha256").write_bytes(manifest_sum(content))
+    with pytest.raises(BackupFolderUnusableError, match="newer"):
+        backup.snapshot()
+
+
+def test_a_restoration_that_was_stopped_before_it_began_needs_no_force(
+    folder: Path, backup: BackupFolder, tmp_path: Path
+) -> None:
+    take(folder, backup)
+    new = DataFolder(tmp_path / "new")
+    new.prepare()
+    new.restoring.write_bytes(b"")
+    restore(backup, new.path)
+    require_image(new.path, FIRST, "v1")

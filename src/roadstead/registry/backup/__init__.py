@@ -1,13 +1,16 @@
 """Backups: consistent copies of catalogue and blobs, taken beside a server, and what brings them back."""
 
-from roadstead.registry.backup.destination import claim, release
+from roadstead.registry.backup.destination import claim, explained, release
 from roadstead.registry.backup.errors import (
     BackupBlobDamagedError,
     BackupBusyError,
     BackupError,
     BackupFolderUnusableError,
     BackupFullError,
+    BackupMarkerDamagedError,
     DataFolderOccupiedError,
+    PruningRefusedError,
+    RestorationFullError,
     SnapshotDamagedError,
     SnapshotUnknownError,
 )
@@ -25,17 +28,21 @@ __all__ = [
     "BackupFolder",
     "BackupFolderUnusableError",
     "BackupFullError",
+    "BackupMarkerDamagedError",
     "DataFolderOccupiedError",
     "Extras",
     "MissingBlob",
     "Pruned",
+    "PruningRefusedError",
     "Restoration",
+    "RestorationFullError",
     "Restored",
     "SnapshotDamagedError",
     "SnapshotManifest",
     "SnapshotUnknownError",
     "StoredSnapshot",
     "claim",
+    "explained",
     "prune",
     "release",
     "take_backup",

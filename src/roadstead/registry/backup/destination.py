@@ -1,16 +1,24 @@
 """The data folder that a snapshot is restored into: empty, moved aside, or left by a restoration that was stopped."""
 
+import contextlib
 import datetime as dt
+import errno
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from roadstead.clock import Clock
-from roadstead.registry.backup.errors import BackupFolderUnusableError, DataFolderOccupiedError
+from roadstead.database import DatabaseFullError
+from roadstead.registry.backup.errors import (
+    BackupFolderUnusableError,
+    DataFolderOccupiedError,
+    RestorationFullError,
+)
 from roadstead.registry.backup.folder import StoredSnapshot, write_file
-from roadstead.storage import DataFolder
+from roadstead.storage import DataFolder, StorageFullError
 from roadstead.storage.filesystem import sync_folder
 
 ASIDE: Final = "replaced-"
@@ -44,6 +52,23 @@ def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: 
     return moved
 
 
+@contextlib.contextmanager
+def explained(folder: DataFolder) -> Generator[None, None, None]:
+    """A full disk in words for the person who chose the folder.
+
+    Raises:
+        RestorationFullError: what was done inside found no space left.
+    """
+    try:
+        yield
+    except (StorageFullError, DatabaseFullError) as error:
+        raise RestorationFullError(folder.path) from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise RestorationFullError(folder.path) from error
+        raise
+
+
 def release(folder: DataFolder) -> None:
     """The registry is whole: a server may have it."""
     folder.restoring.unlink()
@@ -53,8 +78,6 @@ def release(folder: DataFolder) -> None:
 def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
     """What is in the way."""
     found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
-    if folder.restoring.exists():
-        found.append(folder.restoring)
     if folder.objects == folder.path:  # registry:2's own folder
         found += [
             path for name in ("docker", "uploads", "quarantine", "locks") if (path := folder.path / name).exists()
@@ -64,6 +87,8 @@ def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
     secrets = folder.path / "secrets"
     if snapshot.manifest.has_secrets and _has_entries(secrets):
         found.append(secrets)
+    if found and folder.restoring.exists():  # alone it is of a restoration that was stopped before it began
+        found.append(folder.restoring)
     return found
 
 

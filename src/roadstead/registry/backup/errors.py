@@ -18,13 +18,24 @@ class BackupFolderUnusableError(BackupError):
         self.path = path
 
 
+class BackupMarkerDamagedError(BackupError):
+    """The file that makes a folder a backup is damaged or gone; what the folder holds may well be whole."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is damaged or missing, so nobody can tell which format this backup has: if no newer roadstead"
+            ' wrote it, put {"roadstead_backup": 1} into that file, and look through all of it with --verify'
+        )
+        self.path = path
+
+
 class BackupFullError(BackupError):
     """There is no space left; earlier snapshots are whole, and what was copied is not copied again."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"there is no space left for {path}: its earlier snapshots are whole; free some space or prune with --keep,"
-            " and run it again: it goes on where it stopped"
+            f"there is no space left for {path}: its earlier snapshots are whole; free some space, or forget old ones"
+            " with --prune --keep N, and run it again: it goes on where it stopped"
         )
         self.path = path
 
@@ -53,6 +64,18 @@ class SnapshotDamagedError(BackupError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"the snapshot {path} is damaged: {reason}; use another one (--list shows them)")
         self.path = path
+        self.reason = reason
+
+
+class PruningRefusedError(BackupError):
+    """A snapshot that stays cannot be read, so nobody knows which blobs it needs: nothing was removed."""
+
+    def __init__(self, damaged: SnapshotDamagedError) -> None:
+        super().__init__(
+            f"nothing was pruned, since nobody can tell what the snapshot {damaged.path} needs: {damaged.reason}; once"
+            " nothing in it is worth saving, remove that folder"
+        )
+        self.path = damaged.path
 
 
 class BackupBlobDamagedError(BackupError):
@@ -68,6 +91,17 @@ class BackupBlobDamagedError(BackupError):
         )
         self.path = path
         self.problems = tuple(problems)
+
+
+class RestorationFullError(BackupError):
+    """There is no space left where a snapshot is restored to; what was copied is not copied again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there is no space left for {path}: free some, and run it again: it goes on where it stopped; until then"
+            " no server starts on it"
+        )
+        self.path = path
 
 
 class DataFolderOccupiedError(BackupError):

@@ -7,7 +7,8 @@
     TO/blobs/<algorithm>/<2>/<hex>          the pool: a blob once, however many snapshots name it
     TO/snapshots/<time>/roadstead.db        the catalogue at that time, a single file
     TO/snapshots/<time>/blobs.txt           digest and size of each blob, a line each, in order
-    TO/snapshots/<time>/manifest.json       what it is, with the digests of the two
+    TO/snapshots/<time>/manifest.json       what it is, with the digests of all its other files
+    TO/snapshots/<time>/manifest.sha256     the manifest's own, as sha256sum writes and checks it
     TO/snapshots/<time>/secrets/ settings.yaml    only when asked for
     TO/partial/                             what is being made or removed; of no use after a crash
     TO/damaged/                             blobs that a verification found damaged
@@ -34,6 +35,7 @@ from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry.backup.errors import (
     BackupBusyError,
     BackupFolderUnusableError,
+    BackupMarkerDamagedError,
     SnapshotDamagedError,
     SnapshotUnknownError,
 )
@@ -43,10 +45,14 @@ from roadstead.storage.filesystem import make_folders, sync_folder
 CATALOGUE: Final = "roadstead.db"
 LIST: Final = "blobs.txt"
 MANIFEST: Final = "manifest.json"
+MANIFEST_SUM: Final = "manifest.sha256"
 SECRETS: Final = "secrets"
 SETTINGS: Final = "settings.yaml"
 
 _MARKER: Final = "backup.json"
+_HALF_MARKER: Final = f".{_MARKER}."
+"""What the name of a marker begins with until it is whole."""
+
 _LOST: Final = "lost+found"
 """What a new file system has in its root: a folder with nothing else is empty."""
 
@@ -65,10 +71,11 @@ class BackupFolder:
 
         Raises:
             BackupFolderUnusableError: it holds something else.
+            BackupMarkerDamagedError: it was a backup.
             OSError: it cannot be written.
         """
         if not self._is_backup():
-            if self.path.exists() and any(name != _LOST for name in os.listdir(self.path)):  # noqa: PTH208 - names are enough
+            if self.path.exists() and not all(_is_nothing(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names are enough
                 raise BackupFolderUnusableError(self.path, "is not empty and holds no backup: choose another folder")
             changed = make_folders(str(self.path))
             self.path.chmod(0o700)  # private images, and perhaps secrets
@@ -84,6 +91,7 @@ class BackupFolder:
 
         Raises:
             BackupFolderUnusableError: there is none, or one of a newer format.
+            BackupMarkerDamagedError: there was one.
         """
         if not self._is_backup():
             raise BackupFolderUnusableError(self.path, "holds no backup")
@@ -131,6 +139,8 @@ class BackupFolder:
 
     def sweep_partial(self) -> None:
         """Removes what is half made or half removed."""
+        for path in self.path.glob(f"{_HALF_MARKER}*"):
+            path.unlink()
         for path in list(self.partial.iterdir()) if self.partial.exists() else []:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -166,6 +176,7 @@ class BackupFolder:
 
     def remove_snapshot(self, name: str) -> None:
         """Removes a snapshot at once, its files afterwards."""
+        self.partial.mkdir(exist_ok=True)  # a copy of a backup may be without empty folders
         hidden = self.partial / f"removed-{name}"
         (self.snapshots / name).rename(hidden)
         sync_folder(str(self.snapshots))
@@ -208,19 +219,21 @@ class BackupFolder:
         try:
             content = (self.path / _MARKER).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
+            if self.names():
+                raise BackupMarkerDamagedError(self.path / _MARKER) from None
             return False
         try:
             found = msgspec.json.decode(content, type=dict[str, int]).get("roadstead_backup", 0)
         except msgspec.DecodeError:
             found = 0
         if not found:
-            raise BackupFolderUnusableError(self.path / _MARKER, "is damaged: it does not say which backup this is")
+            raise BackupMarkerDamagedError(self.path / _MARKER)
         if found > FORMAT:
             raise BackupFolderUnusableError(self.path, f"was written by a newer roadstead (format {found})")
         return True
 
     def _replace(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f"{_HALF_MARKER}{os.getpid()}")
         write_file(temporary, [content])
         temporary.rename(path)
 
@@ -240,22 +253,31 @@ class StoredSnapshot:
 
         Raises:
             SnapshotDamagedError: its manifest is damaged.
+            BackupFolderUnusableError: a newer roadstead wrote it.
         """
         try:
-            manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=SnapshotManifest)
-        except (OSError, msgspec.MsgspecError) as error:
+            content = (path / MANIFEST).read_bytes()
+            if (path / MANIFEST_SUM).read_bytes() != manifest_sum(content):
+                raise SnapshotDamagedError(path, f"{MANIFEST} is not what {MANIFEST_SUM} says")
+            manifest = msgspec.json.decode(content, type=SnapshotManifest)
+        except OSError as error:
+            name = Path(error.filename or MANIFEST).name
+            raise SnapshotDamagedError(path, f"{name} cannot be read ({os.strerror(error.errno or 0)})") from error
+        except msgspec.MsgspecError as error:
             raise SnapshotDamagedError(path, f"{MANIFEST} cannot be read ({error})") from error
         if manifest.format > FORMAT:
-            raise SnapshotDamagedError(path, f"it has format {manifest.format}, of a newer roadstead")
+            raise BackupFolderUnusableError(path, f"was written by a newer roadstead (format {manifest.format})")
         return cls(path, manifest)
 
     def verify(self) -> None:
-        """Reads the catalogue and the list and compares them with the manifest.
+        """Reads the catalogue, the list and what else the manifest names, and compares their digests.
 
         Raises:
             SnapshotDamagedError: one of them is not what was written.
         """
-        for name, expected in ((CATALOGUE, self.manifest.catalogue_digest), (LIST, self.manifest.list_digest)):
+        manifest = self.manifest
+        files = {CATALOGUE: manifest.catalogue_digest, LIST: manifest.list_digest, **manifest.extras}
+        for name, expected in files.items():
             try:
                 found = hash_file(self.path / name)
             except OSError as error:
@@ -280,6 +302,11 @@ class StoredSnapshot:
             raise SnapshotDamagedError(self.path, f"{LIST} cannot be read ({error})") from error
 
 
+def manifest_sum(content: bytes) -> bytes:
+    """What stands beside a manifest of these bytes."""
+    return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n".encode("ascii")
+
+
 def hash_file(path: Path) -> str:
     """The SHA-256 digest of a file."""
     with path.open("rb") as file:
@@ -294,6 +321,21 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> None:
         flush(file)
 
 
+def copy_private_tree(source: Path, target: Path) -> list[Path]:
+    """Copies the files below a folder, durably, so that nobody else may read them; the copies."""
+    copied: list[Path] = []
+    for folder, _, names in os.walk(source):
+        below = target / Path(folder).relative_to(source)
+        below.mkdir(mode=0o700, exist_ok=True)
+        for name in sorted(names):
+            file = Path(folder) / name
+            if file.is_file() and not file.is_symlink():
+                write_file(below / name, [file.read_bytes()])
+                copied.append(below / name)
+        sync_folder(str(below))
+    return copied
+
+
 def open_private(path: Path) -> BinaryIO:
     """A new file that nobody else may read; an old one is emptied."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
@@ -303,6 +345,11 @@ def flush(file: BinaryIO) -> None:
     """Makes a file's bytes durable."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def _is_nothing(name: str) -> bool:
+    """Whether a folder that has something of this name may still count as empty."""
+    return name == _LOST or name.startswith(_HALF_MARKER)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

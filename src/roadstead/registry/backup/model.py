@@ -34,4 +34,6 @@ class SnapshotManifest(Struct, frozen=True, kw_only=True):
     copied_bytes: int
     missing: list[MissingBlob] = []
     has_secrets: bool = False
+    extras: dict[str, str] = {}
+    """Files that are there when they were asked for, secrets and settings: paths below the snapshot, with digests."""
     format: int = FORMAT

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from roadstead.registry.backup.errors import PruningRefusedError, SnapshotDamagedError
 from roadstead.registry.backup.folder import BackupFolder
 from roadstead.registry.progress import Progress
 
@@ -28,13 +29,16 @@ def prune(folder: BackupFolder, keep: int, progress: Progress) -> Pruned:
     """Keeps the latest ``keep`` snapshots (at least one) of a folder that the caller has locked.
 
     Raises:
-        SnapshotDamagedError: one of those that stay cannot be read, so nobody knows what it needs: no blob was removed.
+        PruningRefusedError: one of those that stay cannot be read, so nobody knows what it needs: nothing was removed.
     """
     names = folder.names()
     gone = names[: -max(1, keep)]
-    kept = [folder.snapshot(name) for name in names[len(gone) :]]
-    for snapshot in kept:
-        snapshot.verify()
+    try:
+        kept = [folder.snapshot(name) for name in names[len(gone) :]]
+        for snapshot in kept:
+            snapshot.verify()
+    except SnapshotDamagedError as error:
+        raise PruningRefusedError(error) from error
     for name in gone:
         folder.remove_snapshot(name)
     progress.begin("pruning", 0, is_bytes=False)

@@ -7,7 +7,7 @@
 
 What belonged to the process that was, upload sessions and holds, does not come along. Blobs that the backup does
 not have are put into quarantine in the restored catalogue: clients push them again instead of being told that they are
-there.
+there. What was in quarantine and has come back whole is taken out of it.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import SqliteDatabase, Transaction, migrate
+from roadstead.database.snapshot import open_snapshot
 from roadstead.jobs import delete_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -29,7 +30,7 @@ from roadstead.registry.adoption import link_following
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.backup import store
 from roadstead.registry.backup.errors import BackupBlobDamagedError, BackupFolderUnusableError
-from roadstead.registry.backup.folder import SECRETS, BackupFolder, StoredSnapshot, hash_file, write_file
+from roadstead.registry.backup.folder import SECRETS, BackupFolder, StoredSnapshot, copy_private_tree, hash_file
 from roadstead.registry.backup.taking import COPIED_AT_ONCE, PAGE, PIECE_BYTES, run_some_at_once
 from roadstead.registry.holds import forget_holds
 from roadstead.registry.pace import Pace
@@ -117,18 +118,12 @@ class Restoration:
         await asyncio.to_thread(self._copy_catalogue, new)
         await asyncio.to_thread(migrate, new)
         missing = [Digest.parse(blob.digest) for blob in self._snapshot.manifest.missing]
-        await self._adapt(new, [*missing, *damaged])
+        await self._adapt(new, [*missing, *damaged], await self._find_healed(new))
         await asyncio.to_thread(_put_in_place, new, target)
 
     def restore_secrets(self, target: Path) -> int:
         """Copies keys and passwords, readable by nobody else; how many files."""
-        source = self._snapshot.path / SECRETS
-        files = sorted(source.iterdir()) if source.is_dir() else []
-        target.mkdir(mode=0o700, exist_ok=True)
-        for file in files:
-            write_file(target / file.name, [file.read_bytes()])
-        sync_folder(str(target))
-        return len(files)
+        return len(copy_private_tree(self._snapshot.path / SECRETS, target))
 
     async def _bring(self, digest: Digest, size_bytes: int, restored: Restored) -> str | None:
         """Brings a blob; what is wrong with it in the backup, None if nothing is."""
@@ -183,6 +178,7 @@ class Restoration:
                 piece = await reader.read_once(offset, min(PIECE_BYTES, size_bytes - offset))
                 await asyncio.to_thread(running.update, bytes(piece))
                 self._progress.advance(len(piece))
+                await self._pace.spend(len(piece))
         finally:
             reader.close()
         return running.digest() == digest
@@ -192,7 +188,20 @@ class Restoration:
         if hash_file(new) != self._snapshot.manifest.catalogue_digest:
             raise BackupFolderUnusableError(self._snapshot.catalogue, "changed while it was read")
 
-    async def _adapt(self, catalogue: Path, quarantined: Sequence[Digest]) -> None:
+    async def _find_healed(self, catalogue: Path) -> list[Digest]:
+        """What the catalogue has in quarantine, and the backup had whole: all that stands here was compared."""
+        healed: list[Digest] = []
+        after = ""
+        with open_snapshot(catalogue) as reader:
+            while rows := await reader.fetch_all(store.LIST_QUARANTINED_BLOBS, after=after, limit=PAGE):
+                for text, size_bytes in rows:
+                    found = await self._storage.find(layout.blob_key(Digest.parse(text)))
+                    if found is not None and found.size_bytes == size_bytes:
+                        healed.append(Digest.parse(text))
+                after = rows[-1][0]
+        return healed
+
+    async def _adapt(self, catalogue: Path, quarantined: Sequence[Digest], healed: Sequence[Digest]) -> None:
         """Takes out of the catalogue what belonged to the processes and bytes that are no more."""
         now_ms = self._clock.now_ms()
 
@@ -201,6 +210,8 @@ class Restoration:
             await forget_holds(transaction)
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
             await delete_state(transaction, link_following.STATE)  # so they are all written
+            for digest in healed:
+                await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
             for digest in quarantined:
                 await transaction.execute(registry_store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
 

@@ -2,20 +2,27 @@
 
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, null, select, update
 
 from roadstead.database import Statement, parameter
 from roadstead.registry.tables import blobs, upload_sessions
 
-_intact = (blobs.c.quarantined_ms.is_(None), blobs.c.deleting_ms.is_(None))
-
-COUNT_INTACT_BLOBS: Final = Statement(
-    select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(*_intact)
+COUNT_NEEDED_BLOBS: Final = Statement(
+    select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(blobs.c.deleting_ms.is_(None))
 )
-LIST_INTACT_BLOBS: Final = Statement(  # what is being deleted is needed by nobody, what is in quarantine has no bytes
-    select(blobs.c.digest, blobs.c.size_bytes)
-    .where(blobs.c.digest > parameter("after"), *_intact)
+LIST_NEEDED_BLOBS: Final = Statement(  # what is being deleted is needed by nobody
+    select(blobs.c.digest, blobs.c.size_bytes, blobs.c.quarantined_ms)
+    .where(blobs.c.digest > parameter("after"), blobs.c.deleting_ms.is_(None))
     .order_by(blobs.c.digest)
     .limit(parameter("limit"))
+)
+LIST_QUARANTINED_BLOBS: Final = Statement(
+    select(blobs.c.digest, blobs.c.size_bytes)
+    .where(blobs.c.digest > parameter("after"), blobs.c.quarantined_ms.is_not(None), blobs.c.deleting_ms.is_(None))
+    .order_by(blobs.c.digest)
+    .limit(parameter("limit"))
+)
+TAKE_OUT_OF_QUARANTINE: Final = Statement(
+    update(blobs).where(blobs.c.digest == parameter("digest")).values(quarantined_ms=null())
 )
 DELETE_UPLOADS: Final = Statement(delete(upload_sessions))

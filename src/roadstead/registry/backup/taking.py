@@ -7,7 +7,8 @@
 4. Write the list and the manifest, and make the snapshot visible with one rename.
 
 A blob that the registry itself has lost or that has rotted does not end the backup: the rest is worth having. The
-manifest names it.
+manifest names it, unless an earlier snapshot has brought it into the pool: then this one lists it too, so that it is
+neither pruned nor missing after a restoration.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from typing import Final
 import msgspec
 
 from roadstead import __version__
-from roadstead.database import Reader
+from roadstead.database import DatabaseFullError, Reader
 from roadstead.database.snapshot import copy_database, open_snapshot
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -35,11 +36,14 @@ from roadstead.registry.backup.folder import (
     CATALOGUE,
     LIST,
     MANIFEST,
+    MANIFEST_SUM,
     SECRETS,
     SETTINGS,
     BackupFolder,
+    copy_private_tree,
     flush,
     hash_file,
+    manifest_sum,
     open_private,
     write_file,
 )
@@ -58,6 +62,8 @@ COPIED_AT_ONCE: Final = 4
 """Flushes of small blobs overlap; more would take the disk from the server."""
 
 PIECE_BYTES: Final = 1 << 20
+
+_QUARANTINED: Final = "it is in quarantine, since its bytes were damaged"
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -99,7 +105,7 @@ async def take_backup(
         try:
             async with hold_collection(registry.database, registry.clock, f"backup to {folder.path}") as hold:
                 taken_ms = registry.clock.now_ms()
-                await _copy_catalogue(registry, partial / CATALOGUE, progress)
+                await _copy_catalogue(registry, folder, partial, progress)
                 with open_snapshot(partial / CATALOGUE) as snapshot:
                     tally = await _Copy(registry, folder, hold, progress, pace).run(snapshot, partial / LIST)
             return await asyncio.to_thread(_conclude, folder, partial, taken_ms, tally, extras or Extras())
@@ -108,7 +114,7 @@ async def take_backup(
             raise
 
 
-async def _copy_catalogue(registry: Registry, target: Path, progress: Progress) -> None:
+async def _copy_catalogue(registry: Registry, folder: BackupFolder, partial: Path, progress: Progress) -> None:
     done = 0
 
     def advance(copied: int, total: int) -> None:
@@ -118,7 +124,10 @@ async def _copy_catalogue(registry: Registry, target: Path, progress: Progress) 
         progress.advance(copied - done)
         done = copied
 
-    await copy_database(registry.database, target, advance)
+    try:
+        await copy_database(registry.database, partial / CATALOGUE, advance)
+    except DatabaseFullError as error:  # it is the copy that has no space: the catalogue is only read
+        raise BackupFullError(folder.path) from error
 
 
 class _Copy:
@@ -134,26 +143,27 @@ class _Copy:
 
     async def run(self, snapshot: Reader, listing: Path) -> _Tally:
         """Copies what is not there yet, and writes the list."""
-        row = await snapshot.fetch_one(store.COUNT_INTACT_BLOBS)
+        row = await snapshot.fetch_one(store.COUNT_NEEDED_BLOBS)
         self._progress.begin("blobs", row[1] if row else 0, is_bytes=True)
         after = ""
         with open_private(listing) as file:
-            while rows := await snapshot.fetch_all(store.LIST_INTACT_BLOBS, after=after, limit=PAGE):
-                page = [(Digest.parse(text), int(size)) for text, size in rows]
-                kept = await self._take(page)
+            while rows := await snapshot.fetch_all(store.LIST_NEEDED_BLOBS, after=after, limit=PAGE):
+                page = [(Digest.parse(text), int(size)) for text, size, _ in rows]
+                quarantined = {text for text, _, quarantined_ms in rows if quarantined_ms is not None}
+                kept = await self._take(page, quarantined)
                 file.write("".join(f"{digest} {size}\n" for digest, size in kept).encode("ascii"))
                 after = rows[-1][0]
             flush(file)
         return self._tally
 
-    async def _take(self, page: Sequence[tuple[Digest, int]]) -> list[tuple[Digest, int]]:
+    async def _take(self, page: Sequence[tuple[Digest, int]], quarantined: set[str]) -> list[tuple[Digest, int]]:
         """Sees that a page of blobs is in the pool; those that are."""
         wanted = await asyncio.to_thread(lambda: [each for each in page if not self._folder.has_blob(*each)])
         missing: set[Digest] = set()
 
         async def copy(each: tuple[Digest, int]) -> None:
             digest, size_bytes = each
-            problem = await self._copy(digest, size_bytes)
+            problem = _QUARANTINED if digest in quarantined else await self._copy(digest, size_bytes)
             if problem is not None:
                 self._hold.require()  # or the collector may have removed it
                 self._tally.missing.append(MissingBlob(digest=str(digest), reason=problem))
@@ -274,7 +284,7 @@ def _conclude(folder: BackupFolder, partial: Path, taken_ms: int, tally: _Tally,
     """Makes everything durable, and the snapshot visible."""
     for changed in tally.changed:
         sync_folder(changed)
-    has_secrets = _copy_extras(partial, extras)
+    copied_extras = _copy_extras(partial, extras)
     name = _free_name(folder, taken_ms)
     manifest = SnapshotManifest(
         name=name,
@@ -288,25 +298,26 @@ def _conclude(folder: BackupFolder, partial: Path, taken_ms: int, tally: _Tally,
         copied_blobs=tally.copied_blobs,
         copied_bytes=tally.copied_bytes,
         missing=tally.missing,
-        has_secrets=has_secrets,
+        has_secrets=extras.secrets is not None,
+        extras=copied_extras,
     )
     (partial / CATALOGUE).chmod(0o600)
-    write_file(partial / MANIFEST, [msgspec.json.format(msgspec.json.encode(manifest), indent=2), b"\n"])
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    write_file(partial / MANIFEST, [content])
+    write_file(partial / MANIFEST_SUM, [manifest_sum(content)])
     folder.publish_snapshot(partial, name)
     return manifest
 
 
-def _copy_extras(partial: Path, extras: Extras) -> bool:
+def _copy_extras(partial: Path, extras: Extras) -> dict[str, str]:
+    """Copies secrets and settings; the copies, with their digests."""
+    copied: list[Path] = []
     if extras.secrets is not None:
-        target = partial / SECRETS
-        target.mkdir(mode=0o700)
-        for file in sorted(extras.secrets.iterdir()) if extras.secrets.is_dir() else []:
-            if file.is_file() and not file.is_symlink():
-                write_file(target / file.name, [file.read_bytes()])
-        sync_folder(str(target))
+        copied += copy_private_tree(extras.secrets, partial / SECRETS)
     if extras.settings is not None:
         write_file(partial / SETTINGS, [extras.settings.read_bytes()])
-    return extras.secrets is not None
+        copied.append(partial / SETTINGS)
+    return {str(path.relative_to(partial)): hash_file(path) for path in copied}
 
 
 def _free_name(folder: BackupFolder, taken_ms: int) -> str:

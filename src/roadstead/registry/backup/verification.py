@@ -29,7 +29,7 @@ async def verify_backup(
             snapshot = folder.snapshot(name)
             await asyncio.to_thread(snapshot.verify)
         except SnapshotDamagedError as error:
-            yield name, str(error)
+            yield name, error.reason
         else:
             whole.append(snapshot)
     progress.begin("blobs", max((snapshot.manifest.blob_bytes for snapshot in whole), default=0), is_bytes=True)
