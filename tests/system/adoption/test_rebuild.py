@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -66,7 +67,8 @@ def follow(folder: Path) -> Path:
 
 
 def left_to_follow(data: Path) -> int:
-    with sqlite3.connect(data / "roadstead.db") as connection:
+    # closed at once: with one more that has it open, the server that stops leaves its last commits in the log
+    with contextlib.closing(sqlite3.connect(data / "roadstead.db")) as connection:
         state = connection.execute("SELECT value FROM states WHERE name = 'links'").fetchone()
         if state is None or not json.loads(state[0])["is_complete"]:
             return 1
