@@ -24,6 +24,10 @@ LINE_BYTES: Final = 1024
 NAME_BYTES: Final = 255
 """As Apache's htpasswd has it."""
 
+DECOYS: Final = 8
+"""Costs that a wrong password takes: a file that was moved from kind to kind has two or three, and one whose author had
+the rounds vary would have as many as users."""
+
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -44,8 +48,8 @@ class HtpasswdFile:
     refused: tuple[RefusedLine, ...]
     kinds: Mapping[HashKind, int]
     """How many users have a hash of each kind."""
-    decoy: bytes
-    """A hash that costs what most cost: names that nobody has take as long as others; empty without users."""
+    decoys: Mapping[HashCost, bytes]
+    """A hash of each cost: a wrong password is checked against them all, so that time does not tell whose it is not."""
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -59,19 +63,26 @@ class HtpasswdFile:
         hashes: dict[str, bytes] = {}
         refused: list[RefusedLine] = []
         costs: Counter[HashCost] = Counter()
+        decoys: dict[HashCost, bytes] = {}
         for number, line in _lines(content):
             user = ""
             try:
                 user, hashed = _split(line)
                 if hashes.setdefault(user, hashed) is hashed:
-                    costs[cost_of(hashed)] += 1
+                    costs[cost := cost_of(hashed)] += 1
+                    decoys.setdefault(cost, hashed)
                 else:
                     refused.append(RefusedLine(number, user, "the user stands in an earlier line, which counts"))
             except HashRefusedError as error:
                 hashes[user] = b""
                 refused.append(RefusedLine(number, user, str(error)))
         usable = {user: hashed for user, hashed in hashes.items() if hashed}
-        return cls(usable, tuple(refused), _kinds(costs), _decoy(usable, costs))
+        return cls(usable, tuple(refused), _kinds(costs), {cost: decoys[cost] for cost, _ in costs.most_common(DECOYS)})
+
+    def decoys_beside(self, hashed: bytes) -> tuple[bytes, ...]:
+        """What a wrong password is checked against after a user's hash; for an empty one, which is nobody's, all."""
+        cost = cost_of(hashed) if hashed else None
+        return tuple(decoy for each, decoy in self.decoys.items() if each != cost)
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -112,10 +123,3 @@ def _kinds(costs: Counter[HashCost]) -> dict[HashKind, int]:
     for cost, count in costs.items():
         kinds[cost.kind] += count
     return dict(kinds)
-
-
-def _decoy(hashes: Mapping[str, bytes], costs: Counter[HashCost]) -> bytes:
-    if not hashes:
-        return b""
-    [(usual, _)] = costs.most_common(1)
-    return next(hashed for hashed in hashes.values() if cost_of(hashed) == usual)

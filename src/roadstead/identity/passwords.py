@@ -7,8 +7,10 @@ hash theirs again when somebody is added.
 
 What costs is bounded: one hash for the same credential however many connections bring it at once; a few threads, and a
 bounded number of credentials that wait for them; a wrong credential that comes again is refused from memory; clients
-that fail too often have to wait (see ``attempts``), but not with a credential that was right before. A name that nobody
-has takes as long as one that somebody has.
+that fail too often have to wait (see ``attempts``), but not with a credential that was right before.
+
+A name that nobody has takes as long as one that somebody has: each wrong credential is checked against one hash of each
+cost in the file, since a file that was moved from apr1 to bcrypt has both, which differ by a factor of thirty.
 """
 
 import asyncio
@@ -43,9 +45,6 @@ KEY_BYTES: Final = 32
 
 Check = Callable[[bytes, bytes], bool]
 
-_NOBODYS: Final = b"?"
-"""Before a hash that an unknown name's password is checked against; no hash begins so."""
-
 _V = TypeVar("_V")
 
 
@@ -58,18 +57,22 @@ class _Verified(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    """A credential that is to be checked against a hash: its user's, or one that is marked as nobody's."""
+    """A credential that is to be checked against its user's hash, which is empty for a user that nobody is."""
 
     key: bytes
     user: str
     password: bytes
     hashed: bytes
+    decoys: tuple[bytes, ...]
     client: str
 
     def decide(self, check: Check) -> bool:
-        """Whether it is right; for a user that nobody is, after the same time, that it is not."""
-        is_right = check(self.password, self.hashed.removeprefix(_NOBODYS))
-        return is_right and not self.hashed.startswith(_NOBODYS)
+        """Whether it is right; that it is not takes the same time whoever the user is."""
+        if self.hashed and check(self.password, self.hashed):
+            return True
+        for decoy in self.decoys:
+            check(self.password, decoy)
+        return False
 
 
 class Passwords:
@@ -114,7 +117,8 @@ class Passwords:
         file = await self._file()
         while True:
             hashed = file.hashes.get(user, b"")
-            is_right = await self._is_right(_Attempt(key, user, password, hashed or _NOBODYS + file.decoy, client))
+            attempt = _Attempt(key, user, password, hashed, file.decoys_beside(hashed), client)
+            is_right = await self._is_right(attempt)
             if not is_right and self._watched.has_just_changed():
                 await asyncio.sleep(SETTLE_MS / 1000)  # it may be half written
             file = await self._file()
@@ -150,9 +154,10 @@ class Passwords:
             await asyncio.sleep(SETTLE_MS / 1000)  # an editor may be putting another in its place
             return self._watched.current()
 
-    async def _is_right(self, attempt: "_Attempt") -> bool:
+    async def _is_right(self, attempt: _Attempt) -> bool:
         """Whether a credential is right: from memory, from a check under way, or from one that begins."""
-        if self._refused.get(attempt.key) == attempt.hashed or attempt.hashed == _NOBODYS:
+        is_without_users = not attempt.hashed and not attempt.decoys
+        if is_without_users or self._refused.get(attempt.key) == attempt.hashed:
             return False
         flight = self._flights.get((attempt.key, attempt.hashed)) or self._begin(attempt)
         is_right = await asyncio.shield(flight)
@@ -161,7 +166,7 @@ class Passwords:
             _keep(self._refused, attempt.key, attempt.hashed)
         return is_right
 
-    def _begin(self, attempt: "_Attempt") -> asyncio.Future[bool]:
+    def _begin(self, attempt: _Attempt) -> asyncio.Future[bool]:
         is_counted = attempt.key not in self._verified
         if is_counted:
             if len(self._flights) >= WAITING:

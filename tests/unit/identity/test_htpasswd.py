@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from roadstead.identity import HashKind, HtpasswdFile, PasswordFileInvalidError
 from roadstead.identity.hashes import sha1
-from roadstead.identity.htpasswd import FILE_BYTES, LINE_BYTES, decode_name, is_name
+from roadstead.identity.htpasswd import DECOYS, FILE_BYTES, LINE_BYTES, decode_name, is_name
 
 ONE, TWO = sha1(b"one"), sha1(b"two")
 APR1 = b"$apr1$saltsalt$ep09.C40uA01lmf0W2x0d1"
@@ -66,11 +66,22 @@ def test_a_file_that_is_too_large() -> None:
         HtpasswdFile.parse(b"#" * (FILE_BYTES + 1))
 
 
-def test_the_decoy_costs_what_most_cost() -> None:
-    usual = b"$2y$05$97GxWVpaDiu0d7cyCuHdaOy.6g02a1nAUc6cPgW1JMfZhBRoF0qyS"
-    file = HtpasswdFile.parse(b"a:%b\nb:%b\nc:%b\nd:%b\n" % (ONE, usual, usual, APR1))
-    assert file.decoy == usual
-    assert HtpasswdFile.parse(b"").decoy == b""
+BCRYPT = b"$2y$05$97GxWVpaDiu0d7cyCuHdaOy.6g02a1nAUc6cPgW1JMfZhBRoF0qyS"
+
+
+@pytest.mark.parametrize("hashed", [ONE, BCRYPT, APR1, b""])
+def test_whoever_is_refused_takes_a_hash_of_each_cost(hashed: bytes) -> None:
+    file = HtpasswdFile.parse(b"a:%b\nb:%b\nc:%b\nd:%b\n" % (ONE, BCRYPT, BCRYPT, APR1))
+    taken = [each for each in (hashed, *file.decoys_beside(hashed)) if each]
+    assert sorted(taken) == sorted([ONE, BCRYPT, APR1])
+    assert HtpasswdFile.parse(b"").decoys_beside(b"") == ()
+
+
+def test_the_costs_of_a_refusal_are_bounded() -> None:
+    lines = [b"u%d:$5$rounds=%d$salt$%b\n" % (rounds, rounds, b"a" * 43) for rounds in range(1000, 1000 + 5 * DECOYS)]
+    file = HtpasswdFile.parse(b"".join(lines))
+    assert not file.refused
+    assert len(file.decoys_beside(b"")) == DECOYS
 
 
 @pytest.mark.parametrize("name", [b"", b"a:b", b"a\nb", b"x" * 256, "a\u2028b".encode(), b"\x7f"])
