@@ -63,6 +63,8 @@ def _require_file(file: Path, source: str) -> None:
         raise SettingInvalidError(source, f"{file} is a folder", "give the file in it")
     if not file.exists():
         raise SettingInvalidError(source, f"{file} does not exist", "correct the path, or make the file")
+    if not file.is_file():
+        raise SettingInvalidError(source, f"{file} is no regular file", "give one that can be read again and again")
     if not os.access(file, os.R_OK):
         raise SettingInvalidError(source, f"{file} cannot be read", f"let user {os.geteuid()} read it")
 

@@ -9,6 +9,7 @@ A file that vanished or cannot be read or used lets nobody in until it is back.
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,8 @@ class WatchedFile:
             raise self._lose(error.strerror or type(error).__name__) from None
         version = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev, found.st_size)
         if version != self._version or not self._is_settled:
+            if not stat.S_ISREG(found.st_mode):  # a pipe would hold everybody up until somebody writes into it
+                raise self._lose("it is no regular file")
             self._read(version)
         if self._file is None:
             raise PasswordFileUnavailableError(self._name, self._problem)

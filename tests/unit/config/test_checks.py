@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ def test_files_are_looked_at_before_a_server_starts(tmp_path: Path) -> None:
     with pytest.raises(SettingInvalidError, match="is a folder"):
         require_files(loaded.settings, loaded.sources)
     users.rmdir()
+    os.mkfifo(users)
+    with pytest.raises(SettingInvalidError, match="no regular file"):
+        require_files(loaded.settings, loaded.sources)
+    users.unlink()
     users.touch()
     require_files(loaded.settings, loaded.sources)
 

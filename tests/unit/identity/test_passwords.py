@@ -214,12 +214,14 @@ async def test_a_file_that_is_moved_away_for_a_moment_is_waited_for(now: Desk) -
     assert await login == "alice"
 
 
-@pytest.mark.parametrize("kind", ["folder", "too large"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "too large"])
 async def test_what_is_no_file_of_users_lets_nobody_in(now: Desk, kind: str) -> None:
     await now.login("alice", "one")
     now.path.unlink()
     if kind == "folder":
         now.path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(now.path)
     else:
         now.path.write_bytes(b"#" * (5 << 20))
     assert now.recall("alice", "one") == ""
@@ -232,6 +234,24 @@ async def test_an_unknown_name_takes_a_hash_as_long(desk: Desk) -> None:
     [(password, hashed)] = desk.checker.asked
     assert password == b"one"
     assert hashed == sha1(b"one"), "the decoy is somebody's hash, and even its own password opens nothing"
+
+
+async def test_a_refusal_costs_the_same_whoever_the_user_is_where_kinds_are_mixed(desk: Desk) -> None:
+    """As in a file whose users are moved from apr1 to bcrypt, one by one."""
+    bcrypt, apr1 = b"$2y$04$97GxWVpaDiu0d7cyCuHdaOy.6g02a1nAUc6cPgW1JMfZhBRoF0qyS", b"$apr1$salt$" + b"a" * 22
+    desk.path.write_bytes(b"old:%b\nolder:%b\nadmin:%b\n" % (apr1, apr1, bcrypt))
+    for user in ("old", "admin", "nobody"):
+        desk.checker.asked.clear()
+        await desk.refused(user, "wrong")
+        assert {hashed for _, hashed in desk.checker.asked} == {apr1, bcrypt}, user
+        assert len(desk.checker.asked) == 2, user
+
+
+async def test_who_is_right_takes_one_hash_where_kinds_are_mixed(desk: Desk) -> None:
+    with desk.path.open("ab") as file:
+        file.write(b"old:$apr1$salt$" + b"a" * 22 + b"\n")
+    assert await desk.login("alice", "one") == "alice"
+    assert len(desk.checker.asked) == 1
 
 
 async def test_who_knows_the_decoys_password_is_still_nobody(desk: Desk) -> None:
