@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from roadstead.certificates.authority import (
     Issued,
@@ -25,7 +26,7 @@ from roadstead.certificates.authority import (
 from roadstead.certificates.errors import CertificateExistsError, CertificateInvalidError
 from roadstead.certificates.files import PUBLIC, SECRET, make_folder, replace, write_new
 from roadstead.certificates.model import Host
-from roadstead.certificates.reading import facts_of, read_key, read_pair
+from roadstead.certificates.reading import facts_of, read_certificates, read_key, read_pair
 
 
 class CertificateFolder:
@@ -89,9 +90,12 @@ class CertificateFolder:
         """Makes a client's certificate and returns its folder; a key that is there is kept.
 
         Raises:
+            CertificateExistsError: the folder is that of another user, whose name differs only in what files cannot be
+                called.
             CertificateError: something cannot be read or written, or the name is none.
         """
         folder = self.path / "clients" / (user.replace("/", "_").lstrip(".") or "_")
+        _require_owner(folder / "client.cert", user)
         make_folder(folder, 0o700)
         key_file = folder / "client.key"
         key = _usable(key_file) if key_file.exists() else make_key(self._key_type)
@@ -117,6 +121,15 @@ class CertificateFolder:
         if facts.is_over(now_ms):
             raise CertificateInvalidError(certificate, "the authority has ended", "choose another --out for a new one")
         return found
+
+
+def _require_owner(certificate: Path, user: str) -> None:
+    """Two users with one key could each pass for the other."""
+    if not certificate.exists():
+        return
+    subject = read_certificates(certificate)[0].subject
+    if {each.value for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME)} != {user}:
+        raise CertificateExistsError(certificate, f"but is not that of {user!r}: choose another --out, or another name")
 
 
 def _usable(path: Path) -> PrivateKey:

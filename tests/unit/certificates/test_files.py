@@ -231,3 +231,15 @@ def test_a_users_name_does_not_lead_out_of_the_folder(tmp_path: Path, user: str)
     made_folder = folder.issue_client(authority, user, NOW_MS, 1)
     assert made_folder.resolve().parent == (tmp_path / "clients").resolve()
     assert key_pem(make_key("ecdsa")) != (made_folder / "client.key").read_bytes()
+
+
+def test_two_users_never_share_a_key(tmp_path: Path) -> None:
+    """Each could else pass for the other, whose certificate is no secret."""
+    folder = made(tmp_path)
+    authority, _ = folder.ensure_authority("", NOW_MS)
+    theirs = folder.issue_client(authority, "a/b", NOW_MS, 1)
+    before = (theirs / "client.cert").read_bytes()
+    with pytest.raises(CertificateExistsError, match="not that of 'a_b'"):
+        folder.issue_client(authority, "a_b", NOW_MS, 1)
+    assert (theirs / "client.cert").read_bytes() == before
+    assert folder.issue_client(authority, "a/b", NOW_MS + DAY_MS, 1) == theirs
