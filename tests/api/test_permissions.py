@@ -268,6 +268,18 @@ async def test_an_upload_belongs_to_its_repository(instance: Instance, gate: Gat
     assert (await instance.client.request("GET", f"/v2/{OTHER}/blobs/uploads/{session}")).status == 204
 
 
+async def test_who_has_not_logged_in_learns_no_names_of_users(instance: Instance, gate: Gate) -> None:
+    """A wrong name takes as long as a wrong password; the history of what is public must not tell them apart either."""
+    manifest = image()
+    await instance.push(PUBLIC, manifest)
+    path = f"/v2/{PUBLIC}/manifests/v1"
+    answer = await gate.user("admin")("PUT", path, body=manifest.content, content_type=manifest.media_type)
+    assert answer.status == 201
+    for visit, actor in ((gate.nobody(), ""), (gate.user("puller"), "admin")):
+        answer = await visit("GET", f"/v2/{PUBLIC}/_roadstead/undo/history")
+        assert [entry["actor"] for entry in answer.json()["history"]] == [actor]
+
+
 async def test_pushing_sets_tags_anew_and_pulling_never_does(instance: Instance, gate: Gate) -> None:
     """CVE-2026-31801: who could only create could overwrite. Here pushing means both, and nothing else does."""
     old, new = image(b"old"), image(b"new")

@@ -19,7 +19,7 @@ import msgspec
 from roadstead.oci import Digest, Tag
 from roadstead.registry import Registry
 from roadstead.registry.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
-from roadstead.web.distribution.endpoint import Methods, origin_of
+from roadstead.web.distribution.endpoint import Methods, caller_of, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import RestoreRequestInvalidError
 from roadstead.web.http import QueryInvalidError, Request, Response, json_response
@@ -63,7 +63,9 @@ class UndoEndpoint:
             before=_before(request),
             limit=read_page_request(request, self._page_maximum).size,
         )
-        return json_response(200, {"name": route.repository, "history": [_entry(entry) for entry in entries]})
+        is_known = not caller_of(request).is_anonymous
+        told = [_entry(entry, names_actor=is_known) for entry in entries]
+        return json_response(200, {"name": route.repository, "history": told})
 
     async def removed(self, request: Request, route: Route) -> Response:
         """What is in the trash."""
@@ -104,14 +106,15 @@ def _read(body: bytes) -> _Wanted:
     return wanted
 
 
-def _entry(entry: HistoryEntry) -> dict[str, object]:
+def _entry(entry: HistoryEntry, *, names_actor: bool) -> dict[str, object]:
+    """``names_actor``: the names of users are half of what it takes to log in, and not for who has not."""
     return {
         "id": entry.id,
         "tag": entry.tag,
         "action": entry.action,
         "digest": entry.digest,
         "at_ms": entry.at_ms,
-        "actor": entry.actor,
+        "actor": entry.actor if names_actor else "",
         "is_there": entry.is_there,
         "expires_ms": entry.expires_ms,
     }
