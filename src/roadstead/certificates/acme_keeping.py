@@ -42,6 +42,9 @@ RENEWED_AT_SHARE: Final = 3
 
 LONGEST_RETRY_SECONDS: Final = 6 * 3600.0
 
+_DOUBLED: Final = 16
+"""Times that a wait is doubled at most: long enough for any, and no number that months of failures outgrow."""
+
 _log = structlog.get_logger("roadstead.certificates")
 
 
@@ -132,7 +135,7 @@ class AcmeKeeper:
 
     def _put_off(self, error: CertificateError) -> None:
         seconds = error.retry_after_seconds if isinstance(error, CertificateOrderError) else None
-        wait = min((seconds or 60.0) * 2**self._failures, LONGEST_RETRY_SECONDS)
+        wait = min((seconds or 60.0) * 2.0 ** min(self._failures, _DOUBLED), LONGEST_RETRY_SECONDS)
         self._failures += 1
         self._not_before_ms = self._clock.now_ms() + int(wait * 1000)
         _log.error("certificate not ordered", reason=str(error), retry_seconds=round(wait))

@@ -141,6 +141,17 @@ async def test_failures_are_tried_again_ever_more_rarely(scene: Scene) -> None:
         assert (scene.folder / "server.pem").exists()
 
 
+async def test_a_server_that_fails_for_months_is_still_asked(scene: Scene) -> None:
+    scene.orders.error = CertificateOrderError("no", 60.0)
+    async with scene.running() as keeper:
+        await scene.pass_time()
+        keeper._failures = 5000
+        await scene.pass_time(6 * HOUR)
+        scene.orders.error = None
+        await scene.pass_time(6 * HOUR)
+        assert (scene.folder / "server.pem").exists()
+
+
 async def test_a_rate_limit_survives_a_restart_and_other_failures_do_not(scene: Scene) -> None:
     scene.orders.error = CertificateOrderError("too many", 3600)
     async with scene.running():
