@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -306,6 +307,20 @@ async def test_a_digest_opens_nothing_in_another_repository(instance: Instance, 
     for path in (f"manifests/{secret}", f"blobs/{blob}"):
         for repository in (MINE, PUBLIC):
             assert (await gate.user("developer")("GET", f"/v2/{repository}/{path}")).status == 404
+
+
+@pytest.mark.parametrize("state", ["there", "deleted"])
+async def test_undo_brings_nothing_in_from_another_repository(instance: Instance, gate: Gate, state: str) -> None:
+    secret = await instance.push(OTHER, image(b"secret"), "v1")
+    await instance.push(MINE, image(), "v1")
+    if state == "deleted":
+        assert (await gate.user("admin")("DELETE", f"/v2/{OTHER}/manifests/{secret}")).status == 202
+    before = dump(instance)
+    for wanted in ({"digest": secret}, {"tag": "v1", "to": secret}):
+        body = json.dumps(wanted).encode()
+        answer = await gate.user("developer")("POST", f"/v2/{MINE}/_roadstead/undo/restore", body=body)
+        assert answer.status == 404, wanted
+    assert dump(instance) == before
 
 
 @pytest.mark.parametrize(
