@@ -16,6 +16,7 @@ from roadstead.identity.hashes import sha1
 from roadstead.testing.images import image
 from roadstead.web.context import SCOPE_KEY, RequestContext
 from roadstead.web.errors import error_response
+from roadstead.web.operations import passwords_check
 from tests.api.gatekeepers import REALM, Gate, Visitor, basic, write_users
 
 if TYPE_CHECKING:
@@ -214,6 +215,18 @@ async def test_a_file_that_vanished(instance: Instance, tmp_path: Path) -> None:
     assert (await gate.nobody()("GET", "/v2/public/app/tags/list")).status == 404, "who needs no password gets on"
     write_users(tmp_path / "users", "alice")
     assert (await gate.user("alice")("GET", "/v2/")).status == 200
+    gate.close()
+
+
+async def test_readiness_tells_that_nobody_can_log_in(instance: Instance, tmp_path: Path) -> None:
+    gate = Gate(instance, write_users(tmp_path / "users", "alice"))
+    check = passwords_check(gate.authentication.find_problem)
+    assert (await check()).state == "ok"
+    (tmp_path / "users").unlink()
+    told = await check()
+    assert (told.state, told.detail) == ("degraded", "nobody can log in: the password file: No such file or directory")
+    write_users(tmp_path / "users", "alice")
+    assert (await check()).state == "ok"
     gate.close()
 
 

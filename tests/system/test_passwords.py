@@ -87,6 +87,19 @@ def test_the_real_htpasswd_and_ours_edit_one_file(folder: Path) -> None:
         server.shut_down()
 
 
+def test_the_start_says_whose_password_cannot_be_used(folder: Path) -> None:
+    """Not the first login, when whoever started it has gone home."""
+    server = GuardedServer(folder)
+    write_users(server.users, "alice")
+    with server.users.open("a", encoding="utf-8") as file:
+        file.write(f"old:{SHORT}\n")
+    with server:
+        assert "password not usable" in server.log()
+        assert "a password in plain text" in server.log()
+        assert SHORT not in server.log()
+        server.shut_down()
+
+
 BLOB: Final = digest_of(b"x")
 REQUESTS: Final = (
     ("GET", "/v2/"),

@@ -27,6 +27,7 @@ from roadstead.web.operations import (
     OperationsApplication,
     certificate_check,
     listed_probes,
+    passwords_check,
     registry_checks,
     serve_health,
     serve_root,
@@ -117,6 +118,7 @@ def build_operations(
     metrics: Metrics,
     monitor: HealthMonitor,
     is_stopping: Callable[[], bool],
+    authentication: Authentication,
     certificate: "ServedCertificate | None" = None,
 ) -> Application:
     """The operations listener's application: metrics and health."""
@@ -125,6 +127,8 @@ def build_operations(
         **monitor.checks(),
         "stopping": stopping_check(is_stopping),
     }
+    if authentication.can_log_in:
+        checks["passwords"] = passwords_check(authentication.find_problem)
     if certificate is not None:
         checks["certificate"] = certificate_check(certificate, registry.clock)
     return OperationsApplication(metrics if settings.metrics.enabled else None, checks)

@@ -60,6 +60,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     stopping = asyncio.Event()
     certificate = build_certificate(settings, metrics)
     authentication = app.build_authentication(settings)
+    authentication.find_problem()  # so that the log says at the start whose password cannot be used, not at a login
     registry = app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
     access_log = (
@@ -78,7 +79,9 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
                 certificate,
             ),
             _server(
-                app.build_operations(registry, settings, metrics, monitor, stopping.is_set, certificate),
+                app.build_operations(
+                    registry, settings, metrics, monitor, stopping.is_set, authentication, certificate
+                ),
                 settings,
                 metrics,
             ),

@@ -133,13 +133,13 @@ class Passwords:
         """Reads the file anew before the next login, whatever its status says."""
         self._watched.read_again()
 
-    def load(self) -> None:
-        """Reads the file now, so that the log says at the start what is wrong with it.
-
-        Raises:
-            PasswordFileUnavailableError: it cannot be read or used.
-        """
-        self._watched.current()
+    def find_problem(self) -> str:
+        """Why nobody can log in, empty if somebody can; of a file that has changed the log says what is wrong with it."""
+        try:
+            self._watched.current()
+        except PasswordFileUnavailableError as error:
+            return error.reason
+        return ""
 
     def close(self) -> None:
         """Ends the threads."""

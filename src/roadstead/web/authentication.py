@@ -72,6 +72,10 @@ class Authentication:
         name: str | None = scope.get(CERTIFICATE_USER_KEY)
         return self.policy.caller(name) if name else self.policy.anonymous
 
+    def find_problem(self) -> str:
+        """Why no password can be checked, empty if all is well; the log has it too, and whose cannot be used."""
+        return self._passwords.find_problem() if self._passwords is not None else ""
+
     def read_again(self) -> None:
         """Reads the password file anew before the next login."""
         if self._passwords is not None:

@@ -2,7 +2,7 @@
 
 from roadstead.web.operations.application import OperationsApplication
 from roadstead.web.operations.certificate_check import certificate_check
-from roadstead.web.operations.checks import registry_checks, stopping_check
+from roadstead.web.operations.checks import passwords_check, registry_checks, stopping_check
 from roadstead.web.operations.fleet import FleetOperations
 from roadstead.web.operations.health import Check, CheckResult, CheckState, serve_health, serve_root
 from roadstead.web.operations.monitor import HealthMonitor, Probe
@@ -18,6 +18,7 @@ __all__ = [
     "Probe",
     "certificate_check",
     "listed_probes",
+    "passwords_check",
     "registry_checks",
     "serve_health",
     "serve_root",

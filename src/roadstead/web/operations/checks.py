@@ -51,3 +51,14 @@ def stopping_check(is_stopping: Callable[[], bool]) -> Check:
         return CheckResult(CheckState.OK)
 
     return stopping
+
+
+def passwords_check(find_problem: Callable[[], str]) -> Check:
+    """Degraded while nobody can log in: taken out of service, the server would be of no more use to anybody."""
+
+    async def passwords() -> CheckResult:
+        if problem := find_problem():
+            return CheckResult(CheckState.DEGRADED, f"nobody can log in: the password file: {problem}")
+        return CheckResult(CheckState.OK)
+
+    return passwords
