@@ -136,6 +136,14 @@ def test_a_variable_moves_the_address(both: Callable[..., tuple[Server, Server]]
         assert server.request("GET", "/v2/").status_code == 200
 
 
+def test_an_address_without_a_host_is_every_one_of_both_kinds(both: Callable[..., tuple[Server, Server]]) -> None:
+    servers = both(config(http={"addr": ":PORT"}))
+    for server in servers:
+        for host in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{host}:{server.port}/v2/", trust_env=False).status_code == 200
+    assert '"client":"127.0.0.1"' in servers[1].log()
+
+
 def test_headers_are_on_every_answer(both: Callable[..., tuple[Server, Server]]) -> None:
     headers = {"X-Content-Type-Options": ["nosniff"], "X-Two": ["one", "two"]}
     for server in both(config(http={"headers": headers})):

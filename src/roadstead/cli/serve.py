@@ -17,7 +17,7 @@ from roadstead.cli.serve_adoption import take_charge
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
 from roadstead.cli.serve_workers import inherited_process, serve_workers
-from roadstead.config import Settings, load, require_files
+from roadstead.config import ListenAddress, Settings, load, require_files
 from roadstead.config.registry2 import Verdict
 from roadstead.telemetry import configure_logging
 
@@ -131,7 +131,8 @@ def _how_to_trust(settings: Settings, address: str) -> str:
 def _greet(settings: Settings, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
-    _log.info("serving", listen=f"{host}:{port}", data=str(settings.data.folder.absolute()), version=__version__)
+    listens = str(ListenAddress(host, port))
+    _log.info("serving", listen=listens, data=str(settings.data.folder.absolute()), version=__version__)
     who = "this machine only" if host in {"127.0.0.1", "::1"} else "everybody who reaches it"
     if settings.authentication.mode == "htpasswd":
         who = f"users with a password in {settings.authentication.htpasswd_file}"
@@ -139,7 +140,7 @@ def _greet(settings: Settings, listening: socket.socket) -> None:
         _log.warning("passwords travel in the clear", remedy="use --tls, or a proxy with TLS in http.trusted_proxies")
     scheme = "http" if settings.tls.mode == "off" else "https"
     click.echo(
-        f"roadstead {__version__} at {scheme}://{host}:{port}, open to {who}\n"
+        f"roadstead {__version__} at {scheme}://{listens}, open to {who}\n"
         f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"
         f"{_how_to_trust(settings, f'{shown}:{port}')}"
         f"  docker tag alpine {shown}:{port}/alpine\n"

@@ -6,9 +6,12 @@ import os
 import resource
 import socket
 from collections.abc import Generator
+from typing import Final
 
 from roadstead.config import ListenAddress
 from roadstead.errors import RoadsteadError
+
+EVERY_ADDRESS: Final = "::"
 
 
 class ListenError(RoadsteadError):
@@ -22,14 +25,21 @@ class ListenError(RoadsteadError):
 def listener(address: ListenAddress, flag: str) -> Generator[socket.socket, None, None]:
     """A socket bound to ``address``.
 
+    ``[::]`` is every address, IPv6 and IPv4; on a system without IPv6, every IPv4 one.
+
     Raises:
         ListenError: it cannot be bound.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    host = address.host
+    if host == EVERY_ADDRESS and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - what was asked for
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == EVERY_ADDRESS:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
-            listening.bind((address.host, address.port))
+            listening.bind((host, address.port))
         except OSError as error:
             in_use = "another program uses it" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
             raise ListenError(address, flag, in_use) from error

@@ -148,7 +148,7 @@ def read_content(file: Path) -> bytes:
             content = stream.read(MAXIMUM_FILE_BYTES + 1)
     except OSError as error:
         raise SettingsFileInvalidError(
-            str(file), f"cannot be read: {error.strerror}", "check the path given with --config and its permissions"
+            str(file), f"cannot be read: {error.strerror}", "check the path and its permissions"
         ) from error
     if len(content) > MAXIMUM_FILE_BYTES:
         raise SettingsFileInvalidError(

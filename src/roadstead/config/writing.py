@@ -104,7 +104,14 @@ def _setting(name: str, value: object) -> list[str]:
 def _origin(configuration: Registry2Configuration, assignment: Assignment) -> list[str]:
     if not assignment.keys:
         return [f"registry:2's default: {assignment.reason}"]
-    return [f"{key}{_place(configuration, key)}" for key in assignment.keys]
+    return [_explained(configuration, key) for key in assignment.keys]
+
+
+def _explained(configuration: Registry2Configuration, key: str) -> str:
+    """The key, its line, and what it does here."""
+    finding = next((each for each in configuration.findings if each.key == key), None)
+    meaning = f": {finding.text}" if finding is not None else ""
+    return f"{key}{_place(configuration, key)}{meaning}"
 
 
 def _place(configuration: Registry2Configuration, key: str) -> str:

@@ -5,6 +5,7 @@ another.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from roadstead.config.registry2.values import (
     GoValueError,
     duration_seconds,
     is_bare_number,
+    is_truth,
     number,
     parse_duration,
     text,
@@ -52,7 +54,7 @@ def _convert_log(draft: Draft) -> None:
             draft.set("log.level", level, path)
     if draft.find("loglevel") is not None and draft.find("log.level") is not None:
         draft.say("loglevel", Verdict.IGNORED, "log.level is set too and counts, as with registry:2.")
-    if draft.find("log.formatter") is not None:
+    if draft.read("log.formatter", text, ""):
         draft.set("log.format", draft.read("log.formatter", lambda node: _choice(node, _FORMATS), "auto"),
                   "log.formatter")  # fmt: skip
     if draft.find("log.accesslog.disabled") is not None:
@@ -93,20 +95,35 @@ def _convert_storage(draft: Draft) -> None:
 
 def _convert_deletion(draft: Draft) -> None:
     path = "storage.delete.enabled"
-    if draft.find(path) is None:
-        draft.set_default("content.deletion", value=False, reason="registry:2 lets nobody delete unless told to")
-    else:
+    node = draft.find(path)
+    if node is not None and is_truth(node):
         draft.set("content.deletion", draft.read(path, truth, default=False), path)
+        return
+    if node is not None:
+        draft.say(path, Verdict.IGNORED, "Only true without quotes lets clients delete, with registry:2 too.")
+    draft.set_default("content.deletion", value=False, reason="registry:2 lets nobody delete unless told to")
 
 
 def _convert_read_only(draft: Draft) -> None:
+    """With nothing below it, it is no less a wish; registry:2 does not start then."""
     path = "storage.maintenance.readonly"
-    node = draft.find(path)
-    if node is not None and not isinstance(node, Mapping):
+    node = _entry(draft.find("storage.maintenance"), "readonly")
+    if node is None:
+        return
+    if not isinstance(node, Mapping):
         draft.say(path, Verdict.INVALID, "expected enabled: true or false below it", source=node.source)
-    elif draft.find(f"{path}.enabled") is not None:
+        return
+    switch = _entry(node, "enabled")
+    if isinstance(switch, Scalar) and switch.is_null:
+        draft.say(f"{path}.enabled", Verdict.INVALID, "expected true or false", source=switch.source)
+    elif switch is not None:
         is_on = draft.read(f"{path}.enabled", truth, default=True)
         draft.set("maintenance.mode", "read-only" if is_on else "off", f"{path}.enabled")
+
+
+def _entry(node: Node | None, name: str) -> Node | None:
+    """What stands under a name, also if that says nothing."""
+    return next((value for key, value, _ in iter_entries(node) if key == name), None)
 
 
 def _convert_purging(draft: Draft) -> None:
@@ -114,7 +131,7 @@ def _convert_purging(draft: Draft) -> None:
     node = draft.find(path)
     if node is not None and not isinstance(node, Mapping):
         draft.say(path, Verdict.INVALID, "expected enabled, age, interval and dryrun below it", source=node.source)
-    is_on = draft.read(f"{path}.enabled", truth, default=True)
+    is_on = _is_purging_on(draft, f"{path}.enabled")
     is_dry = draft.read(f"{path}.dryrun", truth, default=False)
     keys = tuple(f"{path}.{name}" for name in ("enabled", "dryrun") if draft.find(f"{path}.{name}") is not None)
     if keys:
@@ -129,6 +146,14 @@ def _convert_purging(draft: Draft) -> None:
         else:
             seconds_read = draft.read(f"{path}.{name}", _textual_duration, parse_duration(default))
             draft.set(target, seconds_read, f"{path}.{name}")
+
+
+def _is_purging_on(draft: Draft, path: str) -> bool:
+    node = draft.find(path)
+    if node is None or is_truth(node):
+        return draft.read(path, truth, default=True)
+    draft.say(path, Verdict.IGNORED, "Only false without quotes turns it off, with registry:2 too.")
+    return True
 
 
 def _textual_duration(node: Node) -> float:
@@ -205,12 +230,24 @@ def _say_nanoseconds(draft: Draft, path: str) -> None:
                   f" {node.text}s for seconds.")  # fmt: skip
 
 
+_CHECK_DEFAULTS: Final[dict[str, float]] = {"interval": _CHECK_INTERVAL, "threshold": 1.0}
+"""What counts for a check that says nothing; it has no timeout then."""
+
 _CHECKS: Final = (("file", "file", "files"), ("http", "uri", "urls"), ("tcp", "addr", "addresses"))
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedValue:
+    """What one check says, or registry:2 takes if it says nothing, of what all share here."""
+
+    value: float
+    path: str
+    is_given: bool
 
 
 def _convert_checks(draft: Draft) -> None:
     """Checks of files, URLs and addresses; here they share interval, threshold and timeout: the strictest counts."""
-    shared: dict[str, list[tuple[float, str]]] = {"interval": [], "threshold": [], "timeout": []}
+    shared: dict[str, list[_SharedValue]] = {"interval": [], "threshold": [], "timeout": []}
     for section, name, target in _CHECKS:
         kept: dict[str, str] = {}
         for place, entry in _iter_entries_of(draft, f"health.{section}"):
@@ -224,9 +261,21 @@ def _convert_checks(draft: Draft) -> None:
             draft.set(f"health.{target}", tuple(kept), *kept.values())
     for name, found in shared.items():
         if found:
-            strictest = min(value for value, _ in found)
-            draft.set(f"health.{name}" if name == "threshold" else f"health.{name}_seconds", strictest,
-                      *(path for _, path in found))  # fmt: skip
+            _set_shared(draft, name, found)
+
+
+def _set_shared(draft: Draft, name: str, found: list[_SharedValue]) -> None:
+    target = f"health.{name}" if name == "threshold" else f"health.{name}_seconds"
+    strictest = min(each.value for each in found)
+    keys = [each.path for each in found if each.is_given]
+    if not keys:
+        draft.set_default(target, strictest, f"registry:2's {name} of such a check is {_CHECK_DEFAULTS[name]:g}")
+        return
+    draft.set(target, strictest, *keys)
+    for each in found:
+        if each.is_given and each.value > strictest:
+            draft.say(each.path, Verdict.DIFFERENT, f"{strictest:g} counts: all checks of files, URLs and addresses"
+                      " share the strictest.")  # fmt: skip
 
 
 def _iter_entries_of(draft: Draft, path: str) -> list[tuple[str, Node]]:
@@ -249,19 +298,21 @@ def _is_left_out(draft: Draft, place: str, entry: Node) -> bool:
     return True
 
 
-def _note_shared(draft: Draft, place: str, entry: Node, shared: dict[str, list[tuple[float, str]]]) -> None:
-    readers: tuple[tuple[str, Callable[[Node], float]], ...] = (
-        ("interval", duration_seconds),
-        ("timeout", duration_seconds),
-        ("threshold", number),
-    )
-    for name, reader in readers:
-        node = find(entry, name)
-        if node is None:
-            continue
-        value = float(draft.value(f"{place}.{name}", node, reader, 0.0))
+def _note_shared(draft: Draft, place: str, entry: Node, shared: dict[str, list[_SharedValue]]) -> None:
+    readers: dict[str, Callable[[Node], float]] = {
+        "interval": duration_seconds,
+        "timeout": duration_seconds,
+        "threshold": number,
+    }
+    if place.startswith("health.file["):
+        del readers["threshold"]  # a file counts at once
+    for name, reader in readers.items():
+        path, node = f"{place}.{name}", find(entry, name)
+        value = 0.0 if node is None else float(draft.value(path, node, reader, 0.0))
         if value > 0:
-            shared[name].append((value, f"{place}.{name}"))
+            shared[name].append(_SharedValue(value, path, is_given=True))
+        elif name in _CHECK_DEFAULTS:
+            shared[name].append(_SharedValue(_CHECK_DEFAULTS[name], path, is_given=False))
 
 
 _SECTIONS: Final[tuple[Callable[[Draft], None], ...]] = (

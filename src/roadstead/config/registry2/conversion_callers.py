@@ -1,6 +1,7 @@
 """The sections about people and other systems: ``auth``, ``notifications``, ``middleware``, ``proxy``."""
 
 import re
+from collections.abc import Container
 from collections.abc import Mapping as MappingType
 from typing import Any, Final
 
@@ -68,13 +69,15 @@ def convert_notifications(draft: Draft) -> None:
     if not isinstance(node, Sequence):
         draft.say(_ENDPOINTS, Verdict.INVALID, "expected a list of endpoints, each begun with -", source=node.source)
         return
-    endpoints = tuple(
-        _endpoint(draft, f"{_ENDPOINTS}[{index}]", item) for index, item in enumerate(node.items)
-    )  # fmt: skip
-    draft.set("notifications.endpoints", endpoints, _ENDPOINTS)
+    endpoints: dict[str, MappingType[str, Any]] = {}
+    for index, item in enumerate(node.items):
+        endpoint = _endpoint(draft, f"{_ENDPOINTS}[{index}]", item, endpoints)
+        if endpoint["url"] or not endpoint["disabled"]:
+            endpoints[endpoint["name"]] = endpoint
+    draft.set("notifications.endpoints", tuple(endpoints.values()), _ENDPOINTS)
 
 
-def _endpoint(draft: Draft, place: str, entry: Node) -> MappingType[str, Any]:
+def _endpoint(draft: Draft, place: str, entry: Node, others: Container[str]) -> MappingType[str, Any]:
     def read(name: str, reader: Any, default: Any) -> Any:  # noqa: ANN401 - as Draft.value
         node = find(entry, name)
         return default if node is None else draft.value(f"{place}.{name}", node, reader, default)
@@ -90,7 +93,7 @@ def _endpoint(draft: Draft, place: str, entry: Node) -> MappingType[str, Any]:
     media_types = (*read("ignore.mediatypes", texts, NO_TEXTS), *read("ignoredmediatypes", texts, NO_TEXTS))
     threshold: int = read("threshold", number, _THRESHOLD)
     return {
-        "name": _endpoint_name(draft, place, read("name", text, "")),
+        "name": _endpoint_name(draft, place, read("name", text, ""), others),
         "url": read("url", text, ""),
         "disabled": read("disabled", truth, default=False),
         "headers": read("headers", headers, {}),
@@ -104,12 +107,15 @@ def _endpoint(draft: Draft, place: str, entry: Node) -> MappingType[str, Any]:
     }
 
 
-def _endpoint_name(draft: Draft, place: str, written: str) -> str:
-    """Here a name is one word, since it is part of commands and metrics."""
+def _endpoint_name(draft: Draft, place: str, written: str, others: Container[str]) -> str:
+    """Here a name is one word and one endpoint's, since it is part of commands and metrics."""
     number = place.rpartition("[")[2].rstrip("]")
     name = _NO_WORD.sub("-", written).strip("-._")[:_LONGEST_NAME] or f"endpoint-{number}"
+    if name in others:
+        name = f"{name[: _LONGEST_NAME - len(number) - 1]}-{number}"
     if name != written:
-        draft.say(f"{place}.name", Verdict.DIFFERENT, f"The endpoint is called {name} here: names are single words.")
+        draft.say(f"{place}.name", Verdict.DIFFERENT, f"The endpoint is called {name} here: names are single words, and"
+                  " no two are the same.")  # fmt: skip
     return name
 
 

@@ -72,30 +72,31 @@ def convert_http(draft: Draft) -> None:
 
 
 def _convert_addresses(draft: Draft) -> None:
-    if draft.find("http.addr") is None:
+    net = draft.read("http.net", text, "")
+    if net == "unix":
+        draft.say("http.net", Verdict.REFUSED, "A socket file is not available: listen on 127.0.0.1:5000 and let the"
+                  " proxy in front connect to that.")  # fmt: skip
+        return
+    if net not in {"", "tcp"}:
+        draft.say("http.net", Verdict.INVALID, "expected tcp")
+    if not draft.read("http.addr", text, ""):
         reason = "it has no http.addr, with which registry:2 takes any free port"
         draft.set_default("listen.main", ListenAddress("127.0.0.1", 5000), reason)
     else:
         address = draft.read("http.addr", parse_address, None)
         if address is not None:
             draft.set("listen.main", address, "http.addr")
-    net = draft.read("http.net", text, "")
-    if net == "unix":
-        draft.say("http.net", Verdict.REFUSED, "A socket file is not available: listen on 127.0.0.1:5000 and let the"
-                  " proxy in front connect to that.")  # fmt: skip
-    elif net not in {"", "tcp"}:
-        draft.say("http.net", Verdict.INVALID, "expected tcp")
 
 
 def parse_address(node: Node) -> ListenAddress:
-    """What Go's ``net.Listen`` takes: the port may be a service's name, the host may be left out."""
+    """What Go's ``net.Listen`` takes: the port may be a service's name; no host is every one, also of IPv6."""
     host, colon, port = text(node).rpartition(":")
     if colon and port and not port.isdigit():
         try:
             port = str(socket.getservbyname(port, "tcp"))
         except OSError:
             raise GoValueError(f"{port} is no port") from None
-    return ListenAddress.parse(f"{host}{colon}{port or 0}")
+    return ListenAddress.parse(f"{host or '[::]'}{colon}{port or 0}")
 
 
 def _convert_urls(draft: Draft) -> None:
@@ -107,6 +108,9 @@ def _convert_urls(draft: Draft) -> None:
             draft.set("http.prefix", f"/{prefix.strip('/')}/".replace("//", "/"), "http.prefix")
         else:
             draft.say("http.prefix", Verdict.INVALID, "expected a path that begins with /")
+        if prefix.strip("/") and "http.external_url" in draft.assignments:
+            draft.say("http.prefix", Verdict.DIFFERENT, "It is in Location headers too, where registry:2 leaves it out"
+                      " if http.host is set.")  # fmt: skip
     _convert_relative_urls(draft)
     if draft.find("http.headers") is not None:
         draft.set("http.headers", draft.read("http.headers", headers, NO_HEADERS), "http.headers")
@@ -120,7 +124,11 @@ def _convert_host(draft: Draft) -> None:
     except ValueError:
         draft.say("http.host", Verdict.INVALID, "expected a URL such as https://registry.example.com")
         return
-    if url.scheme not in {"http", "https"} or not url.netloc:
+    if not url.scheme or not url.netloc:
+        draft.say("http.host", Verdict.IGNORED, "registry:2 ignores a host without a scheme too; write it as"
+                  " https://registry.example.com.")  # fmt: skip
+        return
+    if url.scheme not in {"http", "https"}:
         draft.say("http.host", Verdict.INVALID, "expected a URL such as https://registry.example.com")
         return
     draft.set("http.external_url", f"{url.scheme}://{url.netloc}", "http.host")
@@ -135,7 +143,7 @@ def _convert_relative_urls(draft: Draft) -> None:
     if draft.find(path) is None:
         return
     is_relative = draft.read(path, truth, default=False)
-    if is_relative or draft.find("http.host") is not None:
+    if is_relative or "http.external_url" in draft.assignments:
         draft.set("http.relative_urls", is_relative, path)
     else:
         draft.say(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from roadstead.config.description import describe_settings
-from roadstead.config.registry2.finding import Finding, Verdict
+from roadstead.config.registry2.finding import STOPPING, Finding, Verdict
 from roadstead.config.registry2.keys import BY_PATH
 from roadstead.config.registry2.nodes import Mapping, Node, find
 
@@ -66,11 +66,13 @@ class Draft:
     def set_default(self, target: str, value: object, reason: str) -> None:
         """Sets what registry:2 does where nothing is said, unless something is."""
         if target not in self.assignments:
-            self.assignments[target] = Assignment(target, value, f"{self.name}: {reason}", (), reason)
+            self.assignments[target] = Assignment(target, _bounded(target, value), f"{self.name}: {reason}", (), reason)
 
     def say(self, path: str, verdict: Verdict, text: str = "", *, source: str = "") -> None:
-        """Makes the verdict on a key another than its usual one."""
+        """Makes the verdict on a key another than its usual one; a value that it cannot have is not forgiven."""
         before = self.findings.get(path)
+        if before is not None and before.verdict is Verdict.INVALID and verdict not in STOPPING:
+            return
         key = BY_PATH.get(path)
         targets = before.targets if before else ()
         self.findings[path] = Finding(

@@ -155,7 +155,7 @@ _MIDDLEWARE: Final = tuple(
     for place in ("registry", "repository", "storage")
 )
 _HTTP: Final = (
-    Key("http.addr", T, H, "Address of the registry; without a host, every IPv4 address.", ("listen.main",)),
+    Key("http.addr", T, H, "Address of the registry; without a host, every one, IPv4 and IPv6.", ("listen.main",)),
     Key("http.net", T, H, "tcp is what there is; with unix the server does not start: listen on 127.0.0.1."),
     Key("http.host", T, H, "Scheme and host of the URLs that clients are given.", ("http.external_url",)),
     Key("http.prefix", T, H, "Path below which everything is served.", ("http.prefix",)),
@@ -223,11 +223,12 @@ _HEALTH: Final = (
         " left out."),
     Key("health.http[].headers", Kind.HEADERS, X, "Not sent: a URL that needs them is left out; check it elsewhere."),
     Key("health.tcp[].addr", T, H, "Address that must accept a connection.", ("health.addresses",)),
+    Key("health.file[].threshold", N, X, "A file counts at once, with registry:2 too."),
     *(
         Key(f"health.{check}[].{name}", kind, H, _HEALTH_ONE, (target,))
         for name, kind, target, checks in (
             ("interval", S, "health.interval_seconds", ("file", "http", "tcp")),
-            ("threshold", N, "health.threshold", ("file", "http", "tcp")),
+            ("threshold", N, "health.threshold", ("http", "tcp")),
             ("timeout", S, "health.timeout_seconds", ("http", "tcp")),
         )
         for check in checks

@@ -52,6 +52,11 @@ def truth(node: Node) -> bool:
     raise GoValueError(f"expected true or false{quotes}")
 
 
+def is_truth(node: Node) -> bool:
+    """Whether it is true or false for Go, where a value of any type may stand and others are passed over."""
+    return isinstance(node, Scalar) and node.is_plain and node.text in _TRUE | _FALSE
+
+
 def number(node: Node) -> int:
     """A whole number."""
     if isinstance(node, Scalar) and node.is_null:

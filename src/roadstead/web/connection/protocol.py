@@ -34,6 +34,9 @@ PIPELINED: Final = 64
 TLS_HANDSHAKE: Final = b"\x16\x03"
 """How a client that speaks TLS begins (RFC 8446, section 5.1)."""
 
+MAPPED: Final = "::ffff:"
+"""How an IPv4 client of a socket for both kinds of addresses looks; in logs, rules and events it is the IPv4 one."""
+
 _log = structlog.get_logger("roadstead.connection")
 
 
@@ -82,6 +85,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._certificate_user = certificate_user(transport.get_extra_info("peercert"), rules.certificate_user)
         inner = cast("Transport", self._tls or transport)
         super().connection_made(cast("Any", GatheringTransport(inner, self.loop)))
+        if self.client and self.client[0].startswith(MAPPED):
+            self.client = (self.client[0].removeprefix(MAPPED), self.client[1])
         reaper = rules.reapers.get(self.server_state)
         if reaper is None:
             reaper = Reaper(self.server_state, self.loop, rules.interval_seconds)

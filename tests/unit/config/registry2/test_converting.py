@@ -61,7 +61,8 @@ def test_all_together(configurations: Configurations, texts: list[str], key: str
 def test_each_setting_says_where_it_comes_from(configurations: Configurations, tmp_path: Path) -> None:
     file = configurations.file("http:\n  addr: :5000\n  secret: x")
     lines = converted(file, tmp_path).read_text().splitlines()
-    assert lines[lines.index("  main: 0.0.0.0:5000") - 1] == "  # http.addr, line 4"
+    explained = lines[lines.index("  main: '[::]:5000'") - 1]
+    assert explained == "  # http.addr, line 4: Address of the registry; without a host, every one, IPv4 and IPv6."
     assert lines[lines.index("  deletion: false") - 1].startswith("  # registry:2's default: ")
     (remark,) = (line for line in lines if line.startswith("# - "))
     assert remark.startswith("# - http.secret, line 5: Not needed")

@@ -48,7 +48,7 @@ HONOURED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"authentication.mode": "htpasswd", "authentication.htpasswd_file": Path("/etc/users")},
     ),
     "auth.none": ("auth: none", {"authentication.mode": "none"}),
-    "http.addr": ("http: {addr: ':5005'}", {"listen.main": ListenAddress("0.0.0.0", 5005)}),
+    "http.addr": ("http: {addr: ':5005'}", {"listen.main": ListenAddress("::", 5005)}),
     "http.net": ("http: {net: tcp}", {}),
     "http.host": (
         "http: {host: 'https://registry.example.com:5000'}",
@@ -137,10 +137,9 @@ HONOURED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "health.file[].file": ("health: {file: [{file: /run/down}]}", {"health.files": (Path("/run/down"),)}),
     "health.file[].interval": ("health: {file: [{file: /a, interval: 4s}]}", {"health.interval_seconds": 4.0}),
-    "health.file[].threshold": ("health: {file: [{file: /a, threshold: 2}]}", {"health.threshold": 2}),
     "health.http[].uri": ("health: {http: [{uri: 'http://127.0.0.1/'}]}", {"health.urls": ("http://127.0.0.1/",)}),
     "health.http[].interval": (
-        "health: {http: [{uri: 'http://127.0.0.1/', interval: 9s}, {uri: 'http://127.0.0.2/', interval: 3s}]}",
+        "health: {http: [{uri: 'http://127.0.0.1/', interval: 3s}, {uri: 'http://127.0.0.2/', interval: 9s}]}",
         {"health.interval_seconds": 3.0},
     ),
     "health.http[].threshold": ("health: {http: [{uri: 'http://127.0.0.1/', threshold: 4}]}", {"health.threshold": 4}),
@@ -187,6 +186,7 @@ IGNORED: Final = {
     "http.secret": "http: {secret: abc}",
     "http.http2.disabled": "http: {http2: {disabled: true}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
+    "health.file[].threshold": "health: {file: [{threshold: 2}]}",
     "health.http[].headers": "health: {http: [{uri: 'http://127.0.0.1/', headers: {A: [b]}}]}",
     "redis": "redis: {addr: 'localhost:6379', pool: {maxidle: 16}}",
     "validation.manifests.indexes.platforms": "validation: {manifests: {indexes: {platforms: none}}}",

@@ -49,7 +49,7 @@ def test_a_folder_may_be_called_anything(configurations: Configurations, folder:
 
 def test_a_file_without_auth_is_as_open_as_before_and_that_is_said(configurations: Configurations) -> None:
     loaded = configurations.load("http: {addr: ':5000'}")
-    assert str(loaded.settings.listen.main) == "0.0.0.0:5000"
+    assert str(loaded.settings.listen.main) == "[::]:5000"
     (notice,) = (each for each in loaded.notices if each.key == "http.addr")
     assert "open to everybody who reaches it" in notice.text
     assert notice.source.endswith("config.yml:3")
@@ -82,7 +82,14 @@ def test_everything_in_the_way_is_named_at_once(configurations: Configurations) 
         ("http: {addr: ':nonsense'}", "http.addr", Verdict.INVALID, "nonsense is no port"),
         ("http: {addr: 5000}", "http.addr", Verdict.INVALID, "HOST:PORT"),
         ("http: {addr: [a]}", "http.addr", Verdict.INVALID, "expected text"),
-        ("http: {host: 'registry.example.com:5000'}", "http.host", Verdict.INVALID, "expected a URL"),
+        ("http: {net: unix, addr: /run/registry.sock}", "http.addr", Verdict.HONOURED, ""),
+        ("http: {host: 'registry.example.com:5000'}", "http.host", Verdict.IGNORED, "without a scheme"),
+        ("http: {host: registry.example.com}", "http.host", Verdict.IGNORED, "without a scheme"),
+        ("http: {host: 'ftp://registry.example.com'}", "http.host", Verdict.INVALID, "expected a URL"),
+        ("http: {host: a.example.com, relativeurls: false}", "http.relativeurls", Verdict.DIFFERENT, "set http.host"),
+        ("http: {relativeurls: 'true'}", "http.relativeurls", Verdict.INVALID, "without quotes"),
+        ("http: {prefix: /a, host: 'https://a.example.com'}", "http.prefix", Verdict.DIFFERENT, "in Location headers"),
+        ("http: {addr: ''}", "http.addr", Verdict.HONOURED, ""),
         ("http: {host: 'https://a.example.com/x'}", "http.host", Verdict.DIFFERENT, "http.prefix"),
         ("http: {relativeurls: false}", "http.relativeurls", Verdict.DIFFERENT, "http.host"),
         ("http: {relativeurls: false, host: 'https://a.example.com'}", "http.relativeurls", Verdict.HONOURED, ""),
@@ -120,8 +127,14 @@ def test_everything_in_the_way_is_named_at_once(configurations: Configurations) 
         ("storage: {s4: {}}", "storage.s4", Verdict.REFUSED, "no such storage driver"),
         ("storage: {delete: {enabled: true}}", "storage", Verdict.INVALID, "no driver is given"),
         ("storage: {filesystem: {}, inmemory: {}}", "storage", Verdict.INVALID, "exactly one driver"),
-        ("storage: {filesystem: {}, delete: {enabled: 'true'}}", "storage.delete.enabled", Verdict.INVALID,
-         "without quotes"),
+        ("storage: {filesystem: {}, delete: {enabled: 'true'}}", "storage.delete.enabled", Verdict.IGNORED,
+         "Only true without quotes"),
+        ("storage: {filesystem: {}, maintenance: {uploadpurging: {enabled: 'false'}}}",
+         "storage.maintenance.uploadpurging.enabled", Verdict.IGNORED, "Only false without quotes"),
+        ("storage: {filesystem: {}, maintenance: {readonly: }}", "storage.maintenance.readonly", Verdict.INVALID,
+         "below it"),
+        ("storage: {filesystem: {}, maintenance: {readonly: {enabled: }}}", "storage.maintenance.readonly.enabled",
+         Verdict.INVALID, "true or false"),
         ("storage: {filesystem: {}, maintenance: {readonly: true}}", "storage.maintenance.readonly", Verdict.INVALID,
          "below it"),
         ("storage: {filesystem: {}, maintenance: {readonly: {enabled: maybe}}}",
@@ -155,6 +168,12 @@ def test_everything_in_the_way_is_named_at_once(configurations: Configurations) 
         ("health: {storagedriver: {interval: 10s}}", "health.storagedriver.interval", Verdict.IGNORED, "enabled: true"),
         ("health: {http: [{uri: 'http://a/', statuscode: 401}]}", "health.http[0].uri", Verdict.IGNORED, "Left out"),
         ("health: {file: /x}", "health.file", Verdict.INVALID, "expected"),
+        ("health: {tcp: [{addr: 'a:1', interval: 5s}, {addr: 'b:1', interval: 30s}]}", "health.tcp[1].interval",
+         Verdict.DIFFERENT, "5 counts"),
+        ("health: {tcp: [{addr: 'a:1'}], http: [{uri: 'http://a/', threshold: 3}]}", "health.http[0].threshold",
+         Verdict.DIFFERENT, "1 counts"),
+        ("notifications: {endpoints: [{name: a, url: 'http://a/'}, {name: a, url: 'http://b/'}]}",
+         "notifications.endpoints[1].name", Verdict.DIFFERENT, "called a-1"),
     ],
 )  # fmt: skip
 def test_what_the_value_of_a_key_makes_of_it(
@@ -166,8 +185,33 @@ def test_what_the_value_of_a_key_makes_of_it(
     assert finding.source.startswith("config.yml")
 
 
+def test_what_registry2_passes_over_counts_as_if_it_were_not_there(configurations: Configurations) -> None:
+    quoted = "storage: {filesystem: {}, delete: {enabled: 'true'}, maintenance: {uploadpurging: {enabled: 'false'}}}"
+    settings = configurations.settings(f"{quoted}\nhttp: {{host: registry.example.com, addr: '', net: ''}}")
+    assert (settings.content.deletion, settings.limits.upload_purge) == (False, "on")
+    assert settings.http.external_url is None
+    assert str(settings.listen.main) == "127.0.0.1:5000"
+    assert configurations.settings("log: {formatter: ''}").log.format == Settings().log.format
+
+
+def test_a_check_that_says_nothing_counts_as_with_registry2(configurations: Configurations) -> None:
+    health = configurations.settings("health: {tcp: [{addr: 'a:1'}]}").health
+    assert (health.interval_seconds, health.threshold) == (10.0, 1)
+    health = configurations.settings(
+        "health: {file: [{file: /a, threshold: 1}], tcp: [{addr: 'a:1', threshold: 3}]}"
+    ).health
+    assert health.threshold == 3
+
+
+def test_an_endpoint_that_is_disabled_needs_no_url(configurations: Configurations) -> None:
+    text = "notifications: {endpoints: [{name: a, disabled: true}, {name: a b, url: 'http://a/'}, {name: a-b,"
+    settings = configurations.settings(f"{text} url: 'http://b/'}}]}}")
+    assert [endpoint.name for endpoint in settings.notifications.endpoints] == ["a-b", "a-b-2"]
+
+
 def test_nothing_that_must_not_be_ignored_starts_a_server(configurations: Configurations) -> None:
-    for text in ("auth: [htpasswd]", "auth: {htpasswd: }", "auth: ''", "auth: basic", "http: {tls: {key: /k}}"):
+    for text in ("auth: [htpasswd]", "auth: {htpasswd: }", "auth: ''", "auth: basic", "http: {tls: {key: /k}}",
+                 "storage: {filesystem: {}, maintenance: {readonly: }}", "http: {relativeurls: 'false'}"):  # fmt: skip
         with pytest.raises(SettingsInvalidError):
             configurations.load(text)
 
