@@ -134,7 +134,7 @@ class Passwords:
         self._watched.read_again()
 
     def find_problem(self) -> str:
-        """Why nobody can log in, empty if somebody can; of a file that has changed the log says what is wrong with it."""
+        """Why nobody can log in, empty if somebody can; of a changed file the log says what is wrong with it."""
         try:
             self._watched.current()
         except PasswordFileUnavailableError as error:
