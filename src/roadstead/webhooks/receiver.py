@@ -10,6 +10,8 @@ import contextlib
 import enum
 import functools
 import logging
+import os
+import socket
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -147,12 +149,17 @@ def _judge(status: int, retry_after: str) -> Answer:
 
 def _words(error: Exception) -> str:
     """What went wrong, without the URL, which may hold a secret."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
-        cause = cause.__cause__ or cause.__context__ or cause
     kind = type(error).__name__
-    if isinstance(cause, ssl.SSLError):
-        return f"{kind}: {cause.reason or 'TLS failed'}: {getattr(cause, 'verify_message', '')}".rstrip(": ")
-    if isinstance(cause, OSError) and cause.strerror:
-        return f"{kind}: {cause.strerror}"[:MOST_ERROR_CHARACTERS]
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return f"{kind}: {cause.reason or 'TLS failed'}: {getattr(cause, 'verify_message', '')}".rstrip(": ")
+        if isinstance(cause, OSError) and cause.errno:
+            return f"{kind}: {_of_system(cause)}"[:MOST_ERROR_CHARACTERS]
+        cause = cause.__cause__ or cause.__context__  # even where suppressed: the library hides what it translates
     return kind
+
+
+def _of_system(error: OSError) -> str:
+    """The system's own words; what some loops write in their place names addresses."""
+    return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from roadstead.certificates.authority import make_authority, make_key
+from roadstead.clock import SystemClock
 from roadstead.config import NotificationEndpoint
 from roadstead.config.secret import SecretText
 from roadstead.webhooks.envelope import CONTENT_TYPE
@@ -114,17 +120,40 @@ async def test_nobody_there() -> None:
         taken.bind(("127.0.0.1", 0))
         answer = await post(NotificationEndpoint(name="ci", url=f"http://user:pw@127.0.0.1:{taken.getsockname()[1]}/s"))
     assert answer.result is Result.UNAVAILABLE
-    assert "pw" not in answer.text
-    assert "ConnectError" in answer.text
+    assert answer.text == "ConnectError: Connection refused"
 
 
-async def test_a_name_that_does_not_exist_and_a_certificate_that_nobody_vouches_for() -> None:
+async def test_a_name_that_does_not_exist_and_a_server_without_tls() -> None:
     answer = await post(NotificationEndpoint(name="ci", url="http://no-such-host.invalid/s3cr3t"))
     assert answer.result is Result.UNAVAILABLE
-    assert "s3cr3t" not in answer.text
+    assert re.fullmatch("ConnectError: .*(not known|resolution).*", answer.text), answer.text
     with ReceivingServer() as plain:
         answer = await post(NotificationEndpoint(name="ci", url=plain.url.replace("http://", "https://")))
+    assert answer == Answer(Result.UNAVAILABLE, "ConnectError: WRONG_VERSION_NUMBER")
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+    issued = make_authority("localhost", make_key("ecdsa"), SystemClock().now_ms())
+    file = tmp_path / "server.pem"
+    file.write_bytes(issued.certificate_pem + issued.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            connection, _ = listening.accept()
+            with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+                received.append(secured.recv(65536))
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"https://localhost:{listening.getsockname()[1]}/s3cr3t"
+        answer = await post(NotificationEndpoint(name="ci", url=url))
+        thread.join()
     assert answer.result is Result.UNAVAILABLE
+    assert answer.text == "ConnectError: CERTIFICATE_VERIFY_FAILED: self-signed certificate"
+    assert not any(received)
 
 
 async def test_whoever_takes_the_connection_and_says_nothing_costs_the_timeout() -> None:
