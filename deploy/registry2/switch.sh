@@ -137,6 +137,7 @@ to_registry2() {
 
 for program in roadstead curl setpriv; do command -v "$program" > /dev/null || give_up "$program is missing"; done
 [ -d "$FOLDER/docker/registry/v2" ] || give_up "$FOLDER is not the folder of a registry:2: set FOLDER"
+$NGINX_PROGRAM -t -q || give_up "nginx's own files are not in order, see above"
 $NGINX_PROGRAM -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
 case ${1-} in
     roadstead) name=roadstead from=$OLD to=$NEW stop=$STOP_OLD ;;
@@ -153,7 +154,7 @@ else
     say "nginx sends requests to $name already"
     point_nginx "$to" open
 fi
-reload_nginx || give_up "switched, but requests from before are still running: when they have ended, $stop"
-sh -c "$stop"
+reload_nginx || give_up "switched, but requests from before are still running: run this again, which waits on and tidies up"
+sh -c "$stop" || give_up "switched, but this failed: $stop; correct it, and run this again"
 [ "$name" = roadstead ] || ours maintenance off --data "$FOLDER" > /dev/null  # for the next time
 say "done: $name serves $FOLDER"

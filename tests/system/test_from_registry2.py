@@ -7,19 +7,22 @@ be what it was, byte for byte.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
 import shlex
 import shutil
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
 import pytest
 
-from roadstead.testing.images import image, index
+from roadstead.testing.images import BlobContent, image, index
 from tests.architecture.pages import DOCS, LANGUAGES, ROOT, Page
 from tests.factories import images as factory
 from tests.system.adoption.volumes import Content, read_content
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 SCRIPT: Final = ROOT / "deploy" / "registry2" / "switch.sh"
 PROGRAMS: Final = Path(sys.executable).parent
 USER: Final = ("alice", "secret words")
+SLOW_BYTES: Final = 40_000_000
+"""More than all the buffers between a server and a client hold."""
 
 DEBIAN: Final = """\
 version: 0.1
@@ -225,6 +230,29 @@ def fill(url: str) -> tuple[dict[str, str], str]:
     return {name: content.digest for name, content in contents.items()}, f"big@{contents['big:1'].blobs[1].digest}"
 
 
+class SlowPull:
+    """A pull through nginx that has begun, and that its client does not go on with until told."""
+
+    def __init__(self, place: Installation, digest: str) -> None:
+        """Returns when the first bytes have come."""
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        host, port = place.nginx.host.split(":")
+        self._socket.connect((host, int(port)))
+        token = base64.b64encode(":".join(USER).encode()).decode()
+        head = f"GET /v2/slow/blobs/{digest} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Basic {token}\r\n\r\n"
+        self._socket.sendall(head.encode())
+        self._received = self._socket.recv(1000)
+        assert b" 200 OK" in self._received, self._received
+
+    def end(self) -> bytes:
+        """The whole content."""
+        with self._socket:
+            while piece := self._socket.recv(1 << 20):
+                self._received += piece
+        return self._received.partition(b"\r\n\r\n")[2]
+
+
 def require_same(before: Content, after: Content, acknowledged: dict[str, str]) -> None:
     """What was there is there, what was acknowledged is there, and nothing else is."""
     moved = {name for name in acknowledged if name.endswith(":latest")}
@@ -259,7 +287,9 @@ def test_there_and_back_under_load_without_one_failed_pull(
         with load:
             for who in way:
                 load.goes_on()
+                pulled = load.pulled
                 said = place.run_script(who)
+                assert load.pulled > pulled + 4, "pulls went on meanwhile"
                 load.goes_on()
                 load.hold_pushes()
                 after = place.content()
@@ -300,6 +330,43 @@ def test_docker_does_not_notice(install: Callable[..., Installation], dockerd: D
 
 
 @pytest.mark.needs("docker-registry", "nginx", "htpasswd", "curl")
+def test_a_pull_that_outlasts_the_switch_is_waited_for(install: Callable[..., Installation]) -> None:
+    """What has begun with a server ends with it, however long it takes; whoever loses patience runs the script again.
+
+    The pull begins when the other server has just started, so that nothing but the last step can wait for it.
+    """
+    place = install(DEBIAN)
+    blob = BlobContent(secrets.token_bytes(SLOW_BYTES))
+    place.old.start()
+    with place.nginx, Remote(place.url, USER) as remote:
+        remote.push("slow", image(blob.content), "1")
+        for who, before, after, start in (
+            ("roadstead", place.old, place.new, "START_NEW"),
+            ("registry2", place.new, place.old, "START_OLD"),
+        ):
+            has_begun = place.folder / f"begun-{who}"
+            waiting = f"{after.start_command}; until test -e {has_begun}; do sleep 0.1; done"
+            with ThreadPoolExecutor(1) as pool:
+                first = pool.submit(place.run_script, who, exit_code=1, **{start: waiting, "PATIENCE": "3"})
+                until(after.answers, what=f"{after.url} answers: {after.log()}")
+                pull = SlowPull(place, blob.digest)
+                has_begun.touch()
+                assert "switched, but requests from before are still running: run this again" in first.result()
+                second = pool.submit(place.run_script, who)
+                with pytest.raises(TimeoutError):
+                    second.result(timeout=3)
+                assert before.answers()
+                assert pull.end() == blob.content
+                assert "already" in second.result()
+            assert not before.answers()
+            remote.push("slow", image(who.encode()), who)
+            assert "already" in place.run_script(who)  # once more does no harm
+        place.run_script("roadstead")
+        remote.push("slow", image(b"again"), "again")  # nothing is left over from the way back
+    assert "Traceback" not in place.new.log()
+
+
+@pytest.mark.needs("docker-registry", "nginx", "htpasswd", "curl")
 def test_the_script_stops_before_harm(install: Callable[..., Installation]) -> None:
     """Whatever fails on the way, clients go on with the server that they had; then it can be run again."""
     place = install(IMAGE)
@@ -321,13 +388,17 @@ def test_the_script_stops_before_harm(install: Callable[..., Installation]) -> N
             assert before.tags.items() <= place.content().tags.items()
 
         goes_on_as_before("roadstead", "not the folder of a registry:2", FOLDER=str(place.folder))
+        goes_on_as_before("roadstead", "nginx's own files are not in order", NGINX_PROGRAM="false")
         goes_on_as_before("roadstead", "nobody answers", OLD=f"http://127.0.0.1:{free_port()}")
         goes_on_as_before("roadstead", "nginx does not include", SWITCH=str(place.folder / "other.conf"))
         goes_on_as_before("nobody", "say who is to serve")
         goes_on_as_before("roadstead", "roadstead does not answer", START_NEW="true", STOP_NEW="true", PATIENCE="1")
         elsewhere = f"http://127.0.0.1:{free_port()}"
         goes_on_as_before("roadstead", "nothing was switched", NEW=elsewhere, PATIENCE="1")
+        said = place.run_script("roadstead", exit_code=1, STOP_OLD="false")
+        assert "switched, but this failed: false" in said
         place.run_script("roadstead")
+        assert not place.old.answers()
         goes_on_as_before("registry2", "registry:2 does not answer", START_OLD="true", STOP_OLD="true", PATIENCE="1")
         place.run_script("registry2")
         assert before.tags.items() <= place.content().tags.items()
