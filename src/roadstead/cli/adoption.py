@@ -41,6 +41,21 @@ async def run_adoption(
     return await adoption.run()
 
 
+async def put_in_charge(registry: "Registry", folder: "DataFolder") -> None:
+    """Makes the catalogue the truth about ``folder``, whose tree it has adopted.
+
+    Raises:
+        StorageError, DatabaseError: it is not; run it again.
+    """
+    from roadstead import app  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.adoption.aliases import name_aliases  # noqa: PLC0415
+    from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption  # noqa: PLC0415
+
+    await name_aliases(registry.database, app.build_link_files(folder), registry.clock, registry.rules)
+    state = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
+    await registry.database.write(lambda transaction: save_adoption(transaction, state))
+
+
 def recorded_storage(folder: "DataFolder") -> str:
     """What the catalogue remembers of its storage: nothing of one in the data folder, which may be moved or copied."""
     return "" if folder.objects.is_relative_to(folder.path) else folder.objects.as_uri()
@@ -72,18 +87,36 @@ def require_tree(folder: "DataFolder") -> None:
         )
 
 
+def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
+    """The command that reads the tree of ``folder`` into the same catalogue."""
+    words = ["roadstead adopt", shlex.quote(str(folder.objects)), *_config_words(config)]
+    by_default = folder.objects if config is None else _settings_alone(config).data.folder
+    if by_default.absolute() != settings.data.folder.absolute():
+        words += ["--data", shlex.quote(str(settings.data.folder))]
+    return " ".join(words)
+
+
 def serve_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
     """The command that serves what was adopted, with the settings file that it was adopted with."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.config import load_settings  # noqa: PLC0415
 
-    words = ["roadstead serve"]
-    alone = load_settings(config, environment={})
-    if config is not None:
-        words += ["--config", shlex.quote(str(config))]
+    words = ["roadstead serve", *_config_words(config)]
+    alone = _settings_alone(config)
     if alone.data.folder != settings.data.folder:
         words += ["--data", shlex.quote(str(settings.data.folder))]
         alone = load_settings(config, environment={}, overrides={"data.folder": settings.data.folder})
     if app.data_folder(alone).objects != folder.objects:
         words += ["--storage", shlex.quote(folder.objects.as_uri())]
     return " ".join([*words, "--adopt"])
+
+
+def _config_words(config: Path | None) -> list[str]:
+    return [] if config is None else ["--config", shlex.quote(str(config))]
+
+
+def _settings_alone(config: Path | None) -> "Settings":
+    """What a settings file says, without the options of this command and its environment."""
+    from roadstead.config import load_settings  # noqa: PLC0415 - see cli.session
+
+    return load_settings(config, environment={})

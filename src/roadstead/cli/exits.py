@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from roadstead import access, app, certificates, config, database, identity, storage
+from roadstead.cli import text
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.refusal import CommandRefusedError, EndpointSilentError
 from roadstead.cli.target import spell
@@ -37,6 +38,10 @@ def _manifest_invalid(error: oci.ManifestInvalidError) -> str:
 def _catalogue_damaged(error: database.DatabaseDamagedError) -> str:
     remedy = "`roadstead check` names what is; restore roadstead.db from a backup, or run `roadstead rebuild`"
     return f"the catalogue is damaged ({error.detail}); {remedy}"
+
+
+def _storage_error(error: storage.StorageError) -> str:
+    return f"{error}: {text.printable(error.key)}" if error.key else str(error)
 
 
 def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:
@@ -84,7 +89,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
-    storage.StorageError: (ExitCode.UNREACHABLE, str),
+    storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),

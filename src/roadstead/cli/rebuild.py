@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from roadstead.cli import session, text
-from roadstead.cli.adoption import recorded_storage, run_adoption
+from roadstead.cli.adoption import put_in_charge, run_adoption
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import is_terminal, print_fields, print_json, print_line, style
@@ -113,6 +113,10 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
     from roadstead.telemetry import Metrics  # noqa: PLC0415
 
     folder = app.data_folder(settings)
+    if not (folder.objects / LINK_TREE).is_dir():
+        raise CommandRefusedError(
+            f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
+        )
     folder.prepare(for_objects=False)
     folder.lock()
     try:
@@ -136,6 +140,7 @@ async def _require_damage(catalogue: Path) -> None:
     from roadstead.database import DatabaseDamagedError, SqliteDatabase  # noqa: PLC0415 - see cli.session
     from roadstead.database.integrity import find_damage  # noqa: PLC0415
     from roadstead.database.salvage import is_cut  # noqa: PLC0415
+    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
 
     if is_cut(catalogue):
         return
@@ -143,9 +148,10 @@ async def _require_damage(catalogue: Path) -> None:
         database = SqliteDatabase.open(catalogue)
         try:
             damage = await find_damage(database, deep=True)
+            phase = (await find_adoption(database)).phase
         finally:
             await database.close()
-        if not damage:
+        if not damage and phase is not AdoptionPhase.NONE:  # else a start has made an empty one in place of a lost one
             raise CommandRefusedError(f"{catalogue} is not damaged: --force makes a new one all the same")
 
 
@@ -154,22 +160,16 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.database.salvage import open_salvage  # noqa: PLC0415
     from roadstead.registry.adoption.rebuild import Rebuild  # noqa: PLC0415
-    from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption  # noqa: PLC0415
     from roadstead.registry.findings import Severity  # noqa: PLC0415
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
 
     files = app.build_link_files(folder)
-    if not (folder.objects / LINK_TREE).is_dir():
-        raise CommandRefusedError(
-            f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
-        )
     with ProgressBar() as bar:
         summary = await run_adoption(registry, folder, bar, lambda _finding: None)
         with open_salvage(folder.catalogue) as salvage:
             rebuild = Rebuild(registry.database, files, registry.clock, registry.rules, salvage, progress=bar)
             salvaged = await rebuild.run()
-        state = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
-        await registry.database.write(lambda transaction: save_adoption(transaction, state))
+        await put_in_charge(registry, folder)
         findings = [finding async for finding in Checker(registry, bar).run()]
     done = _Done(summary, salvaged)
     done.findings.update({str(kind): count for kind, count in summary.findings.items()})

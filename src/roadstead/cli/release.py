@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roadstead.cli import session, text
-from roadstead.cli.adoption import recorded_storage
+from roadstead.cli.adoption import adopt_command, recorded_storage
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import print_fields, print_json, print_line, style
 from roadstead.cli.progress import ProgressBar
@@ -47,7 +47,7 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
         raise click.UsageError("name the folder of the catalogue, as DIR or with --data")
     session.silence_log()
     settings = load_settings(config, overrides={"data.folder": data or folder})
-    written, root = asyncio.run(_release(settings))
+    written, root, back = asyncio.run(_release(settings, config))
     if as_json:
         counts = (written.written, written.removed) if written else (0, 0)
         print_json({"written": counts[0], "removed": counts[1], "folder": root, "was_released": written is None})
@@ -56,20 +56,21 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
     if written:
         files = f"{text.plural(written.written, 'file')} written, {text.number(written.removed)} removed"
     print_line(f"{style('Released' if written else 'Released before', colour='green', bold=True)}: {files}")
-    print_fields([("rootdirectory", root), ("Back again", f"roadstead adopt {root}")], indent="  ")
+    print_fields([("rootdirectory", root), ("Back again", back)], indent="  ")
 
 
-async def _release(settings: "Settings") -> "tuple[Written | None, str]":
-    """What was written, None if the folder was released before, and registry:2's root."""
+async def _release(settings: "Settings", config: Path | None) -> "tuple[Written | None, str, str]":
+    """What was written, None if the folder was released before; registry:2's root; the command for the way back."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.registry.adoption.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
     settings = await app.with_known_storage(settings)
     folder = app.data_folder(settings)
+    root, back = str(folder.objects), adopt_command(settings, folder, config)
     async with app.open_registry(settings) as registry:
         if await _is_released(registry, folder):
-            return None, str(folder.objects)
+            return None, root, back
         try:
             folder.lock()
         except DataFolderBusyError:
@@ -83,7 +84,7 @@ async def _release(settings: "Settings") -> "tuple[Written | None, str]":
                     progress=bar,
                     storage=recorded_storage(folder),
                 )
-                return await release.run(), str(folder.objects)
+                return await release.run(), root, back
         finally:
             folder.unlock()
 

@@ -93,7 +93,7 @@ def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, *
         operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
-        take_charge(settings, folder, adopts=adopt)
+        take_charge(settings, folder, config, adopts=adopt)
         process = Process(settings=settings, read=read, main=main, operations=operations)
 
         def on_start() -> None:

@@ -10,12 +10,12 @@ import structlog
 
 from roadstead import __version__, app
 from roadstead.cli import text
-from roadstead.cli.adoption import recorded_storage, run_adoption
+from roadstead.cli.adoption import adopt_command, put_in_charge, run_adoption
 from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.config import Settings
 from roadstead.registry import Registry
-from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, find_adoption, save_adoption
+from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, find_adoption
 from roadstead.registry.links import LINK_TREE, LinkTree, TreeFinding
 from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
@@ -26,17 +26,20 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger("roadstead.adoption")
 
 
-def take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) -> None:
+def take_charge(settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool) -> None:
     """Makes the catalogue the truth, after an adoption if one is due and wanted; the folder is locked.
+
+    ``config`` is the settings file, for what a refusal says to do.
 
     Raises:
         CommandRefusedError: the links of registry:2 are the truth, or may be, and nobody said to adopt them.
         StorageError, DatabaseError: the adoption could not be finished.
     """
-    asyncio.run(_take_charge(settings, folder, adopts=adopts))
+    hint = adopt_command(settings, folder, config)
+    asyncio.run(_take_charge(settings, folder, hint, adopts=adopts))
 
 
-async def _take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) -> None:
+async def _take_charge(settings: Settings, folder: DataFolder, hint: str, *, adopts: bool) -> None:
     registry = app.build_registry(settings, Metrics(__version__))
     try:
         state = await find_adoption(registry.database)
@@ -45,10 +48,9 @@ async def _take_charge(settings: Settings, folder: DataFolder, *, adopts: bool) 
             if adopts and state.since_ms:
                 _log.info("not adopted again: the catalogue is in charge")
             return
-        if await _is_due(state.phase, folder, adopts=adopts):
+        if await _is_due(state.phase, folder, hint, adopts=adopts):
             await _adopt(registry, folder)
-        in_charge = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
-        await registry.database.write(lambda transaction: save_adoption(transaction, in_charge))
+        await put_in_charge(registry, folder)
     finally:
         await app.close_registry(registry)
 
@@ -62,7 +64,7 @@ def _require_same_storage(state: AdoptionState, folder: DataFolder) -> None:
         )
 
 
-async def _is_due(phase: AdoptionPhase, folder: DataFolder, *, adopts: bool) -> bool:
+async def _is_due(phase: AdoptionPhase, folder: DataFolder, hint: str, *, adopts: bool) -> bool:
     tree = LinkTree(app.build_link_files(folder), lambda _finding: None)
     has_tree = await asyncio.to_thread(tree.exists)
     if phase is AdoptionPhase.ADOPTED or (phase is AdoptionPhase.NONE and not has_tree):
@@ -78,9 +80,7 @@ async def _is_due(phase: AdoptionPhase, folder: DataFolder, *, adopts: bool) -> 
         if click.confirm(f"{reason}. Adopt it now? registry:2 must have stopped", err=True):
             return True
         raise CommandRefusedError("nothing was changed")
-    raise CommandRefusedError(
-        f"{reason}: stop registry:2 and add --adopt, or look first with `roadstead adopt {folder.objects}`"
-    )
+    raise CommandRefusedError(f"{reason}: stop registry:2 and add --adopt, or look first with `{hint}`")
 
 
 async def _adopt(registry: Registry, folder: DataFolder) -> None:

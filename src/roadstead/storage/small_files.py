@@ -11,6 +11,7 @@ import enum
 import errno
 import functools
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Generator
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Final
 
 from roadstead.storage.errors import StorageError, StorageFullError, StorageUnavailableError
-from roadstead.storage.filesystem import make_folders, sync_folder
+from roadstead.storage.filesystem import make_folders, sync_file, sync_folder
 
 KNOWN_FOLDERS: Final = 1 << 16
 """Folders of which is remembered that they are no symbolic links."""
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+_CANNOT_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -170,6 +172,31 @@ class SmallFiles:
                 sync_folder(each)
         return True
 
+    def add_name(self, key: str, name: str) -> None:
+        """Gives a file another key, durably.
+
+        Both are the same bytes on the disk, or a copy where the file system cannot do that.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: there is no file under ``name``.
+        """
+        self._require_plain(os.path.dirname(key))
+        self._require_plain(os.path.dirname(name))
+        path = self._path(name)
+        folder = os.path.dirname(path)
+        with _translated(name):
+            changed = {folder, *make_folders(folder)}
+            _remove_leftovers(path)
+            temporary = f"{path}.{uuid.uuid4()}.tmp"
+            try:
+                _link_or_copy(self._path(key), temporary)
+                os.rename(temporary, path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            for each in changed:
+                sync_folder(each)
+
     def make_folder(self, folder: str) -> None:
         """Makes a folder, with its parents.
 
@@ -263,6 +290,16 @@ def _create(path: str, content: bytes, modified_ms: int, *, is_durable: bool) ->
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
+        sync_file(target)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from roadstead.testing.images import image, index
+from roadstead.testing.images import digest_of, image, index
 from tests import skips
 from tests.system.adoption.volumes import TREE, Client, Registry2, adopt, read_content
 from tests.system.process import run, until
@@ -34,6 +35,50 @@ def root(tmp_path: Path) -> Path:
         client.push("app", image(b"one"), "1", "2")
         client.push("multi", index(image(b"amd64"), image(b"arm64")), "1")
     return folder
+
+
+def test_blobs_by_another_name_are_served_and_collected_as_any(root: Path, tmp_path: Path) -> None:
+    """registry:2 keeps them under sha256 and links the one name to the other; a link that lies gives nothing."""
+    long, honest = image(b"long name", algorithm="sha512"), "sha512:" + hashlib.sha512(b"honest").hexdigest()
+    with Registry2("registry:2", root, tmp_path / "again") as theirs, Client(theirs.url) as client:
+        client.push("long", long, "1")
+        client.push_blob("lies", b"honest", honest)
+        client.push("lies", image(b"other"), "1")
+        before = read_content(theirs.url)
+    lie = root / TREE / "repositories/lies/_layers" / honest.replace(":", "/") / "link"
+    lie.write_text(digest_of(b"other"))
+    with RegistryServer(tmp_path / "ours", arguments=["--storage", root.as_uri(), "--adopt"]) as ours:
+        assert read_content(ours.url) == before
+        with Client(ours.url) as client:
+            assert client.head(f"/v2/lies/blobs/{honest}").status_code == 404
+        ours.shut_down()
+    data = tmp_path / "ours" / "data"
+    layer = next(blob.digest for blob in long.blobs if blob.content == b"long name")
+    assert (root / TREE / blob_file(layer)).samefile(root / TREE / blob_file(digest_of(b"long name"))), "no copy"
+    with sqlite3.connect(data / "roadstead.db") as connection:
+        query = "SELECT name FROM repositories WHERE left_alone_ms IS NOT NULL"
+        assert connection.execute(query).fetchall() == [("lies",)]
+        connection.execute("UPDATE reviews SET not_before_ms = 0")
+    run([ROADSTEAD, "gc", "--data", data])
+    assert not (root / TREE / blob_file(digest_of(b"long name"))).exists(), "nothing names it so"
+    run([ROADSTEAD, "release", "--data", data])
+    with Registry2("registry:2", root, tmp_path / "back") as theirs:
+        assert read_content(theirs.url) == before
+
+
+def blob_file(digest: str) -> str:
+    algorithm, _, encoded = digest.partition(":")
+    return f"blobs/{algorithm}/{encoded[:2]}/{encoded}/data"
+
+
+def test_what_is_said_to_do_leads_to_the_same_catalogue(root: Path, tmp_path: Path) -> None:
+    data = tmp_path / "elsewhere"
+    said = serve_and_be_refused("--data", data, "--storage", root.as_uri())
+    assert f"`roadstead adopt {root} --data {data}`" in said
+    assert f"`roadstead adopt {root}`" in serve_and_be_refused("--data", root)
+    with RegistryServer(tmp_path / "x", arguments=["--data", str(root), "--adopt"]) as ours:
+        ours.shut_down()
+    assert f"roadstead adopt {root}\n" in run([ROADSTEAD, "release", root]).stdout
 
 
 def serve_and_be_refused(*options: str | Path) -> str:

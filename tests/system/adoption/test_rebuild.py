@@ -18,7 +18,7 @@ import pytest
 from roadstead.testing.images import image, index
 from tests.system.adoption.volumes import Client, Content, read_content
 from tests.system.process import run, until
-from tests.system.servers import RegistryServer
+from tests.system.servers import RegistryServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,3 +188,19 @@ def test_a_sound_catalogue_is_left_alone(installation: Installation) -> None:
     before = installation.catalogue.read_bytes()
     rebuild(installation, exit_code=1)
     assert installation.catalogue.read_bytes() == before
+
+
+def test_an_empty_catalogue_in_place_of_a_lost_one_is_no_reason_to_stop(installation: Installation) -> None:
+    """Whoever starts the server before rebuilding is refused, and has made one."""
+    installation.catalogue.unlink()
+    serve: list[str | Path] = [ROADSTEAD, "serve", "--data", installation.data, "--listen", f"127.0.0.1:{free_port()}"]
+    run([*serve, "--ops-listen", f"127.0.0.1:{free_port()}"], exit_code=1)
+    assert installation.catalogue.exists()
+    rebuild(installation)
+    assert served(installation) == installation.content
+
+
+def test_where_nothing_is_nothing_is_left(tmp_path: Path) -> None:
+    answer = run([ROADSTEAD, "rebuild", "--data", tmp_path], exit_code=1)
+    assert "there are no blobs" in answer.stderr
+    assert not list(tmp_path.iterdir())

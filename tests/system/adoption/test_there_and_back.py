@@ -40,11 +40,11 @@ def test_there_and_back_and_there(kind: str, tmp_path: Path) -> None:
         before = read_content(theirs.url, extra)
     on_disk = snapshot(root)
     *_, last = records("adopt", root, "--data", data)
-    assert last["summary"]["tags"] == 7
+    assert last["summary"]["tags"] == 8
     assert snapshot(root) == on_disk, "not a byte, not a time was changed"
 
     with Serving(tmp_path / "ours", root, "--adopt") as ours:
-        assert snapshot(root) == on_disk
+        assert files(on_disk).items() <= files(snapshot(root)).items()
         assert read_content(ours.url, extra) == before
         change_here(ours.url, digests)
         there = read_content(ours.url, extra)
@@ -64,6 +64,11 @@ def test_there_and_back_and_there(kind: str, tmp_path: Path) -> None:
         ours.shut_down()
     checked = records("check", "--deep", "--data", data)
     assert checked[-1]["summary"]["damage"] == 0
+
+
+def files(found: dict[str, tuple[int, int, str]]) -> dict[str, tuple[int, int, str]]:
+    """All but links to other names of blobs, which stand for themselves as soon as we serve."""
+    return {key: facts for key, facts in found.items() if facts[2] and "/_layers/sha512/" not in key}
 
 
 def change_here(url: str, digests: dict[str, str]) -> None:

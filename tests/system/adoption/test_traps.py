@@ -130,7 +130,7 @@ def volume(written: tuple[Path, dict[str, str]], tmp_path: Path) -> Volume:
 def test_a_sound_volume_has_nothing_but_notes(volume: Volume) -> None:
     summary, told = volume.adopt()
     assert {kind for kind, _ in told} == {Kind.DIGEST_ALIAS}
-    assert summary.tags == 7
+    assert summary.tags == 8
     assert volume.tags("app") == {
         "v1": volume.digests["one"],
         "v2": volume.digests["two"],
@@ -158,6 +158,21 @@ def test_times_and_histories_come_along(volume: Volume) -> None:
     assert volume.rows("SELECT updated_ms FROM tags WHERE name = 'latest'") == [(new * 1000,)]
     query = "SELECT pushed_ms FROM repository_manifests JOIN manifests ON id = manifest_id WHERE digest = "
     assert volume.rows(f"{query}'{volume.digests['one']}'") == [(old * 1000,)]
+
+
+def test_a_tag_that_went_away_and_came_back_between_two_runs(volume: Volume) -> None:
+    os.utime(volume.tag("app", "v1") / "current" / "link", (1_500_000_000, 1_500_000_000))
+    volume.adopt()
+    link = volume.tag("app", "v1") / "index" / volume.digests["two"].replace(":", "/") / "link"
+    os.utime(volume.write(link, volume.digests["two"]), (1_600_000_000, 1_600_000_000))
+    os.utime(volume.tag("app", "v1") / "current" / "link", (1_700_000_000, 1_700_000_000))
+    volume.adopt()
+    history = volume.rows("SELECT digest, at_ms FROM tag_history WHERE tag = 'v1' ORDER BY id")
+    assert history == [
+        (volume.digests["one"], 1_500_000_000_000),
+        (volume.digests["two"], 1_600_000_000_000),
+        (volume.digests["one"], 1_700_000_000_000),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -271,6 +286,7 @@ def test_links_stay_where_a_manifest_was_left_alone(volume: Volume) -> None:
     volume.write(volume.layer("team/multi", digest_of(b"layer one")), digest_of(b"layer one"))
     volume.adopt()
     query = "SELECT r.name FROM reviews v JOIN repositories r ON r.id = v.repository_id WHERE v.kind = 1"
+    query += " AND r.name != 'alias'"  # where nothing names the blobs by sha256
     assert volume.rows(query) == [("team/multi",)], "there it is garbage, in app it may not be"
 
 
@@ -287,8 +303,12 @@ def test_very_old_volumes(volume: Volume) -> None:
 
 def test_another_name_of_a_digest_is_told_of(volume: Volume) -> None:
     _, told = volume.adopt()
-    assert [kind for kind, subject in told if "/alias/_layers/sha512/" in subject] == [Kind.DIGEST_ALIAS]
+    aliases = [kind for kind, subject in told if "/alias/_layers/sha512/" in subject]
+    assert aliases == [Kind.DIGEST_ALIAS] * 3, "a blob alone, and those that the tag `long` needs"
     assert digest_of(b"named by another digest") in volume.blobs("alias")
+    volume.layer("alias", digest_of(b"layer with a long name")).unlink()
+    _, told = volume.adopt()
+    assert (Kind.BLOB_UNLINKED, f"alias@{volume.digests['long']}") in told, "a name of nothing is none"
 
 
 def test_repositories_with_only_some_folders(volume: Volume) -> None:
@@ -344,7 +364,7 @@ def test_an_administrator_may_have_moved_the_tree(volume: Volume, tmp_path: Path
     (volume.root / "docker").rename(tmp_path / "moved")
     (volume.root / "docker").symlink_to(tmp_path / "moved")
     summary, _ = adopt(volume.root, volume.data)
-    assert summary.tags == 7
+    assert summary.tags == 8
 
 
 def test_half_uploads_and_what_dead_processes_left(volume: Volume) -> None:
@@ -392,7 +412,7 @@ def test_what_is_gone_over_there_goes_here(volume: Volume) -> None:
     assert set(volume.tags("app")) == {"latest", "untyped"}
     assert volume.rows("SELECT name FROM repositories WHERE removed_ms IS NOT NULL") == [("alias",)]
     deleted = volume.rows("SELECT tag FROM tag_history WHERE action = 'delete' ORDER BY tag")
-    assert [tag for (tag,) in deleted] == ["1", "v1", "v2"]
+    assert [tag for (tag,) in deleted] == ["1", "long", "v1", "v2"]
 
 
 def test_what_cannot_be_read_is_not_taken_for_gone(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,6 +439,21 @@ def test_what_cannot_be_read_is_not_taken_for_gone(volume: Volume, monkeypatch: 
     assert summary.removed == 0
     assert {"v1", "v2"} <= set(volume.tags("app"))
     assert digest_of(b"layer one") in volume.blobs("app")
+
+
+def test_a_history_that_cannot_be_read_costs_no_tag(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = volume.tag("app", "latest") / "index" / volume.digests["one"].replace(":", "/") / "link"
+    read = SmallFiles.read
+
+    def fail(files: SmallFiles, key: str, limit: int) -> SmallFile | None:
+        if key == str(lost.relative_to(volume.root)):
+            raise StorageUnavailableError(key, "Input/output error")
+        return read(files, key, limit)
+
+    monkeypatch.setattr(SmallFiles, "read", fail)
+    _, findings = adopt(volume.root, volume.data)
+    assert [finding.kind for finding in findings if finding.severity == "damage"] == [Kind.UNREADABLE]
+    assert volume.tags("app")["latest"] == volume.digests["moved"]
 
 
 def test_pushes_during_the_adoption_are_whole_or_absent(tmp_path: Path) -> None:

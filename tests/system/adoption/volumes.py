@@ -15,7 +15,7 @@ from roadstead import app
 from roadstead.config import load_settings
 from roadstead.registry.adoption.adoption import Adoption, AdoptionSummary
 from roadstead.telemetry import Metrics
-from roadstead.testing.images import ManifestContent, image, index
+from roadstead.testing.images import ManifestContent, digest_of, image, index
 from tests.system.process import Daemon
 from tests.system.servers import free_port
 from tests.system.tools import path_of
@@ -169,6 +169,9 @@ def fill(url: str) -> dict[str, str]:
         sha512 = "sha512:" + hashlib.sha512(b"named by another digest").hexdigest()
         client.push_blob("alias", b"named by another digest", sha512)
         client.push("alias", image(b"beside it"), "1")
+        named = image(b"layer with a long name", algorithm="sha512")
+        client.push("alias", named, "long")
+        digests["long"] = digest_of(named.content)  # registry:2 itself names a manifest by sha256
     return digests
 
 

@@ -97,3 +97,23 @@ def test_removal_takes_the_folder_when_it_is_empty(tmp_path: Path) -> None:
     assert (tmp_path / "a/other").exists()
     assert files.remove("a/other")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("number", [None, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+def test_a_file_gets_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
+    """Without a second copy, unless the file system cannot do that."""
+    files = SmallFiles(tmp_path)
+    files.write("a/data", b"bytes", 1000, is_durable=False)
+    if number is not None:
+
+        def fail(*_arguments: object, **_options: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", fail)
+    for _ in range(2):
+        files.add_name("a/data", "b/c/data")
+    assert (tmp_path / "b/c/data").read_bytes() == b"bytes"
+    assert (tmp_path / "a/data").samefile(tmp_path / "b/c/data") == (number is None)
+    assert [path.name for path in (tmp_path / "b/c").iterdir()] == ["data"]
+    with pytest.raises(StorageUnavailableError):
+        files.add_name("a/none", "b/c/none")

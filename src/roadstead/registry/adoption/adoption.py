@@ -16,7 +16,6 @@ Cost: a few reads of small files and a few rows for each link. Memory: what the 
 import asyncio
 import collections
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from roadstead.database import Database, Row, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout, store
 from roadstead.registry.adoption import adoption_store
-from roadstead.registry.adoption.adoption_content import ContentReader, FoundBlob, FoundManifest
+from roadstead.registry.adoption.adoption_content import ContentReader, FoundBlob, FoundManifest, hash_object
 from roadstead.registry.adoption.adoption_records import (
     RepositoryRecords,
     Rest,
@@ -49,7 +48,6 @@ BATCH: Final = 200
 THREADS: Final = 4
 """A disk answers so many questions at once; a processor has little to do with links."""
 
-PIECE_BYTES: Final = 1 << 20
 PAGE: Final = 1000
 
 _T = TypeVar("_T")
@@ -110,6 +108,7 @@ class Adoption:
         """
         try:
             await self._enter(AdoptionPhase.ADOPTING)
+            self._progress.begin("counting", 0, is_bytes=False)
             names = await self._run_in_thread(lambda: list(self._tree.iter_repositories()))
             await self._begin(names)
             for name in names:
@@ -150,7 +149,7 @@ class Adoption:
         if is_complete:  # what could not be read is not gone
             self.summary.removed += await self._remove_rest(records)
         await self._link_late_blobs(content, records)
-        is_understood = not content.left_alone and not records.has_aliases
+        is_understood = not content.left_alone
         await self._note_left_alone(records, is_understood=is_understood)
         if is_understood:  # what is not known may need what nothing else names
             await self._review_links(records)
@@ -243,6 +242,8 @@ class Adoption:
         missing: dict[Digest, list[str]] = {}
         for holder, blob in await self._list_unlinked(records.repository_id):
             missing.setdefault(Digest(blob), []).append(holder)
+        for digest in await self._run_in_thread(lambda: self._aliases(records, missing)):
+            del missing[digest]
         fresh = [digest for digest in missing if digest not in records.listed_blobs]
         async for blobs in self._read(fresh, content.read_blob, set()):
             found = [blob for blob in blobs if blob is not None]
@@ -253,6 +254,12 @@ class Adoption:
             for holder in holders:
                 detail = f"the repository does not have the blob {digest}"
                 self._tell(TreeFindingKind.BLOB_UNLINKED, f"{content.repository}@{holder}", detail)
+
+    def _aliases(self, records: RepositoryRecords, missing: Iterable[Digest]) -> list[Digest]:
+        """Those that are other names of blobs that the repository has: see ``aliases``."""
+        tree = LinkTree(self._tree.files, _ignore)
+        links = {digest: tree.find_alias(records.name, digest) for digest in missing if digest in records.listed_blobs}
+        return [digest for digest, link in links.items() if link is not None and link.digest in records.blobs]
 
     async def _list_unlinked(self, repository_id: int) -> list[Row]:
         found: list[Row] = []
@@ -292,7 +299,7 @@ class Adoption:
 
     async def _judge_length(self, repository: str, holder: str, blob: Digest, stated_bytes: int) -> None:
         """A manifest says another length than the file has: one of the two is wrong, and only hashing tells which."""
-        actual = await self._run_in_thread(lambda: self._hash(blob))
+        actual = await self._run_in_thread(lambda: hash_object(self._tree.files, layout.blob_key(blob), blob.algorithm))
         if actual == blob:
             detail = f"it says that {blob} has {stated_bytes} bytes, which is wrong; clients may refuse it"
             self._tell(TreeFindingKind.MANIFEST_SIZES, f"{repository}@{holder}", detail)
@@ -301,14 +308,6 @@ class Adoption:
         self._tell(TreeFindingKind.BLOB_DAMAGED, f"{repository}@{blob}", detail)
         now_ms = self._clock.now_ms()
         await self._write(lambda t: t.execute(store.QUARANTINE_BLOB, digest=blob, now_ms=now_ms))
-
-    def _hash(self, digest: Digest) -> str:
-        running = hashlib.new(digest.algorithm)
-        offset = 0
-        while piece := self._tree.files.read_piece(layout.blob_key(digest), offset, PIECE_BYTES):
-            running.update(piece)
-            offset += len(piece)
-        return f"{digest.algorithm}:{running.hexdigest()}"
 
     # --- the rest
 

@@ -1,5 +1,6 @@
 """What adoption finds behind a link: read and judged in threads, before any record is written."""
 
+import hashlib
 import json
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -8,11 +9,14 @@ from typing import Final, cast
 from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry import layout
-from roadstead.registry.links import Link, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear, paths
+from roadstead.registry.links import Link, LinkFiles, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear, paths
 from roadstead.storage import StorageError
 
 MANIFEST_BYTES: Final = 4 << 20
 """The longest manifest that registry:2 takes (``maxManifestBodySize``)."""
+
+PIECE_BYTES: Final = 1 << 20
+"""Of a blob, hashed in one go."""
 
 EMPTY: Final = {algorithm: Digest.of(b"", algorithm) for algorithm in ("sha256", "sha512")}
 
@@ -123,6 +127,20 @@ class ContentReader:
 
     def _tell(self, kind: TreeFindingKind, digest: Digest, detail: str) -> None:
         self._report(TreeFinding(kind, f"{self.repository}@{digest}", detail))
+
+
+def hash_object(files: LinkFiles, key: str, algorithm: str) -> str:
+    """The digest of a whole file; that of nothing where there is none.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    running = hashlib.new(algorithm)
+    offset = 0
+    while piece := files.read_piece(key, offset, PIECE_BYTES):
+        running.update(piece)
+        offset += len(piece)
+    return f"{algorithm}:{running.hexdigest()}"
 
 
 def _is_schema_1(body: bytes) -> bool:

@@ -107,11 +107,6 @@ class RepositoryRecords:
         return Rest(blobs=[self.rest_blobs.popitem()[1] for _ in range(min(limit, len(self.rest_blobs)))])
 
     @property
-    def has_aliases(self) -> bool:
-        """Whether the tree has other names for blobs, under which manifests may name them."""
-        return any(digest.startswith("sha512:") and digest not in self.blobs for digest in self.listed_blobs)
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing of it is left."""
         return not (self.blobs or self.manifests or self.tags)
@@ -206,6 +201,8 @@ async def record_tags(
         records.rest_tags.pop(links.tag, None)
         before = records.tags.get(links.tag)
         if before == manifest_id:
+            if len(links.history) > 1:
+                await _add_history(transaction, records.repository_id, links, change, is_moved=False)
             continue
         await _record_tag(transaction, records.repository_id, links, manifest_id, change)
         if before is not None:
@@ -225,13 +222,21 @@ async def _record_tag(
         manifest_id=manifest_id,
         updated_ms=links.current.modified_ms,
     )
+    await _add_history(transaction, repository_id, links, change, is_moved=True)
+
+
+async def _add_history(
+    transaction: Transaction, repository_id: int, links: TagLinks, change: Change, *, is_moved: bool
+) -> None:
+    """Adds what is not known of a tag's history; of one that was not moved, where it went and came back from."""
+    limit = change.rules.history_entries
     known = await transaction.fetch_all(
-        adoption_store.LIST_DIGESTS_OF_TAG,
-        repository_id=repository_id,
-        tag=links.tag,
-        limit=change.rules.history_entries,
+        adoption_store.LIST_DIGESTS_OF_TAG, repository_id=repository_id, tag=links.tag, limit=limit
     )
-    for link in _unknown(links, known, change.rules.history_entries):
+    unknown = list(_unknown(links, known, limit))
+    if not is_moved and len(unknown) == 1:
+        return
+    for link in unknown:
         await transaction.execute(
             removal_store.ADD_HISTORY,
             repository_id=repository_id,

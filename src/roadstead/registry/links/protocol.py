@@ -31,6 +31,10 @@ class LinkFiles(Protocol):
         """Gives a file this content, at once for every reader; False if it had it already."""
         ...
 
+    def add_name(self, key: str, name: str) -> None:
+        """Gives a file another key, durably, without a second copy where the store can do that."""
+        ...
+
     def make_folder(self, folder: str) -> None:
         """Makes a folder, with its parents."""
         ...

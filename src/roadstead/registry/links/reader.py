@@ -4,6 +4,7 @@ Promises: nothing is written; nothing outside the tree is read; whatever cannot 
 rest is still read. Called from threads. While another program writes to the tree each answer is right for some moment.
 """
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +169,25 @@ class LinkTree:
         self._tell_other(paths.layer_link(repository, digest), digest, link.digest)
         return None
 
+    def list_aliases(self, repository: RepositoryName) -> list[tuple[Digest, Link]]:
+        """Names of blobs that registry:2 keeps under sha256, with the link that says which; what is odd is left out."""
+        folder = f"{paths.repository_folder(repository)}/{paths.LAYERS}/sha512"
+        found: list[tuple[Digest, Link]] = []
+        for entry in self._entries(folder, Names()):
+            digest = paths.find_digest("sha512", entry.name)
+            link = self.find_alias(repository, digest) if digest and entry.kind is EntryKind.FOLDER else None
+            if digest is not None and link is not None:
+                found.append((digest, link))
+        return found
+
+    def find_alias(self, repository: RepositoryName, digest: Digest) -> Link | None:
+        """What a blob's other name stands for; None where it is its own, or no name at all."""
+        try:
+            link = self._read_link(paths.layer_link(repository, digest))
+        except Unclear:
+            return None
+        return None if link is None or link.digest.algorithm == digest.algorithm else link
+
     def read_revision(self, repository: RepositoryName, digest: Digest) -> Link | None:
         """A repository's link to a manifest; None where there is none, or one to something else.
 
@@ -182,9 +202,9 @@ class LinkTree:
         return None
 
     def _tell_other(self, key: str, digest: Digest, target: Digest) -> None:
-        """registry:2 gives another digest's name to content that it keeps under sha256; we keep what is asked for."""
+        """registry:2 gives another digest's name to content that it keeps under sha256."""
         if target.algorithm != digest.algorithm:
-            detail = f"another name of {target}, which is taken up under its own"
+            detail = f"another name of {target}; when roadstead serves, the same bytes stand under both"
             self._tell(TreeFindingKind.DIGEST_ALIAS, key, detail)
         else:
             self._tell(TreeFindingKind.LINK_MISMATCH, key, f"it says {target}")
@@ -205,9 +225,10 @@ class LinkTree:
             return None
         history: list[Link] = []
         for name in self._digests(f"{folder}/index").names:
-            link = self._read_link(paths.index_link(repository, tag, Digest(name)))
-            if link is not None:
-                history.append(link)
+            with contextlib.suppress(Unclear):  # was told of; what the tag points at now is known all the same
+                link = self._read_link(paths.index_link(repository, tag, Digest(name)))
+                if link is not None:
+                    history.append(link)
         return TagLinks(tag, current, _in_order(history, current))
 
     def _read_link(self, key: str) -> Link | None:
