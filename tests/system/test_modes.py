@@ -297,9 +297,10 @@ def test_workers_that_begin_closed_say_that_they_serve(folder: Path, client: htt
         assert (debug.status_code, list(debug.json())) == (503, ["maintenance"])
 
 
-def test_draining_lets_a_pull_finish_and_takes_no_new_ones(folder: Path, client: httpx.Client) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_draining_lets_a_pull_finish_and_takes_no_new_ones(folder: Path, client: httpx.Client, workers: int) -> None:
     content = os.urandom(24 << 20)  # more than the sockets between us hold
-    with Ours(folder / "ours", {}) as ours:
+    with Ours(folder / "ours", {}, "--workers", str(workers)) as ours:
         push_blob(client, ours, "app", content)
         with (
             httpx.Client(trust_env=False) as idle,
@@ -311,7 +312,7 @@ def test_draining_lets_a_pull_finish_and_takes_no_new_ones(folder: Path, client:
             os.kill(ours.pid, signal.SIGTERM)
             ready = f"http://127.0.0.1:{ours.operations_port}/readyz"
             until(lambda: client.get(ready).status_code == 503, what="readiness ends at once", timeout_seconds=5)
-            assert client.get(ready).json()["checks"]["stopping"]["status"] == "failed"
+            assert '"stopping": {"status": "failed"' in client.get(ready).text
 
             def is_refused() -> bool:
                 try:

@@ -71,16 +71,25 @@ async def serve_workers(process: Process, folder: DataFolder, on_start: Callable
         keeping = [asyncio.create_task(workers.keep(place)) for place in places]
         workers.handle_signals()
         fleet = app.build_fleet_operations({place.name: place.path for place in places})
-        greeting = asyncio.create_task(_greet_when_answering(fleet, on_start))
-        await serve_application(fleet, process, stopping, lambda: None)
+        greeting = asyncio.create_task(_greet_when_answering(fleet, stopping, on_start))
+        ended = asyncio.Event()
+        ending = asyncio.create_task(_tell_when_done(keeping, ended))
+        await serve_application(fleet, process, ended, lambda: None)  # it tells of health until the last request
         greeting.cancel()
+        await ending
         await asyncio.gather(*keeping)
 
 
-async def _greet_when_answering(fleet: FleetOperations, on_start: Callable[[], None]) -> None:
+async def _greet_when_answering(fleet: FleetOperations, stopping: asyncio.Event, on_start: Callable[[], None]) -> None:
     while not await fleet.is_answering():  # noqa: ASYNC110 - workers do not tell
         await asyncio.sleep(STARTED_POLL_SECONDS)
-    on_start()
+    if not stopping.is_set():
+        on_start()
+
+
+async def _tell_when_done(tasks: list[asyncio.Task[None]], done: asyncio.Event) -> None:
+    await asyncio.wait(tasks)
+    done.set()
 
 
 @contextlib.contextmanager
@@ -106,6 +115,8 @@ class _Workers:
         """Starts a worker and replaces it whenever it dies before it was told to stop."""
         while not self._stopping.is_set():
             worker = self._running[place.name] = await self._start(place)
+            if self._stopping.is_set():
+                worker.terminate()  # it was on its way when the others were told
             code = await worker.wait()
             if self._stopping.is_set():
                 return
@@ -142,6 +153,7 @@ class _Workers:
 
     def _stop(self, number: signal.Signals) -> None:
         self._stopping.set()
+        self._process.main.close()  # else whoever connects from now on would wait for an answer from nobody
         self._tell(number)
 
     def _tell(self, number: signal.Signals) -> None:
