@@ -75,7 +75,7 @@ def _convert_addresses(draft: Draft) -> None:
     net = draft.read("http.net", text, "")
     if net == "unix":
         draft.say("http.net", Verdict.REFUSED, "A socket file is not available: listen on 127.0.0.1:5000 and let the"
-                  " proxy in front connect to that.")  # fmt: skip
+                  " proxy in front connect to that.", targets=("listen.main",))  # fmt: skip
         return
     if net not in {"", "tcp"}:
         draft.say("http.net", Verdict.INVALID, "expected tcp")

@@ -68,13 +68,18 @@ class Draft:
         if target not in self.assignments:
             self.assignments[target] = Assignment(target, _bounded(target, value), f"{self.name}: {reason}", (), reason)
 
-    def say(self, path: str, verdict: Verdict, text: str = "", *, source: str = "") -> None:
-        """Makes the verdict on a key another than its usual one; a value that it cannot have is not forgiven."""
+    def say(
+        self, path: str, verdict: Verdict, text: str = "", *, source: str = "", targets: tuple[str, ...] = ()
+    ) -> None:
+        """Makes the verdict on a key another than its usual one; a value that it cannot have is not forgiven.
+
+        ``targets`` are settings that settle what is refused, if they are not the key's usual ones.
+        """
         before = self.findings.get(path)
         if before is not None and before.verdict is Verdict.INVALID and verdict not in STOPPING:
             return
         key = BY_PATH.get(path)
-        targets = before.targets if before else ()
+        targets = targets or (before.targets if before else ())
         self.findings[path] = Finding(
             path,
             source or (before.source if before else self.source(path)),

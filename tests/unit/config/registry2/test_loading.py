@@ -64,6 +64,8 @@ def test_what_is_refused_is_settled_by_our_own_setting(configurations: Configura
         configurations.load(text)
     loaded = configurations.load(text, authentication__mode="none")
     assert [notice.key for notice in loaded.notices] == ["auth.token"]
+    loaded = configurations.load("http: {net: unix, addr: /run/registry.sock}", listen__main="127.0.0.1:5002")
+    assert str(loaded.settings.listen.main) == "127.0.0.1:5002"
 
 
 def test_everything_in_the_way_is_named_at_once(configurations: Configurations) -> None:
