@@ -121,6 +121,27 @@ def test_chunks_of_a_large_blob_and_lies(pair: tuple[ConfiguredServer, Proxy], c
     assert {line["client"] for line in asked()} == {CLIENT}
 
 
+@pytest.mark.needs("traefik")
+def test_a_path_that_traefik_takes_away(
+    configured: Callable[..., ConfiguredServer], proxied: Callable[..., Proxy], certificate: Certificate
+) -> None:
+    server = configured("http: {trusted_proxies: [127.0.0.1]}")
+    whole = replaced(
+        traefik(server, certificate),
+        {
+            r'rule = ".*"': 'rule = "Path(`/v2/`) || PathPrefix(`/hub/`)"',  # the first is where its start is seen
+            r'middlewares = \["registry"\]': 'middlewares = ["registry", "hub"]',
+            r"tls = \{\}": 'tls = {}\n\n[http.middlewares.hub.stripPrefix]\nprefixes = ["/hub"]',
+        },
+    )
+    proxy = proxied(Traefik, whole)
+    content = secrets.token_bytes(100_000)
+    with Remote(proxy.port, certificate, root="/hub", **LIES) as remote:
+        digest = remote.push_blob("app", content, chunks=2)
+        assert remote.pull_blob("app", digest).content == content
+        assert remote.post("/hub/v2/app/blobs/uploads/").headers["location"].startswith("/hub/v2/app/blobs/uploads/")
+
+
 @pytest.mark.needs("skopeo")
 def test_a_client_pushes_and_pulls(
     pair: tuple[ConfiguredServer, Proxy],
