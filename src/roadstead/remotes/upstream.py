@@ -3,7 +3,8 @@
 The trust boundary is the origin (scheme, host, port) that the administrator wrote down. Credentials go there and
 nowhere else: not to the target of a redirect, and not to a token service that the answer names on another host
 (CVE-2026-33540 is a registry that asked any). A redirect may lead elsewhere, as to a bucket, but not from https to
-http. Whatever comes back is only as good as its digest, which the caller compares.
+http, and not into a network that the upstream itself is outside of (``reach``). Whatever comes back is only as good as
+its digest, which the caller compares.
 """
 
 import base64
@@ -15,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from roadstead.remotes.errors import UpstreamError, UpstreamUrlInvalidError
+from roadstead.remotes.reach import reach_of, resolve
 
 if TYPE_CHECKING:
     import httpx
@@ -118,11 +120,15 @@ class Upstream:
             for library in ("httpx", "httpcore"):  # which log each URL, and headers at the level of debugging
                 logging.getLogger(library).setLevel(logging.WARNING)
             timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-            self._client = httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
+            trust = httpx.create_ssl_context(trust_env=False)
+            trust.load_default_certs()  # also what this machine trusts, such as the authority of another roadstead
+            self._client = httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False, verify=trust)
         for _ in range(REDIRECTS):
             headers = {"accept": ACCEPTED, "accept-encoding": "identity", **self._authorization(url, repository)}
             request = self._client.build_request("GET", url, headers=headers)
             request.headers.pop("cookie", None)
+            if _origin(url) != self._origin:
+                await self._lead_elsewhere(request)
             answer = await self._client.send(request, stream=True)
             self._client.cookies.clear()
             if answer.status_code not in _REDIRECTS:
@@ -133,6 +139,21 @@ class Upstream:
                 raise UpstreamError(self.url, "it leads from https to something else")
             url = target
         raise UpstreamError(self.url, f"it redirects more than {REDIRECTS} times")
+
+    async def _lead_elsewhere(self, request: "httpx.Request") -> None:
+        """Makes a request for another host go to an address that a redirect may lead to."""
+        url = request.url
+        own = urllib.parse.urlsplit(self.url)
+        try:
+            reach = min([reach_of(each) for each in await resolve(own.hostname or "", own.port or 0)])
+            addresses = await resolve(url.host, url.port or 0)
+        except OSError as error:
+            raise UpstreamError(self.url, f"it leads to {url.host}, which cannot be found") from error
+        allowed = [address for address in addresses if reach_of(address) <= reach]
+        if not allowed:
+            raise UpstreamError(self.url, f"it leads to {url.host}, inside a network that it is itself outside of")
+        request.url = url.copy_with(host=allowed[0])
+        request.extensions = {**request.extensions, "sni_hostname": url.host}
 
     def _authorization(self, url: str, repository: str) -> Mapping[str, str]:
         if _origin(url) != self._origin:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import httpx
 import pytest
 
+from roadstead.certificates.authority import issue_server, make_authority, make_key
+from roadstead.certificates.model import Host
+from roadstead.clock import SystemClock
 from roadstead.oci import Digest
 from roadstead.remotes import Upstream, UpstreamError, UpstreamUrlInvalidError
+from roadstead.remotes.reach import Reach, reach_of
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +56,8 @@ class Stub:
 
 
 @contextlib.asynccontextmanager
-async def serving(stub: Stub) -> AsyncIterator[Stub]:
-    server = await asyncio.start_server(stub.handle, "127.0.0.1", 0)
+async def serving(stub: Stub, tls: ssl.SSLContext | None = None) -> AsyncIterator[Stub]:
+    server = await asyncio.start_server(stub.handle, "127.0.0.1", 0, ssl=tls)
     stub.port = server.sockets[0].getsockname()[1]
     async with server:
         yield stub
@@ -80,6 +87,109 @@ async def test_a_redirect_elsewhere_is_followed_without_credentials() -> None:
     assert stub.authorizations == [BASIC]
     assert bucket.authorizations == [None]
     assert "cookie" not in bucket.asked[0][1]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "target", "is_followed"),
+    [
+        ("203.0.114.7", "203.0.114.8", True),
+        ("203.0.114.7", "10.0.0.1", False),
+        ("203.0.114.7", "127.0.0.1", False),
+        ("203.0.114.7", "169.254.169.254", False),
+        ("10.0.0.1", "203.0.114.8", True),
+        ("10.0.0.1", "192.168.7.7", True),
+        ("10.0.0.1", "127.0.0.1", False),
+        ("10.0.0.1", "169.254.169.254", False),
+        ("127.0.0.1", "10.0.0.1", True),
+    ],
+)
+async def test_a_redirect_does_not_lead_into_a_narrower_network(
+    monkeypatch: pytest.MonkeyPatch, upstream: str, target: str, *, is_followed: bool
+) -> None:
+    """CVE-2026-2376: the upstream has this server ask what only this server can reach. Names stand for addresses."""
+    names = {"upstream.test": upstream, "target.test": target}
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if request.url.host == "upstream.test":
+            return httpx.Response(307, headers={"location": "https://target.test/blob?x=1"})
+        return httpx.Response(200, stream=httpx.ByteStream(CONTENT))
+
+    async def look_up(host: str, _port: int) -> list[str]:
+        return [names[host]]
+
+    made = httpx.AsyncClient
+    monkeypatch.setattr("roadstead.remotes.upstream.resolve", look_up)
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **_: made(transport=httpx.MockTransport(answer)))
+    if is_followed:
+        assert await fetch("https://me:secret@upstream.test") == CONTENT
+        assert (asked[1].url.host, asked[1].headers["host"]) == (target, "target.test"), (
+            "the address that was looked at"
+        )
+        assert asked[1].extensions["sni_hostname"] == "target.test"
+        assert "authorization" not in asked[1].headers
+    else:
+        with pytest.raises(UpstreamError, match=r"leads to target\.test"):
+            await fetch("https://me:secret@upstream.test")
+        assert len(asked) == 1
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Of a server that is called localhost, by an authority that this machine trusts."""
+    now_ms = SystemClock().now_ms()
+    authority = make_authority("localhost", make_key("ecdsa"), now_ms)
+    issued = issue_server(authority, [Host("localhost", is_address=False)], make_key("ecdsa"), now_ms, 2)
+    (tmp_path / "ca.crt").write_bytes(authority.certificate_pem)
+    (tmp_path / "server.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))  # stands for the system's store
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+async def test_what_this_machine_trusts_is_trusted_also_behind_a_redirect(tls: ssl.SSLContext) -> None:
+    async with serving(Stub(lambda _path, _headers: (200, {}, CONTENT)), tls) as bucket:
+        assert await fetch(f"https://localhost:{bucket.port}") == CONTENT
+        location = {"location": f"https://localhost:{bucket.port}/x"}
+        async with serving(Stub(lambda _path, _headers: (307, location, b""))) as stub:
+            assert await fetch(f"http://127.0.0.1:{stub.port}") == CONTENT
+        location["location"] = f"https://127.0.0.1:{bucket.port}/x"
+        async with serving(Stub(lambda _path, _headers: (307, location, b""))) as stub:
+            with pytest.raises(UpstreamError, match=r"(?i)certificate"):
+                await fetch(f"http://127.0.0.1:{stub.port}")
+
+
+@pytest.mark.parametrize(
+    ("address", "reach"),
+    [
+        ("8.8.8.8", Reach.PUBLIC),
+        ("2606:4700::1", Reach.PUBLIC),
+        ("10.1.2.3", Reach.PRIVATE),
+        ("100.64.0.1", Reach.PRIVATE),
+        ("fd00::1", Reach.PRIVATE),
+        ("::ffff:10.1.2.3", Reach.PRIVATE),
+        ("127.1.2.3", Reach.LOCAL),
+        ("0.0.0.0", Reach.LOCAL),
+        ("::1", Reach.LOCAL),
+        ("::", Reach.LOCAL),
+        ("::ffff:127.0.0.1", Reach.LOCAL),
+        ("2002:7f00:1::", Reach.LOCAL),
+        ("169.254.169.254", Reach.LOCAL),
+        ("fe80::1", Reach.LOCAL),
+        ("224.0.0.1", Reach.LOCAL),
+    ],
+)
+def test_who_can_reach_an_address(address: str, reach: Reach) -> None:
+    assert reach_of(address) is reach
+
+
+async def test_a_target_that_is_not_known_is_an_error() -> None:
+    location = {"location": "http://nowhere.invalid/"}
+    async with serving(Stub(lambda _path, _headers: (307, location, b""))) as stub:
+        with pytest.raises(UpstreamError, match=r"nowhere\.invalid"):
+            await fetch(f"http://127.0.0.1:{stub.port}")
 
 
 async def test_a_token_of_another_host_is_not_asked_for() -> None:
