@@ -7,6 +7,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -97,11 +98,16 @@ class Storm:
 
 def require_all(data: Path, folder: Path, expected: dict[str, tuple[bytes, bytes]]) -> None:
     """Serves what was restored and reads each image through the protocol."""
-    with serving(FaultyServer(folder, data=data)) as restored, Client(restored.port) as client:
+    with serving(FaultyServer(folder, data=data)) as restored:
+        require_images(restored, expected)
+
+
+def require_images(restored: FaultyServer, expected: dict[str, tuple[bytes, bytes]]) -> None:
+    with Client(restored.port) as client:
         for tag, (manifest, layer) in expected.items():
             assert client.manifest(REPOSITORY, tag) == manifest
             assert client.blob(REPOSITORY, digest_of(layer)) == layer
-        restored.check_data("--deep")
+    restored.check_data("--deep")
 
 
 def test_beside_pushes_and_collection(scratch: Path) -> None:
@@ -151,8 +157,11 @@ def test_killed_at_any_moment(scratch: Path) -> None:
         taken = backup(server, to, "--keep", "1")
         assert len(snapshots(to)) == 1, taken
         verify(to)
-        restore(to, folder / "new")
-        require_all(folder / "new", folder / "new-server", expected)
+        server.stop()
+        shutil.rmtree(server.data)
+        restore(to, server.data)
+        server.start()
+        require_images(server, expected)
 
 
 def test_an_interrupted_restoration_serves_nothing_and_goes_on(scratch: Path) -> None:
