@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -85,3 +86,27 @@ async def test_wrong_bytes_are_not_taken(instance: Instance, pieces: tuple[bytes
     instance.clock.advance(86_400)
     await refetcher.round()
     assert await status(instance, digest) == 200
+
+
+async def test_an_upstream_that_dawdles_holds_nobody_up(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = await quarantined(instance)
+    monkeypatch.setattr("roadstead.registry.integrity.refetch.PATIENCE_SECONDS", 0.2)
+
+    class Dawdling(Source):
+        @contextlib.asynccontextmanager
+        async def open_blob(self, repository: str, digest: str) -> AsyncGenerator[AsyncIterator[bytes], None]:
+            """A byte now and then."""
+            self.asked.append(f"{repository}@{digest}")
+
+            async def body() -> AsyncIterator[bytes]:
+                for byte in CONTENT:
+                    yield bytes([byte])
+                    await asyncio.sleep(0.05)
+
+            yield body()
+
+    source = Dawdling(CONTENT)
+    await asyncio.wait_for(Refetcher(instance.registry, source, lambda: None).round(), 10)
+    assert source.asked == [f"team/app@{digest}"]
+    assert await status(instance, digest) == 404
+    assert not [key for key in instance.files() if key.startswith("uploads/")]

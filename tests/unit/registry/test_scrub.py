@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from roadstead.database import Transaction
 from roadstead.oci import Digest
-from roadstead.registry import Registry, layout
+from roadstead.registry import Registry, layout, store
+from roadstead.registry.integrity.refetch import BATCH, Refetcher
 from roadstead.registry.integrity.scrub import Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.pace import Pace
+from roadstead.remotes import Upstream
 from roadstead.storage import FilesystemStore, ObjectReader, StorageUnavailableError
 from roadstead.testing.instance import Instance
 
@@ -252,3 +256,38 @@ async def test_the_pace_is_kept(instance: Instance, monkeypatch: pytest.MonkeyPa
     for _ in range(4):
         await pace.spend(500_000)
     assert sum(slept) == pytest.approx(2.0, abs=0.3), "a pause is not made up for"
+
+
+@pytest.mark.parametrize("kind", ["scrub", "refetch"])
+async def test_what_has_nothing_to_do_lets_requests_through(instance: Instance, kind: str) -> None:
+    """A disk that lost many blobs leaves as many records that are only passed by."""
+    count = 500
+
+    async def add(transaction: Transaction) -> None:
+        for number in range(count):
+            await transaction.execute(
+                store.SAVE_BLOB,
+                digest=Digest.of(b"%d" % number),
+                size_bytes=1,
+                created_ms=1,
+                quarantined_ms=1,
+                deleting_ms=None,
+            )
+
+    await instance.registry.database.write(add)
+    turns = 0
+
+    async def request() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(request())
+    if kind == "scrub":
+        await scrubber(instance.registry, Witness()).round()
+        assert turns >= count
+    else:
+        await Refetcher(instance.registry, Upstream("http://upstream.example.com"), lambda: None).round()
+        assert turns >= count // BATCH
+    others.cancel()

@@ -5,7 +5,8 @@ there. What comes is taken in as an upload like any other, so that nothing is se
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final
 
 import structlog
@@ -32,6 +33,10 @@ MANIFEST_BYTES: Final = 4 << 20
 FIRST_WAIT_MS: Final = 60_000
 LONGEST_WAIT_MS: Final = 86_400_000
 """After a failure a blob is tried again after a minute, then twice as late each time, at last once a day."""
+
+PATIENCE_SECONDS: Final = 120.0
+SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
+"""An upstream that takes longer is given up for now: what else is damaged waits behind it, and so does the scrub."""
 
 ORIGIN: Final = Origin(actor="scrub")
 
@@ -83,6 +88,7 @@ class Refetcher:
                     wait_ms = min(max(FIRST_WAIT_MS, 2 * waited_ms), LONGEST_WAIT_MS)
                     self._waits[text] = (now_ms + wait_ms, wait_ms)
             after = rows[-1][0]
+            await asyncio.sleep(0)  # requests go first: nothing else here waits when nothing is due
         self._waits = {text: wait for text, wait in self._waits.items() if text in known}
         return False
 
@@ -97,7 +103,8 @@ class Refetcher:
         )
         for (repository,) in rows:
             try:
-                body, media_type = await self._upstream.fetch_manifest(repository, digest, MANIFEST_BYTES)
+                async with self._patience(MANIFEST_BYTES):
+                    body, media_type = await self._upstream.fetch_manifest(repository, digest, MANIFEST_BYTES)
                 if Digest.of(body, digest.algorithm) != digest:
                     raise UpstreamError(self._upstream.url, "what it gives has another digest")
                 async with self._registry.maintenance.change():
@@ -116,7 +123,7 @@ class Refetcher:
         rows = await self._registry.database.fetch_all(_LIST_HOLDING, digest=digest, limit=REPOSITORIES)
         for (repository,) in rows:
             try:
-                async with self._upstream.open_blob(repository, digest) as body:
+                async with self._patience(size_bytes), self._upstream.open_blob(repository, digest) as body:
                     await self._take_in(RepositoryName(repository), digest, size_bytes, body)
             except (RegistryReadOnlyError, RegistryClosedError):
                 return False
@@ -151,6 +158,15 @@ class Refetcher:
             if left < 0:
                 raise UpstreamError(self._upstream.url, f"it sends more than the {size_bytes} bytes of this blob")
             yield piece
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, size_bytes: int) -> AsyncGenerator[None, None]:
+        """Ends with an error what takes longer than so many bytes should."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND):
+                yield
+        except TimeoutError as error:
+            raise UpstreamError(self._upstream.url, "it takes too long") from error
 
     async def _cancel(self, repository: RepositoryName, session_id: str) -> None:
         try:

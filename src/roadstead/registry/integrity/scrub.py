@@ -184,6 +184,7 @@ class Scrubber:
             elif not await self._take_next():
                 self._complete()
                 return True
+            await asyncio.sleep(0)  # requests go first: what is skipped, or small, waits for nothing else
         return False
 
     async def _take_next(self) -> bool:
