@@ -99,6 +99,18 @@ class Blobs:
             await to_end(self._put_aside(digest, reason))
             return True
 
+    async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
+        """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
+
+        async with self._storage.exclusive(digest):
+            if await self._storage.find(layout.blob_key(digest)) != seen:
+                return False
+            await self._database.write(work)
+            return True
+
     async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
         """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
         async with self._storage.exclusive(digest):

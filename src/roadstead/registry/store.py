@@ -237,6 +237,7 @@ SAVE_BLOB: Final = Statement(
 QUARANTINE_BLOB: Final = Statement(
     update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))
 )
+TAKE_OUT_OF_QUARANTINE: Final = Statement(update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=null()))
 LINK_BLOB: Final = Statement(insert_or_skip(repository_blobs, "repository_id", "blob_id", "linked_ms"))
 UNLINK_BLOB: Final = Statement(
     delete(repository_blobs).where(

@@ -291,3 +291,18 @@ async def test_what_has_nothing_to_do_lets_requests_through(instance: Instance, 
         await Refetcher(instance.registry, Upstream("http://upstream.example.com"), lambda: None).round()
         assert turns >= count // BATCH
     others.cancel()
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_what_is_in_quarantine_and_there_again_is_served_again(instance: Instance, *, is_right: bool) -> None:
+    """A disk was not mounted when it was pulled, or somebody copied it back; nobody is given wrong bytes."""
+    digest = Digest(await instance.push_blob("team/app", b"content"))
+    path = path_of(instance, digest)
+    assert await instance.registry.blobs.quarantine(digest, "for the test")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"content" if is_right else b"CONTENT")
+    witness = Witness()
+    await scrubber(instance.registry, witness).run_pass()
+    answer = await instance.client.request("GET", f"/v2/team/app/blobs/{digest}")
+    assert answer.status == (200 if is_right else 404)
+    assert witness.found == [], "it was found before"

@@ -211,7 +211,7 @@ class Restoration:
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
             await delete_state(transaction, link_following.STATE)  # so they are all written
             for digest in healed:
-                await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
+                await transaction.execute(registry_store.TAKE_OUT_OF_QUARANTINE, digest=digest)
             for digest in quarantined:
                 await transaction.execute(registry_store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import delete, func, null, select, update
+from sqlalchemy import delete, func, select
 
 from roadstead.database import Statement, parameter
 from roadstead.registry.tables import blobs, upload_sessions
@@ -21,8 +21,5 @@ LIST_QUARANTINED_BLOBS: Final = Statement(
     .where(blobs.c.digest > parameter("after"), blobs.c.quarantined_ms.is_not(None), blobs.c.deleting_ms.is_(None))
     .order_by(blobs.c.digest)
     .limit(parameter("limit"))
-)
-TAKE_OUT_OF_QUARANTINE: Final = Statement(
-    update(blobs).where(blobs.c.digest == parameter("digest")).values(quarantined_ms=null())
 )
 DELETE_UPLOADS: Final = Statement(delete(upload_sessions))

@@ -5,6 +5,7 @@ catalogue (``states``), so a restart, or another process of the fleet, goes on t
 
 - bytes that differ from their digest, or are of the wrong length: into quarantine, unless they were replaced meanwhile;
 - missing bytes: the same, but only while other blobs are there: a storage that is not mounted has rotted nothing;
+- a blob in quarantine whose bytes are there again, and right: it is served again;
 - bytes that the storage cannot read just now: said, and left alone until the next pass;
 - a manifest whose body is damaged: said; healed where an upstream has it. A push of it heals it too.
 """
@@ -103,6 +104,7 @@ class _Reading:
     running: _RunningHash
     offset: int = 0
     is_second: bool = False
+    is_quarantined: bool = False
 
 
 Healing = Callable[[Digest], Awaitable[bool]]
@@ -209,9 +211,10 @@ class Scrubber:
 
     async def _begin_blob(self, digest: Digest, *, is_second: bool = False) -> None:
         row = await self._registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-        if row is None or row[2] is not None or row[3] is not None:  # gone, in quarantine, or going
+        if row is None or row[3] is not None:  # gone, or going
             self._advance(digest, 0)
             return
+        is_quarantined = row[2] is not None
         key = layout.blob_key(digest)
         try:
             seen = await self._registry.storage.find(key)
@@ -225,7 +228,9 @@ class Scrubber:
             await self._miss(digest)
             return
         running = hashlib.new(digest.algorithm)
-        self._reading = _Reading(digest, row[1], seen, reader, running, is_second=is_second)
+        self._reading = _Reading(
+            digest, row[1], seen, reader, running, is_second=is_second, is_quarantined=is_quarantined
+        )
         if reader.size_bytes != row[1]:
             await self._found_rotten(f"it has {reader.size_bytes} bytes instead of {row[1]}")
 
@@ -246,6 +251,8 @@ class Scrubber:
         if reading.running.hexdigest() != reading.digest.encoded:
             await self._found_rotten("its bytes are not those that its digest stands for")
             return
+        if reading.is_quarantined and await self._registry.blobs.take_back(reading.digest, seen=reading.seen):
+            _log.info("taken out of quarantine", digest=reading.digest)
         self._advance(reading.digest, reading.size_bytes)
 
     async def _found_rotten(self, reason: str) -> None:
@@ -254,6 +261,9 @@ class Scrubber:
         if reading is None:
             return
         self._forget_reading()
+        if reading.is_quarantined:
+            self._advance(reading.digest, reading.offset)
+            return
         if not reading.is_second:
             await self._begin_blob(reading.digest, is_second=True)
             return
