@@ -68,7 +68,7 @@ async def _is_due(phase: AdoptionPhase, folder: DataFolder, hint: str, *, adopts
     tree = LinkTree(app.build_link_files(folder), lambda _finding: None)
     has_tree = await asyncio.to_thread(tree.exists)
     if phase is AdoptionPhase.ADOPTED or (phase is AdoptionPhase.NONE and not has_tree):
-        return adopts and has_tree
+        return has_tree  # what was pushed since the adoption would be lost
     if adopts:
         return True
     reason = {

@@ -71,6 +71,17 @@ def blob_file(digest: str) -> str:
     return f"blobs/{algorithm}/{encoded[:2]}/{encoded}/data"
 
 
+def test_what_was_pushed_after_the_adoption_is_not_lost(root: Path, tmp_path: Path) -> None:
+    """The first start reads the links again, told so or not; the links that it writes would not have that push."""
+    run([ROADSTEAD, "adopt", root, "--data", tmp_path / "ours" / "data"])
+    with Registry2("registry:2", root, tmp_path / "again") as theirs, Client(theirs.url) as client:
+        client.push("app", image(b"pushed meanwhile"), "3", "1")
+        there = read_content(theirs.url)
+    with RegistryServer(tmp_path / "ours", arguments=["--storage", root.as_uri()]) as ours:
+        assert read_content(ours.url) == there
+        ours.shut_down()
+
+
 def test_what_is_said_to_do_leads_to_the_same_catalogue(root: Path, tmp_path: Path) -> None:
     data = tmp_path / "elsewhere"
     said = serve_and_be_refused("--data", data, "--storage", root.as_uri())
