@@ -47,6 +47,17 @@ class Image:
     manifests: list[bytes]
     blobs: dict[str, bytes] = field(default_factory=dict)
 
+    def forget(self, digest: str) -> None:
+        """A platform was deleted: the index names what is not there, and blobs that only it named may go."""
+        self.manifests = [body for body in self.manifests if digest_of(body) != digest]
+        named = {each["digest"] for body in self.manifests for each in _descriptors(body)}
+        self.blobs = {blob: data for blob, data in self.blobs.items() if blob in named}
+
+
+def _descriptors(body: bytes) -> list[dict[str, str]]:
+    document = json.loads(body)
+    return [*document.get("layers", ()), document["config"]] if "config" in document else []
+
 
 class Worker:
     """One client with a repository of its own, which nobody else changes."""
@@ -167,7 +178,7 @@ class Worker:
             self._delete_image(self._random.choice(list(self.images)))
 
     def _delete_image(self, tag: str) -> None:
-        """By tag or by digest, which takes other tags of the same manifest along."""
+        """By tag or by digest, which takes along other tags of the manifest, and it from the indexes that name it."""
         digest = digest_of(self.images[tag].manifests[-1])
         if self._random.random() < 0.5:
             self._client.expect(202, "DELETE", f"/v2/{self.repository}/manifests/{tag}")
@@ -177,6 +188,8 @@ class Worker:
             self.images = {
                 other: image for other, image in self.images.items() if digest_of(image.manifests[-1]) != digest
             }
+            for image in self.images.values():
+                image.forget(digest)
         self.deleted += 1
 
     def _pull(self) -> None:

@@ -1,7 +1,7 @@
 """What ``adopt`` and ``serve --adopt`` have in common: an adoption that is shown to a person, a script, or the log."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,11 @@ def require_tree(folder: "DataFolder") -> None:
 def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
     """The command that reads the tree of ``folder`` into the same catalogue."""
     words = ["roadstead adopt", shlex.quote(str(folder.objects)), *_config_words(config)]
-    by_default = folder.objects if config is None else _settings_alone(config).data.folder
-    if by_default.absolute() != settings.data.folder.absolute():
+    alone = None if config is None else _settings_alone(config)
+    by_default = folder.objects if config is None else None
+    if alone is not None:
+        by_default = alone.data.folder
+    if by_default is None or by_default.absolute() != settings.data.folder.absolute():
         words += ["--data", shlex.quote(str(settings.data.folder))]
     return " ".join(words)
 
@@ -99,14 +102,14 @@ def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | Non
 def serve_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
     """The command that serves what was adopted, with the settings file that it was adopted with."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.config import load_settings  # noqa: PLC0415
 
+    data = settings.data.folder
     words = ["roadstead serve", *_config_words(config)]
     alone = _settings_alone(config)
-    if alone.data.folder != settings.data.folder:
-        words += ["--data", shlex.quote(str(settings.data.folder))]
-        alone = load_settings(config, environment={}, overrides={"data.folder": settings.data.folder})
-    if app.data_folder(alone).objects != folder.objects:
+    if alone is None or alone.data.folder != data:
+        words += ["--data", shlex.quote(str(data))]
+        alone = _settings_alone(config, {"data.folder": data})
+    if alone is None or app.data_folder(alone).objects != folder.objects:
         words += ["--storage", shlex.quote(folder.objects.as_uri())]
     return " ".join([*words, "--adopt"])
 
@@ -115,8 +118,11 @@ def _config_words(config: Path | None) -> list[str]:
     return [] if config is None else ["--config", shlex.quote(str(config))]
 
 
-def _settings_alone(config: Path | None) -> "Settings":
-    """What a settings file says, without the options of this command and its environment."""
-    from roadstead.config import load_settings  # noqa: PLC0415 - see cli.session
+def _settings_alone(config: Path | None, overrides: "Mapping[str, object] | None" = None) -> "Settings | None":
+    """What a settings file says, without the options of this command and its environment; None if it needs those."""
+    from roadstead.config import SettingsInvalidError, load_settings  # noqa: PLC0415 - see cli.session
 
-    return load_settings(config, environment={})
+    try:
+        return load_settings(config, environment={}, overrides=overrides)
+    except SettingsInvalidError:
+        return None
