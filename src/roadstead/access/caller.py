@@ -24,6 +24,11 @@ class Caller:
         """Whether there is anything at all that this caller may do."""
         return any(self.scopes.values())
 
+    @property
+    def may_see_users(self) -> bool:
+        """Whether names of users are for this caller: half of what it takes to log in, and not for who has not."""
+        return not self.is_anonymous
+
     def may(self, action: Action, repository: str) -> bool:
         """Whether an action on a repository, there or not, is allowed."""
         return repository in self.scopes[action]

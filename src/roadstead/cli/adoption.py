@@ -90,11 +90,9 @@ def require_tree(folder: "DataFolder") -> None:
 def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
     """The command that reads the tree of ``folder`` into the same catalogue."""
     words = ["roadstead adopt", shlex.quote(str(folder.objects)), *_config_words(config)]
-    alone = None if config is None else _settings_alone(config)
-    by_default = folder.objects if config is None else None
-    if alone is not None:
-        by_default = alone.data.folder
-    if by_default is None or by_default.absolute() != settings.data.folder.absolute():
+    alone = _settings_alone(config)
+    by_default = folder.objects if config is None else alone and alone.data.folder.absolute()
+    if by_default != settings.data.folder.absolute():
         words += ["--data", shlex.quote(str(settings.data.folder))]
     return " ".join(words)
 

@@ -79,9 +79,9 @@ def backup(
         is_damaged = _list(folder, as_json=as_json)
     elif verify:
         is_damaged = _verify(folder, name, bytes_per_second, as_json=as_json) > 0
-    elif prunes:
+    elif prunes and keep is not None:
         is_damaged = False
-        _prune(folder, keep or 1, as_json=as_json)
+        _prune(folder, keep, as_json=as_json)
     else:
         taken = _take(folder, data, config, keep, bytes_per_second, with_secrets=with_secrets, as_json=as_json)
         is_damaged = bool(taken.missing)

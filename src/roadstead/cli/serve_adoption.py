@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -35,11 +36,10 @@ def take_charge(settings: Settings, folder: DataFolder, config: Path | None, *, 
         CommandRefusedError: the links of registry:2 are the truth, or may be, and nobody said to adopt them.
         StorageError, DatabaseError: the adoption could not be finished.
     """
-    hint = adopt_command(settings, folder, config)
-    asyncio.run(_take_charge(settings, folder, hint, adopts=adopts))
+    asyncio.run(_take_charge(settings, folder, lambda: adopt_command(settings, folder, config), adopts=adopts))
 
 
-async def _take_charge(settings: Settings, folder: DataFolder, hint: str, *, adopts: bool) -> None:
+async def _take_charge(settings: Settings, folder: DataFolder, hint: Callable[[], str], *, adopts: bool) -> None:
     registry = app.build_registry(settings, Metrics(__version__))
     try:
         state = await find_adoption(registry.database)
@@ -64,7 +64,7 @@ def _require_same_storage(state: AdoptionState, folder: DataFolder) -> None:
         )
 
 
-async def _is_due(phase: AdoptionPhase, folder: DataFolder, hint: str, *, adopts: bool) -> bool:
+async def _is_due(phase: AdoptionPhase, folder: DataFolder, hint: Callable[[], str], *, adopts: bool) -> bool:
     tree = LinkTree(app.build_link_files(folder), lambda _finding: None)
     has_tree = await asyncio.to_thread(tree.exists)
     if phase is AdoptionPhase.ADOPTED or (phase is AdoptionPhase.NONE and not has_tree):
@@ -80,7 +80,7 @@ async def _is_due(phase: AdoptionPhase, folder: DataFolder, hint: str, *, adopts
         if click.confirm(f"{reason}. Adopt it now? registry:2 must have stopped", err=True):
             return True
         raise CommandRefusedError("nothing was changed")
-    raise CommandRefusedError(f"{reason}: stop registry:2 and add --adopt, or look first with `{hint}`")
+    raise CommandRefusedError(f"{reason}: stop registry:2 and add --adopt, or look first with `{hint()}`")
 
 
 async def _adopt(registry: Registry, folder: DataFolder) -> None:

@@ -20,8 +20,8 @@ from roadstead.registry.removal_steps import Change
 from roadstead.registry.rules import GarbageRules
 
 
-async def name_aliases(database: Database, files: LinkFiles, clock: Clock, rules: GarbageRules) -> int:
-    """Gives blobs the other names that repositories have for them; returns how many repositories now have one more.
+async def name_aliases(database: Database, files: LinkFiles, clock: Clock, rules: GarbageRules) -> None:
+    """Gives blobs the other names that repositories have for them.
 
     May be interrupted at any moment and run again.
 
@@ -30,17 +30,15 @@ async def name_aliases(database: Database, files: LinkFiles, clock: Clock, rules
     """
     tree = LinkTree(files, lambda _finding: None)
     change = Change(clock.now_ms(), "", rules)
-    added = 0
     async for _, name, removed_ms in pages(database, adoption_store.LIST_ALL_REPOSITORIES, "", 1):
         links = await asyncio.to_thread(tree.list_aliases, RepositoryName(name)) if removed_ms is None else []
         if links:
-            added += await _name_aliases_of(database, files, RepositoryName(name), links, change)
-    return added
+            await _name_aliases_of(database, files, RepositoryName(name), links, change)
 
 
 async def _name_aliases_of(
     database: Database, files: LinkFiles, name: RepositoryName, links: Sequence[tuple[Digest, Link]], change: Change
-) -> int:
+) -> None:
     records = await RepositoryRecords.read(database, name)
     blobs: list[FoundBlob] = []
     is_proved = True
@@ -52,14 +50,14 @@ async def _name_aliases_of(
             blobs.append(blob)
         is_proved &= blob is not None or digest in records.blobs
 
-    async def work(transaction: Transaction) -> int:
+    async def work(transaction: Transaction) -> None:
         if not is_proved:  # its manifests may need blobs by a name that is not known
             await transaction.execute(
                 adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=change.now_ms
             )
-        return await record_blobs(transaction, records, blobs, change)
+        await record_blobs(transaction, records, blobs, change)
 
-    return await database.write(work)
+    await database.write(work)
 
 
 def _ensure_file(files: LinkFiles, digest: Digest, link: Link) -> FoundBlob | None:

@@ -63,8 +63,8 @@ class UndoEndpoint:
             before=_before(request),
             limit=read_page_request(request, self._page_maximum).size,
         )
-        is_known = not caller_of(request).is_anonymous
-        told = [_entry(entry, names_actor=is_known) for entry in entries]
+        names_actor = caller_of(request).may_see_users
+        told = [_entry(entry, names_actor=names_actor) for entry in entries]
         return json_response(200, {"name": route.repository, "history": told})
 
     async def removed(self, request: Request, route: Route) -> Response:
@@ -107,7 +107,6 @@ def _read(body: bytes) -> _Wanted:
 
 
 def _entry(entry: HistoryEntry, *, names_actor: bool) -> dict[str, object]:
-    """``names_actor``: the names of users are half of what it takes to log in, and not for who has not."""
     return {
         "id": entry.id,
         "tag": entry.tag,
