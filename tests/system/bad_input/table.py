@@ -680,7 +680,7 @@ MANIFESTS: Final = Section(
         Row(
             "manifest-size-differs",
             "a descriptor whose size is not the blob's",
-            "描述符中的大小与 blob 不符",
+            "描述符中的大小与数据块不符",
             push(lambda scene: with_layer(scene, size=len(scene.layer) + 1)),
             400,
             "MANIFEST_INVALID",
@@ -689,7 +689,7 @@ MANIFESTS: Final = Section(
         Row(
             "manifest-blobs-absent",
             "a manifest that names blobs which are not there: one entry for each",
-            "清单引用了不存在的 blob：每个都有一条错误",
+            "清单引用了不存在的数据块：每个都有一条错误",
             push(lambda scene: manifest_of(scene.config, [scene.layer, _absent(1), _absent(2)])),
             400,
             "MANIFEST_BLOB_UNKNOWN",
@@ -816,7 +816,7 @@ BLOBS: Final = Section(
         Row(
             "range-beyond",
             "a `Range` beyond the end of a blob",
-            "超出 blob 末尾的 `Range`",
+            "超出数据块末尾的 `Range`",
             ask("GET", "{root}/blobs/{layer}", Range="bytes=1000000-"),
             416,
             "RANGE_INVALID",
@@ -953,7 +953,7 @@ METHODS: Final = Section(
         Row(
             "method-blob",
             "a method that blobs do not know",
-            "blob 不支持的方法",
+            "数据块不支持的方法",
             ask("PUT", "{root}/blobs/{layer}", b"bytes"),
             405,
             "UNSUPPORTED",
