@@ -407,7 +407,7 @@ ABSENT: Final = Section(
         Row(
             "absent-blob",
             "a blob that does not exist",
-            "不存在的 blob",
+            "不存在的数据块",
             get("{root}/blobs/" + ABSENT_DIGEST),
             404,
             "BLOB_UNKNOWN",
@@ -416,7 +416,7 @@ ABSENT: Final = Section(
         Row(
             "absent-blob-elsewhere",
             "a blob that only another repository has",
-            "只有其他仓库拥有的 blob",
+            "只有其他仓库拥有的数据块",
             get("/v2/{other}/blobs/{layer}"),
             404,
             "BLOB_UNKNOWN",
@@ -461,7 +461,7 @@ ABSENT: Final = Section(
         Row(
             "absent-delete-blob",
             "deleting a blob that does not exist",
-            "删除不存在的 blob",
+            "删除不存在的数据块",
             ask("DELETE", "{root}/blobs/" + ABSENT_DIGEST),
             404,
             "BLOB_UNKNOWN",
@@ -826,7 +826,7 @@ BLOBS: Final = Section(
         Row(
             "blob-in-use",
             "deleting a blob that a manifest of the repository names",
-            "删除仓库中清单仍在引用的 blob",
+            "删除仓库中清单仍在引用的数据块",
             ask("DELETE", "{root}/blobs/{layer}"),
             405,
             "UNSUPPORTED",
