@@ -21,6 +21,9 @@ from roadstead.registry.tables import (
 
 _limit = parameter("limit")
 
+GET_MANIFEST: Final = Statement(
+    select(manifests.c.body, manifests.c.media_type).where(manifests.c.digest == parameter("digest"))
+)
 LIST_MISSING_BLOBS_OF_TRASH: Final = Statement(  # what a deleted manifest needs to be restored
     select(repositories.c.name, manifest_blobs.c.blob_digest)
     .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)

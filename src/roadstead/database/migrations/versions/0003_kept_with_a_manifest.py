@@ -5,7 +5,9 @@ index may be blobs of the repository too, and the collector took them. So every 
 time; one that cannot be read, or says nothing, keeps the rows that it has.
 """
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -22,14 +24,17 @@ _PAGE = 500
 def upgrade() -> None:
     op.add_column("manifest_blobs", sa.Column("is_required", sa.Integer, nullable=False, server_default="1"))
     connection = op.get_bind()
-    for manifest_id in _ids(connection):
-        names = _names(_body(connection, manifest_id))
-        if names:
-            connection.exec_driver_sql(
-                "INSERT INTO manifest_blobs (manifest_id, blob_digest, is_required) VALUES (?, ?, 0)"
-                " ON CONFLICT DO NOTHING",  # what is there already must be there
-                [(manifest_id, name) for name in sorted(names)],
-            )
+    (_, _, path), *_ = connection.exec_driver_sql("PRAGMA database_list").fetchall()
+    # An unreadable page is an error that a write transaction does not survive: bodies are read outside of it.
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        for manifest_id in _ids(connection):
+            names = _names(_body(reader, manifest_id))
+            if names:
+                connection.exec_driver_sql(
+                    "INSERT INTO manifest_blobs (manifest_id, blob_digest, is_required) VALUES (?, ?, 0)"
+                    " ON CONFLICT DO NOTHING",  # what is there already must be there
+                    [(manifest_id, name) for name in sorted(names)],
+                )
 
 
 def _ids(connection: sa.Connection) -> Iterator[int]:
@@ -41,10 +46,10 @@ def _ids(connection: sa.Connection) -> Iterator[int]:
         after = rows[-1][1]
 
 
-def _body(connection: sa.Connection, manifest_id: int) -> object:
+def _body(reader: sqlite3.Connection, manifest_id: int) -> object:
     try:
-        row = connection.exec_driver_sql("SELECT body FROM manifests WHERE id = ?", (manifest_id,)).fetchone()
-    except sa.exc.DatabaseError:
+        row = reader.execute("SELECT body FROM manifests WHERE id = ?", (manifest_id,)).fetchone()
+    except sqlite3.DatabaseError:
         return None  # `roadstead check` names it
     return row[0] if row else None
 
