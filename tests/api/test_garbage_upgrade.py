@@ -36,14 +36,14 @@ AS_DELETED_THEN = f"""
 """What the first version's DELETE of a manifest, and of a blob, did."""
 
 
-def downgrade(path: Path) -> None:
-    """Takes a catalogue back to the schema of the first version."""
+def downgrade(path: Path, revision: str = "0001") -> None:
+    """Takes a catalogue back to the schema of an earlier version, of the first by default."""
     config = Config()
     config.set_main_option("script_location", str(Path(roadstead.database.__file__).parent / "migrations"))
     engine = create_engine("sqlite://", creator=lambda: connect(path))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
+        command.downgrade(config, revision)
     engine.dispose()
 
 

@@ -230,6 +230,77 @@ async def test_a_descriptor_with_another_size_than_the_blob(instance: Instance) 
     assert (answer.status, answer.codes) == (400, ["MANIFEST_INVALID"])
 
 
+async def test_other_sizes_are_accepted_when_told_so(instance: Instance) -> None:
+    lenient = Instance(instance.folder, accepts_wrong_sizes=True)
+    await instance.close()
+    await lenient.open()
+    try:
+        right = image(b"layer", b"other")
+        await push_blobs(lenient, right)
+        for wrong in ({"size": 6}, {"size": None}, {"size": 2**40}):
+            document = right.document
+            document["layers"] = [describe(blob) | wrong for blob in right.blobs[1:]]
+            manifest = raw_manifest(document)
+            answer = await put(lenient, manifest)
+            assert answer.status == 201
+            warning = '299 - "2 of the sizes that this manifest states are not those of its blobs"'
+            assert answer.headers("warning") == [warning]
+            assert (await lenient.client.request("GET", "/v2/app/manifests/latest")).body == manifest.content
+        assert (await put(lenient, right)).headers("warning") == []
+        document["layers"] = [describe(BlobContent(b"absent")) | {"size": 1}]
+        assert (await put(lenient, raw_manifest(document))).codes == ["MANIFEST_BLOB_UNKNOWN"]
+    finally:
+        await lenient.close()
+        await instance.open()
+
+
+NULLS = {
+    "no layers": (image(), {"layers": ...}),
+    "null layers": (image(), {"layers": None}),
+    "null annotations": (image(b"layer"), {"annotations": None}),
+    "null annotation": (image(b"layer"), {"annotations": {"a": None, "b": "c"}}),
+    "null artifactType": (image(b"layer"), {"artifactType": None}),
+    "null mediaType": (image(b"layer"), {"mediaType": None}),
+    "null manifests": (image(b"layer"), {"manifests": None}),
+    "null index": (index(), {"manifests": None}),
+    "no manifests": (index(), {"manifests": ...}),
+    "index of null annotation": (index(), {"annotations": {"a": None}}),
+    "index of null layers": (index(), {"layers": None, "config": None}),
+    "docker without layers": (image(docker=True), {"layers": ...}),
+    "layer without type": (image(b"layer"), {"layers": [{"digest": digest_of(b"layer"), "size": 5}]}),
+    "layer of null type": (image(b"layer"), {"layers": [describe(BlobContent(b"layer")) | {"mediaType": None}]}),
+}
+"""What registry:2 and registry:3 accept, measured: changes of a document, ``...`` where a key is left out."""
+
+
+@pytest.mark.parametrize("kind", NULLS)
+async def test_null_is_not_set(instance: Instance, kind: str) -> None:
+    whole, changes = NULLS[kind]
+    await push_blobs(instance, whole)
+    subject = image(b"subject")
+    document = whole.document | {"subject": describe(subject)} | changes
+    manifest = raw_manifest({key: value for key, value in document.items() if value is not ...}, whole.media_type)
+    assert (await put(instance, manifest)).status == 201
+    answer = await instance.client.request("GET", "/v2/app/manifests/latest")
+    assert (answer.body, answer.header("content-type")) == (manifest.content, whole.media_type)
+    listing = (await instance.client.request("GET", f"/v2/app/referrers/{subject.digest}")).json()
+    (entry,) = listing["manifests"]
+    annotations = changes.get("annotations") or {}
+    wanted = {key: value for key, value in annotations.items() if value is not None}
+    assert entry.get("annotations", {}) == wanted, "what lists a null refuses to be read by clients that want texts"
+
+
+async def test_withdrawn_artifact_manifests_are_not_pushed_any_more(instance: Instance) -> None:
+    """registry:2 and registry:3 refuse them too, whatever type is sent."""
+    await instance.push_blob("app", b"file")
+    artifact_type = "application/vnd.oci.artifact.manifest.v1+json"
+    document = {"mediaType": artifact_type, "artifactType": "a/b", "blobs": [describe(BlobContent(b"file"))]}
+    for sent in (artifact_type, ""):
+        answer = await put(instance, raw_manifest(document), content_type=sent)
+        assert (answer.status, answer.codes) == (400, ["MANIFEST_INVALID"])
+        assert "withdrawn" in answer.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize(
     ("manifest", "content_type"),
     [

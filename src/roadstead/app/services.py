@@ -57,6 +57,7 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         rules=garbage_rules(settings),
         accepts_missing_blobs=settings.content.missing_blobs == "accept",
+        accepts_wrong_sizes=settings.content.wrong_sizes == "accept",
         maintenance=Maintenance(
             database,
             clock,

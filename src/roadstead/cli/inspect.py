@@ -66,7 +66,9 @@ async def _print_raw(registry: "Registry", target: Target) -> None:
 
 def _show(found: Inspection) -> None:
     manifest = found.manifest
-    parts = text.plural(len(found.children), "manifest") if manifest.is_index else text.plural(_layers(found), "layer")
+    parts = text.plural(len(manifest.layers), "layer")
+    if manifest.is_index:
+        parts = text.plural(len(found.children), "manifest")
     print_fields(
         [
             ("Repository", found.repository),
@@ -84,12 +86,8 @@ def _show(found: Inspection) -> None:
         annotations = ((text.printable(name), text.printable(value)) for name, value in manifest.annotations.items())
         print_fields(sorted(annotations), indent=INDENT)
     _section("Manifests", found.children, _CHILDREN)
-    _section("Layers", manifest.blobs[1:], _LAYERS)
+    _section("Layers", manifest.layers, _LAYERS)
     _section("Referrers", found.referrers, _REFERRERS)
-
-
-def _layers(found: Inspection) -> int:
-    return max(0, len(found.manifest.blobs) - 1)
 
 
 def _heading(title: str) -> None:

@@ -63,8 +63,8 @@ class Inspection:
             "tags": list(self.tags),
             "annotations": dict(manifest.annotations),
             "subject": manifest.subject.as_json() if manifest.subject else None,
-            "config": manifest.blobs[0].as_json() if manifest.blobs else None,
-            "layers": [layer.as_json() for layer in manifest.blobs[1:]],
+            "config": manifest.config.as_json() if manifest.config else None,
+            "layers": [layer.as_json() for layer in manifest.layers],
             "manifests": [
                 child.descriptor.as_json()
                 | {"is_present": child.content_bytes is not None, "content_bytes": child.content_bytes}

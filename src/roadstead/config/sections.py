@@ -82,6 +82,10 @@ class ContentSettings(Struct, frozen=True, kw_only=True):
         Literal["refuse", "accept"],
         meta("What to do with an image manifest that names blobs which its repository does not have."),
     ] = "refuse"
+    wrong_sizes: Annotated[
+        Literal["refuse", "accept"],
+        meta("What to do with an image manifest that states another size for a blob than the blob has."),
+    ] = "refuse"
     deletion: Annotated[bool, meta("Whether clients may delete; the command line always may.")] = True
     foreign_urls_allow: Annotated[
         tuple[str, ...],

@@ -12,7 +12,7 @@ from roadstead.oci.platform import Platform
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A reference to content: its type, digest and size in bytes."""
+    """A reference to content: its type, digest and size in bytes; empty and 0 where the document states none."""
 
     media_type: str
     digest: Digest

@@ -1,7 +1,10 @@
 """Manifests and indexes, read strictly: a document that two readers could understand differently is refused.
 
-Sources: image specification, manifest.md and image-index.md; Docker's image manifest version 2, schema 2;
-GHSA-qq97-vm5h-rrhg for why a document must not be image and index at once.
+``null`` is "not set", as it is for every client written in Go and for registry:2, and so are a missing ``layers`` or
+``manifests``, and the type and size of a descriptor: real images lack them.
+
+Sources: image specification, manifest.md and image-index.md, and artifact.md of its release candidate 1.1.0-rc2;
+Docker's image manifest version 2, schema 2; GHSA-qq97-vm5h-rrhg for why a document must not be image and index at once.
 """
 
 import json
@@ -38,19 +41,42 @@ _DOCUMENT_KEYS: Final = frozenset(
 _DESCRIPTOR_KEYS: Final = frozenset(
     {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
 )
+_PLACES: Final = ("config", "layers", "manifests", "fsLayers", "blobs")
+"""Where a document says what it is made of; which of them it may have is what makes it an image or an index."""
+
 _FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_DOCUMENT_KEYS, _DESCRIPTOR_KEYS)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a kind of document is called, and which of ``_PLACES`` it may have."""
+
+    name: str
+    keys: frozenset[str]
+
+
+_IMAGE: Final = _Shape("an image manifest", frozenset({"config", "layers"}))
+_INDEX: Final = _Shape("an index", frozenset({"manifests"}))
+_ARTIFACT: Final = _Shape("an artifact manifest", frozenset({"blobs"}))
+_SHAPES: Final[Mapping[str, _Shape]] = {
+    **dict.fromkeys(media_types.IMAGES, _IMAGE),
+    **dict.fromkeys(media_types.INDEXES, _INDEX),
+    media_types.OCI_ARTIFACT: _ARTIFACT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A manifest or index that has been found valid.
 
-    ``blobs`` are config and layers in order (none in an index), ``children`` the manifests of an index.
+    ``children`` are the entries of an index: manifests, or blobs where a build tool keeps its cache so. An index has
+    neither config nor layers; a withdrawn artifact manifest has no config, and its blobs are the ``layers``.
     """
 
     media_type: str
     artifact_type: str = ""
-    blobs: tuple[Descriptor, ...] = ()
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
     children: tuple[Descriptor, ...] = ()
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -59,6 +85,21 @@ class Manifest:
     def is_index(self) -> bool:
         """Whether it lists manifests rather than blobs."""
         return self.media_type in media_types.INDEXES
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether it is of a type that was given up: served where it is, pushed no more."""
+        return self.media_type == media_types.OCI_ARTIFACT
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers, in order."""
+        return self.layers if self.config is None else (self.config, *self.layers)
+
+    @property
+    def named(self) -> tuple[Descriptor, ...]:
+        """All that is kept as long as the manifest is, whether or not it must be there."""
+        return (*self.blobs, *self.children)
 
     @property
     def required_blobs(self) -> tuple[Descriptor, ...]:
@@ -74,32 +115,30 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     """
     document = _load(body)
     media_type = _media_type(document, media_types.essence(content_type))
+    shape = _SHAPES[media_type]
     version = document.get("schemaVersion")
-    if type(version) is not int or version != 2:  # noqa: PLR2004 - the only version there is
+    if (type(version) is not int or version != 2) and not (version is None and shape is _ARTIFACT):  # noqa: PLR2004
         raise ManifestInvalidError("schemaVersion must be 2", "/schemaVersion")
-    is_index = media_type in media_types.INDEXES
-    _refuse_ambiguity(document, is_index=is_index)
+    _refuse_ambiguity(document, shape)
     artifact_type = _text(document, "artifactType")
-    blobs, children = _references(document, is_index=is_index)
-    if not artifact_type and not is_index:
-        artifact_type = blobs[0].media_type
+    config = _config(document) if "config" in shape.keys else None
     subject = document.get("subject")
     return Manifest(
         media_type=media_type,
-        artifact_type=artifact_type,
-        blobs=blobs,
-        children=children,
+        artifact_type=artifact_type or (config.media_type if config else ""),
+        config=config,
+        layers=_descriptors(document, "blobs" if shape is _ARTIFACT else "layers"),
+        children=_descriptors(document, "manifests"),
         subject=None if subject is None else _descriptor(subject, "/subject"),
         annotations=_annotations(document, "/annotations"),
     )
 
 
-def _references(document: dict[str, Any], *, is_index: bool) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:
-    if is_index:
-        return (), _descriptors(document, "manifests")
-    if "config" not in document:
+def _config(document: dict[str, Any]) -> Descriptor:
+    config = document.get("config")
+    if config is None:
         raise ManifestInvalidError("an image manifest needs a config descriptor", "/config")
-    return (_descriptor(document["config"], "/config"), *_descriptors(document, "layers")), ()
+    return _descriptor(config, "/config")
 
 
 def _load(body: bytes) -> dict[str, Any]:
@@ -133,7 +172,7 @@ def _media_type(document: dict[str, Any], sent: str) -> str:
     media_type = stated or sent or _media_type_by_shape(document)
     if media_type in {media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED}:
         raise ManifestInvalidError("Docker schema 1 is no longer supported; push with a client of 2017 or later")
-    if media_type not in media_types.MANIFESTS:
+    if media_type not in _SHAPES:
         raise ManifestInvalidError(f"unknown manifest type {media_type[:256]!r}", "/mediaType")
     if not stated and media_type in {media_types.DOCKER_MANIFEST, media_types.DOCKER_MANIFEST_LIST}:
         raise ManifestInvalidError("Docker's manifests must state their mediaType", "/mediaType")
@@ -141,16 +180,16 @@ def _media_type(document: dict[str, Any], sent: str) -> str:
 
 
 def _media_type_by_shape(document: dict[str, Any]) -> str:
-    return media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST
+    """As registry:2 tells the two apart where nothing is stated."""
+    return media_types.OCI_MANIFEST if document.get("manifests") is None else media_types.OCI_INDEX
 
 
-def _refuse_ambiguity(document: dict[str, Any], *, is_index: bool) -> None:
+def _refuse_ambiguity(document: dict[str, Any], shape: _Shape) -> None:
+    """Refuses what makes a document another thing for who looks at other keys of it."""
     _refuse_other_spellings(document, _DOCUMENT_KEYS, "")
-    foreign = ("config", "layers", "fsLayers", "blobs") if is_index else ("manifests", "fsLayers", "blobs")
-    for key in foreign:
-        if key in document:
-            kind = "an index" if is_index else "an image manifest"
-            raise ManifestInvalidError(f"{kind} must not have {key}", f"/{key}")
+    for key in _PLACES:
+        if key not in shape.keys and document.get(key) is not None:
+            raise ManifestInvalidError(f"{shape.name} must not have {key}", f"/{key}")
 
 
 def _refuse_other_spellings(document: dict[str, Any], keys: frozenset[str], pointer: str) -> None:
@@ -162,6 +201,8 @@ def _refuse_other_spellings(document: dict[str, Any], keys: frozenset[str], poin
 
 def _descriptors(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
     values = document.get(key)
+    if values is None:
+        return ()
     if not isinstance(values, list):
         raise ManifestInvalidError(f"{key} must be a list", f"/{key}")
     items = cast("list[object]", values)
@@ -175,11 +216,10 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
         raise ManifestInvalidError("a descriptor must be an object", pointer)
     document = cast("dict[str, Any]", value)
     _refuse_other_spellings(document, _DESCRIPTOR_KEYS, pointer)
-    media_type, size, digest = document.get("mediaType"), document.get("size"), document.get("digest")
-    if not isinstance(media_type, str) or not media_type:
-        raise ManifestInvalidError("a descriptor needs a mediaType", f"{pointer}/mediaType")
+    size, digest = document.get("size"), document.get("digest")
+    size = 0 if size is None else size
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAXIMUM_SIZE_BYTES:
-        raise ManifestInvalidError("a descriptor needs a size in bytes", f"{pointer}/size")
+        raise ManifestInvalidError("a size must be a number of bytes", f"{pointer}/size")
     if not isinstance(digest, str):
         raise ManifestInvalidError("a descriptor needs a digest", f"{pointer}/digest")
     try:
@@ -187,7 +227,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     except DigestInvalidError as error:
         raise ManifestInvalidError(str(error), f"{pointer}/digest") from None
     return Descriptor(
-        media_type=media_type,
+        media_type=_text(document, "mediaType", pointer),
         digest=parsed,
         size_bytes=size,
         artifact_type=_text(document, "artifactType", pointer),
@@ -198,7 +238,9 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
 
 
 def _text(document: dict[str, Any], key: str, pointer: str = "") -> str:
-    value = document.get(key, "")
+    value = document.get(key)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise ManifestInvalidError(f"{key} must be a text", f"{pointer}/{key}")
     return value
@@ -210,7 +252,7 @@ def _annotations(document: dict[str, Any], pointer: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         raise ManifestInvalidError("annotations must be an object", pointer)
-    annotations = cast("dict[str, object]", value)
+    annotations = {key: text for key, text in cast("dict[str, object]", value).items() if text is not None}
     if not all(isinstance(text, str) for text in annotations.values()):
         raise ManifestInvalidError("annotations must be texts", pointer)
     return cast("dict[str, str]", annotations)

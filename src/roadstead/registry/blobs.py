@@ -187,7 +187,7 @@ class Blobs:
 
         Raises:
             RepositoryUnknownError, BlobUnknownError: there is none.
-            BlobReferencedError: a manifest of the repository needs it.
+            BlobReferencedError: a manifest of the repository names it.
         """
 
         async def work(transaction: Transaction) -> None:
@@ -195,13 +195,13 @@ class Blobs:
             record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             if record is None:
                 raise BlobUnknownError(digest)
+            if not await transaction.execute(store.UNLINK_BLOB, repository_id=repository_id, blob_id=record[0]):
+                raise BlobUnknownError(digest)  # also where a manifest names what the repository does not have
             holder = await transaction.fetch_one(
                 store.FIND_MANIFEST_OF_BLOB, repository_id=repository_id, digest=digest
             )
             if holder is not None:
-                raise BlobReferencedError(digest, Digest(holder[0]))
-            if not await transaction.execute(store.UNLINK_BLOB, repository_id=repository_id, blob_id=record[0]):
-                raise BlobUnknownError(digest)
+                raise BlobReferencedError(digest, Digest(holder[0]))  # which undoes the above
             await review_blob(transaction, record[0], Change(self._clock.now_ms(), origin.actor, self._rules))
             event = Event(
                 action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, origin=origin

@@ -21,6 +21,9 @@ from roadstead.registry.tables import (
 
 _limit = parameter("limit")
 
+GET_MANIFEST: Final = Statement(
+    select(manifests.c.body, manifests.c.media_type).where(manifests.c.digest == parameter("digest"))
+)
 LIST_MISSING_BLOBS_OF_TRASH: Final = Statement(  # what a deleted manifest needs to be restored
     select(repositories.c.name, manifest_blobs.c.blob_digest)
     .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)
@@ -28,6 +31,7 @@ LIST_MISSING_BLOBS_OF_TRASH: Final = Statement(  # what a deleted manifest needs
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
     .where(
         manifests.c.digest == parameter("digest"),
+        manifest_blobs.c.is_required == literal(1),
         ~exists()
         .where(
             blobs.c.digest == manifest_blobs.c.blob_digest,
@@ -122,17 +126,25 @@ COUNT_LOST_TRASH: Final = Statement(
 )
 
 
-def _named(table: Table, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a manifest with a row of ``table`` names the blob.
+def _named(table: Table) -> ColumnElement[bool]:
+    """Whether a manifest with a row of ``table`` in the link's repository names the blob.
 
     The manifests that name it come first, by an index: a repository may have very many.
     """
     has_row = (
         exists()
-        .where(table.c.manifest_id == manifest_blobs.c.manifest_id, *conditions)
+        .where(
+            table.c.manifest_id == manifest_blobs.c.manifest_id,
+            table.c.repository_id == repository_blobs.c.repository_id,
+        )
         .correlate(manifest_blobs, repository_blobs)
     )
     return exists().where(manifest_blobs.c.blob_digest == blobs.c.digest, has_row).correlate(blobs, repository_blobs)
+
+
+def _kept_by(table: Table) -> ColumnElement[bool]:
+    """Whether a manifest with a row of ``table`` names the blob in a repository that has the blob."""
+    return exists().where(repository_blobs.c.blob_id == blobs.c.id, _named(table)).correlate(blobs)
 
 
 _has_review = (
@@ -151,16 +163,16 @@ LIST_UNREVIEWED_LINKS: Final = Statement(  # nothing will ever collect them
     .where(
         tuple_(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
         > tuple_(parameter("after_repository"), parameter("after_blob")),
-        ~_named(repository_manifests, repository_manifests.c.repository_id == repository_blobs.c.repository_id),
-        ~_named(removed_manifests, removed_manifests.c.repository_id == repository_blobs.c.repository_id),
+        ~_named(repository_manifests),
+        ~_named(removed_manifests),
         ~_has_review,
     )
     .order_by(repository_blobs.c.repository_id, repository_blobs.c.blob_id)
     .limit(_limit)
 )
 
-_live = _named(repository_manifests)
-_deleted = _named(removed_manifests)
+_live = _kept_by(repository_manifests)
+_deleted = _kept_by(removed_manifests)
 _size = blobs.c.size_bytes
 MEASURE_WAITING: Final = Statement(  # deleted manifests; blobs that only they name; blobs that nothing names
     select(

@@ -65,7 +65,7 @@ class UrlRules:
             return
         urls = [
             (url, f"/layers/{layer}/urls/{number}")
-            for layer, blob in enumerate(manifest.blobs[1:])  # the first is the config
+            for layer, blob in enumerate(manifest.layers)
             for number, url in enumerate(blob.urls)
         ]
         if len(urls) > URLS:

@@ -1,7 +1,8 @@
 """Manifests: pushed, pulled, deleted.
 
-Promises: a manifest is accepted only if all that it names is readable in its repository, checked in the transaction
-that adds it; its bytes come back exactly as they were pushed.
+Promises: a manifest is accepted only if all that it needs is readable in its repository, checked in the transaction
+that adds it; all that it names, needed or not, is kept in its repository as long as it is; its bytes come back exactly
+as they were pushed.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ class Manifests:
         outbox: Outbox,
         *,
         accepts_missing_blobs: bool = False,
+        accepts_wrong_sizes: bool = False,
         foreign_urls: UrlRules | None = None,
     ) -> None:
         self._database = database
@@ -60,6 +62,7 @@ class Manifests:
         self._rules = rules
         self._outbox = outbox
         self._accepts_missing_blobs = accepts_missing_blobs
+        self._accepts_wrong_sizes = accepts_wrong_sizes
         self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
 
@@ -107,10 +110,12 @@ class Manifests:
         digest: Digest | None,
         tags: Sequence[Tag],
         origin: Origin = NOBODY,
+        is_known: bool = False,
     ) -> PushedManifest:
         """Adds a manifest to a repository, and points ``tags`` at it.
 
-        ``digest`` is what the client says it is, if it does. Source: distribution specification, section "Pushing
+        ``digest`` is what the client says it is, if it does. ``is_known`` is for one that was taken up before: its
+        type and the sizes that it states were accepted then. Source: distribution specification, section "Pushing
         Manifests".
 
         Raises:
@@ -122,15 +127,19 @@ class Manifests:
             manifest = await asyncio.to_thread(parse_manifest, body, content_type)
         else:
             manifest = parse_manifest(body, content_type)
+        if manifest.is_withdrawn and not is_known:
+            raise ManifestInvalidError("artifact manifests were withdrawn; push an image manifest", "/mediaType")
         self._foreign_urls.require_allowed(manifest)
         actual = Digest.of(body, digest.algorithm if digest else "sha256")
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
 
-        async def work(transaction: Transaction) -> int:
+        async def work(transaction: Transaction) -> tuple[int, int]:
             change = Change(now_ms := self._clock.now_ms(), origin.actor, self._rules)
             repository_id = await ensure_repository(transaction, repository, self._clock)
-            missing = await _find_missing_blobs(transaction, repository_id, manifest.required_blobs)
+            missing, wrong_sizes = await _compare_blobs(transaction, repository_id, manifest.required_blobs)
+            if wrong_sizes and not (self._accepts_wrong_sizes or is_known):
+                raise ManifestInvalidError(wrong_sizes[0])
             if missing and not self._accepts_missing_blobs:
                 raise ManifestBlobUnknownError(missing)
             manifest_id = await ensure_manifest(transaction, manifest, actual, body, now_ms)
@@ -143,11 +152,12 @@ class Manifests:
             if not tags:
                 await review_untagged(transaction, repository_id, manifest_id, change)
             await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, origin)
-            return len(missing) + await _count_missing_children(transaction, repository_id, manifest.children)
+            absent = await _count_absent_children(transaction, repository_id, manifest_id) if manifest.children else 0
+            return len(missing) + absent, len(wrong_sizes)
 
-        missing = await self._database.write(work)
+        missing, wrong_sizes = await self._database.write(work)
         subject = manifest.subject.digest if manifest.subject else None
-        return PushedManifest(actual, tuple(tags), subject, missing)
+        return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
 
     async def _tell_of_push(
         self,
@@ -197,29 +207,26 @@ class Manifests:
         await self._database.write(work)
 
 
-async def _find_missing_blobs(
+async def _compare_blobs(
     transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]
-) -> list[Digest]:
+) -> tuple[list[Digest], list[str]]:
+    """The digests that the repository does not have, each once, and what is wrong with the sizes of the others."""
     missing: list[Digest] = []
+    wrong_sizes: list[str] = []
     for blob in blobs:
         row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
         if row is None:
             missing.append(blob.digest)
         elif row[1] != blob.size_bytes:
-            raise ManifestInvalidError(
+            wrong_sizes.append(
                 f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {row[1]}"
             )
-    return list(dict.fromkeys(missing))
+    return list(dict.fromkeys(missing)), wrong_sizes
 
 
-async def _count_missing_children(transaction: Transaction, repository_id: int, children: Sequence[Descriptor]) -> int:
-    missing = 0
-    for child in children:
-        row = await transaction.fetch_one(
-            store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=child.digest
-        )
-        missing += row is None
-    return missing
+async def _count_absent_children(transaction: Transaction, repository_id: int, manifest_id: int) -> int:
+    row = await transaction.fetch_one(store.COUNT_ABSENT_CHILDREN, repository_id=repository_id, manifest_id=manifest_id)
+    return int(row[0]) if row else 0
 
 
 async def ensure_manifest(
@@ -228,7 +235,8 @@ async def ensure_manifest(
     """The key of the manifest's row, made with what it names if need be."""
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     if row is not None:
-        await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body)
+        if await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body):
+            await _record_names(transaction, row[0], manifest)  # a migration could not read them from damaged bytes
         return int(row[0])
     await transaction.execute(
         store.ADD_MANIFEST,
@@ -242,11 +250,24 @@ async def ensure_manifest(
     )
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     manifest_id = int(row[0]) if row else 0
-    for blob in manifest.required_blobs:
-        await transaction.execute(store.ADD_MANIFEST_BLOB, manifest_id=manifest_id, blob_digest=blob.digest)
-    for child in manifest.children:
-        await transaction.execute(store.ADD_MANIFEST_CHILD, manifest_id=manifest_id, child_digest=child.digest)
+    await _record_names(transaction, manifest_id, manifest)
     return manifest_id
+
+
+async def _record_names(transaction: Transaction, manifest_id: int, manifest: Manifest) -> None:
+    """Records what is kept with a manifest; of a digest that is named twice, that it must be there counts."""
+    required = {blob.digest for blob in manifest.required_blobs}
+    await transaction.execute_many(
+        store.ADD_MANIFEST_BLOB,
+        [
+            {"manifest_id": manifest_id, "blob_digest": digest, "is_required": int(digest in required)}
+            for digest in dict.fromkeys(each.digest for each in manifest.named)
+        ],
+    )
+    await transaction.execute_many(
+        store.ADD_MANIFEST_CHILD,
+        [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children],
+    )
 
 
 class _BodyCache:

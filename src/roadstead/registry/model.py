@@ -25,12 +25,17 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class PushedManifest:
-    """What a push of a manifest did; ``missing`` counts what it names and the repository does not have."""
+    """What a push of a manifest did.
+
+    ``missing`` counts what it names and the repository does not have, ``wrong_sizes`` the sizes that it states and
+    blobs do not have.
+    """
 
     digest: Digest
     tags: tuple[str, ...]
     subject: Digest | None
     missing: int
+    wrong_sizes: int
 
 
 @dataclass(frozen=True, slots=True)

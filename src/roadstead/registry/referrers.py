@@ -52,4 +52,5 @@ class Referrers:
 
 def _annotations(body: bytes) -> dict[str, str]:
     document = cast("dict[str, Any]", json.loads(body))  # found valid when it was pushed
-    return cast("dict[str, str]", document.get("annotations") or {})
+    annotations = cast("dict[str, str | None]", document.get("annotations") or {})
+    return {key: value for key, value in annotations.items() if value is not None}

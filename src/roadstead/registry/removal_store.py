@@ -185,9 +185,10 @@ LIST_DISCARDED_CHILDREN: Final = Statement(
     .join(removed_manifests, removed_manifests.c.manifest_id == manifests.c.id)
     .where(manifest_children.c.manifest_id == _manifest_id, removed_manifests.c.repository_id == _repository_id)
 )
-COUNT_UNLINKED_BLOBS: Final = Statement(  # what a manifest names and its repository cannot read
+COUNT_UNLINKED_BLOBS: Final = Statement(  # what a manifest needs and its repository cannot read
     select(func.count()).where(
         manifest_blobs.c.manifest_id == _manifest_id,
+        manifest_blobs.c.is_required == literal(1),
         ~exists()
         .where(
             blobs.c.digest == manifest_blobs.c.blob_digest,

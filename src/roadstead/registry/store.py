@@ -134,8 +134,28 @@ HEAL_MANIFEST: Final = Statement(  # changes nothing unless the bytes were damag
     .where(manifests.c.id == parameter("manifest_id"), manifests.c.body.is_distinct_from(parameter("body")))
     .values(body=parameter("body"))
 )
-ADD_MANIFEST_BLOB: Final = Statement(insert_or_skip(manifest_blobs, "manifest_id", "blob_digest"))
+ADD_MANIFEST_BLOB: Final = Statement(insert_or_skip(manifest_blobs, "manifest_id", "blob_digest", "is_required"))
 ADD_MANIFEST_CHILD: Final = Statement(insert_or_skip(manifest_children, "manifest_id", "child_digest"))
+COUNT_ABSENT_CHILDREN: Final = Statement(  # entries of an index that its repository has neither as manifest nor as blob
+    select(func.count()).where(
+        manifest_children.c.manifest_id == parameter("manifest_id"),
+        ~exists()
+        .where(
+            manifests.c.digest == manifest_children.c.child_digest,
+            repository_manifests.c.manifest_id == manifests.c.id,
+            repository_manifests.c.repository_id == _repository_id,
+        )
+        .correlate(manifest_children),
+        ~exists()
+        .where(
+            blobs.c.digest == manifest_children.c.child_digest,
+            blobs.c.quarantined_ms.is_(None),
+            repository_blobs.c.blob_id == blobs.c.id,
+            repository_blobs.c.repository_id == _repository_id,
+        )
+        .correlate(manifest_children),
+    )
+)
 LINK_MANIFEST: Final = Statement(
     insert_or_update(
         repository_manifests, "repository_id", "manifest_id", "pushed_ms", key=("repository_id", "manifest_id")
@@ -337,12 +357,18 @@ LIST_REPOSITORIES_OF_MANIFEST: Final = Statement(
     .where(manifests.c.digest == _digest)
     .limit(_limit)
 )
-LIST_HOLDERS: Final = Statement(
+LIST_HOLDERS: Final = Statement(  # of repositories that have the blob: a name alone is no need
     select(repositories.c.name, manifests.c.digest)
     .join(repository_manifests, repository_manifests.c.repository_id == repositories.c.id)
     .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
-    .where(manifest_blobs.c.blob_digest == _digest)
+    .join(blobs, blobs.c.digest == manifest_blobs.c.blob_digest)
+    .where(
+        manifest_blobs.c.blob_digest == _digest,
+        exists()
+        .where(repository_blobs.c.repository_id == repositories.c.id, repository_blobs.c.blob_id == blobs.c.id)
+        .correlate(repositories, blobs),
+    )
     .limit(_limit)
 )
 LIST_MISSING_BLOBS: Final = Statement(
@@ -352,6 +378,7 @@ LIST_MISSING_BLOBS: Final = Statement(
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
     .where(
         manifests.c.digest == _digest,
+        manifest_blobs.c.is_required == literal(1),
         ~exists()
         .where(
             blobs.c.digest == manifest_blobs.c.blob_digest,

@@ -7,9 +7,12 @@ the order that the distribution specification asks of listings.
 
     repositories --< repository_blobs     >-- blobs       a blob may be read in the repositories that it is linked to
          |
-         +------< repository_manifests    >-- manifests --< manifest_blobs, manifest_children   (what it names)
+         +------< repository_manifests    >-- manifests --< manifest_blobs, manifest_children
          |                  ^
          +------< tags -----+                             a tag points at a manifest of its own repository
+    manifest_blobs       every digest that config, layers or an index's entries name: what is kept with the manifest;
+                         those with is_required must be there for it to be accepted
+    manifest_children    the entries of an index: what reaches manifests without a tag
     upload_sessions                                       not tied to a repository's row: there may be none yet
 
 What was deleted and can still be restored, and what must be looked at by the collector (see ``garbage.collection``)::
@@ -84,6 +87,7 @@ manifest_blobs: Final = Table(
     metadata,
     Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
     Column("blob_digest", Text, primary_key=True),
+    Column("is_required", Integer, nullable=False, server_default="1"),  # 0: kept with the manifest, but may be absent
     Index("ix_manifest_blobs_blob_digest", "blob_digest"),
     sqlite_with_rowid=False,
 )

@@ -8,13 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_FOREIGN_LAYER: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+BUILDKIT_CONFIG: Final = "application/vnd.buildkit.cacheconfig.v0"
 OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -72,6 +73,18 @@ class ManifestContent:
     blobs: tuple[BlobContent, ...] = ()
     children: tuple["ManifestContent", ...] = ()
     algorithm: str = "sha256"
+
+    @property
+    def required(self) -> tuple[BlobContent, ...]:
+        """The blobs without which no registry takes it: config and layers, but for foreign ones."""
+        document = self.document
+        named = [document.get("config"), *cast("list[object]", document.get("layers") or [])]
+        needed = {
+            cast("Document", each)["digest"]
+            for each in named
+            if each and cast("Document", each)["mediaType"] != OCI_FOREIGN_LAYER
+        }
+        return tuple(blob for blob in self.blobs if blob.digest in needed)
 
     @property
     def digest(self) -> str:
@@ -161,6 +174,27 @@ def index(
     }
     document |= _options(subject, artifact_type, annotations)
     return ManifestContent(encode(document), media_type, children=children, algorithm=algorithm)
+
+
+def build_cache(*layers: bytes) -> ManifestContent:
+    """An index of blobs: what buildkit's ``--cache-to type=registry`` writes, unless told to write an image."""
+    blobs = (*(BlobContent(layer) for layer in layers), BlobContent(b'{"layers": []}', BUILDKIT_CONFIG))
+    document: Document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [describe(blob) for blob in blobs]}
+    return ManifestContent(encode(document), OCI_INDEX, blobs)
+
+
+def foreign_image(foreign: bytes, *layers: bytes) -> ManifestContent:
+    """An image whose first layer need not be in a registry, as those of Windows are, above ``layers``."""
+    blobs = (BlobContent(b"{}", OCI_CONFIG), BlobContent(foreign, OCI_FOREIGN_LAYER), *map(BlobContent, layers))
+    described = [describe(blob) for blob in blobs]
+    described[1]["urls"] = ["https://layers.example.com/base"]
+    document: Document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": described[0],
+        "layers": described[1:],
+    }
+    return ManifestContent(encode(document), OCI_MANIFEST, blobs)
 
 
 def raw_manifest(document: Mapping[str, object], media_type: str = OCI_MANIFEST) -> ManifestContent:

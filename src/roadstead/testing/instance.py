@@ -38,6 +38,7 @@ class Instance:
         *,
         limits: LimitSettings | None = None,
         accepts_missing_blobs: bool = False,
+        accepts_wrong_sizes: bool = False,
         minimum_free_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
     ) -> None:
@@ -48,6 +49,7 @@ class Instance:
         self.quarantined: list[tuple[Digest, str]] = []
         self._limits = limits or LimitSettings()
         self._accepts_missing_blobs = accepts_missing_blobs
+        self._accepts_wrong_sizes = accepts_wrong_sizes
         self._minimum_free_bytes = minimum_free_bytes
         self._foreign_urls = foreign_urls
         self.registry: Registry
@@ -75,6 +77,7 @@ class Instance:
             boot_id=self.boot_id,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
+            accepts_wrong_sizes=self._accepts_wrong_sizes,
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
         )

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from roadstead.registry.findings import Severity
+from roadstead.registry.links import TreeFinding
 from roadstead.registry.links import TreeFindingKind as Kind
 from roadstead.storage import SmallFile, SmallFiles, StorageUnavailableError
-from roadstead.testing.images import ManifestContent, digest_of, image
+from roadstead.testing.images import OCI_MANIFEST, ManifestContent, digest_of, image
 from tests import skips
 from tests.system.adoption.volumes import PROGRAMS, TREE, Client, Registry2, adopt, fill, snapshot
 
@@ -92,9 +94,8 @@ class Volume:
         assert (again.added, again.removed) == (0, 0)
         assert again.tags == summary.tags
         told = {(finding.kind, finding.subject) for finding in findings}
-        assert told - {(Kind.MANIFEST_SIZES, s) for _, s in told} <= {(f.kind, f.subject) for f in same} | {
-            each for each in told if each[0] is Kind.BLOB_DAMAGED
-        }
+        once = {Kind.BLOB_DAMAGED, Kind.MANIFEST_SIZES, Kind.MANIFEST_WITHDRAWN}  # of what is taken up only then
+        assert {each for each in told if each[0] not in once} <= {(f.kind, f.subject) for f in same}
         return summary, told
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -277,6 +278,24 @@ def test_manifests_that_cannot_be_taken_up(volume: Volume, content: bytes, kind:
     assert (kind, f"app@{digest}") in told
     assert (Kind.TAG_DANGLING, "app:odd") in told
     assert len(volume.tags("app")) == 4
+
+
+def test_a_withdrawn_artifact_manifest_is_kept_with_its_blobs(volume: Volume) -> None:
+    """Some clients wrote it before it was withdrawn; registries of that time took it."""
+    blob = digest_of(b"layer one")
+    document = {
+        "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+        "artifactType": "application/example.bill",
+        "blobs": [{"mediaType": "application/json", "digest": blob, "size": 9}],
+        "subject": {"mediaType": OCI_MANIFEST, "digest": volume.digests["two"], "size": 1},
+    }
+    digest = volume.put_manifest("app", json.dumps(document).encode())
+    _, told = volume.adopt()
+    assert {kind for kind, subject in told if digest in subject} == {Kind.MANIFEST_WITHDRAWN}
+    assert TreeFinding(Kind.MANIFEST_WITHDRAWN, "", "").severity is Severity.NOTE
+    named = "SELECT blob_digest, is_required FROM manifest_blobs n JOIN manifests m ON m.id = n.manifest_id"
+    assert volume.rows(f"{named} WHERE m.digest = '{digest}'") == [(blob, 1)]
+    assert volume.rows("SELECT left_alone_ms FROM repositories WHERE name = 'app'") == [(None,)]
 
 
 def test_links_stay_where_a_manifest_was_left_alone(volume: Volume) -> None:

@@ -36,6 +36,12 @@ IMAGE: Document = {
     "config": {"mediaType": OCI_CONFIG, "digest": DIGEST, "size": 7},
     "layers": [DESCRIPTOR],
 }
+ARTIFACT: Document = {
+    "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+    "artifactType": "a/b",
+    "blobs": [DESCRIPTOR],
+    "subject": DESCRIPTOR,
+}
 INDEX: Document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [DESCRIPTOR]}
 
 
@@ -60,8 +66,6 @@ def without(document: Document, *keys: str) -> Document:
         (without(IMAGE, "config"), "/config"),
         (IMAGE | {"config": None}, "/config"),
         (IMAGE | {"config": [DESCRIPTOR]}, "/config"),
-        (without(IMAGE, "layers"), "/layers"),
-        (IMAGE | {"layers": None}, "/layers"),
         (IMAGE | {"layers": {}}, "/layers"),
         (IMAGE | {"layers": [DESCRIPTOR, 1]}, "/layers/1"),
         (IMAGE | {"manifests": []}, "/manifests"),
@@ -74,14 +78,18 @@ def without(document: Document, *keys: str) -> Document:
         (IMAGE | {"artifactType": 1}, "/artifactType"),
         (IMAGE | {"annotations": []}, "/annotations"),
         (IMAGE | {"annotations": {"a": 1}}, "/annotations"),
-        (IMAGE | {"annotations": {"a": None}}, "/annotations"),
         (IMAGE | {"subject": DIGEST}, "/subject"),
-        (IMAGE | {"subject": without(DESCRIPTOR, "size")}, "/subject/size"),
-        (without(INDEX, "manifests"), "/manifests"),
+        (IMAGE | {"subject": without(DESCRIPTOR, "digest")}, "/subject/digest"),
+        (IMAGE | {"layers": [None]}, "/layers/0"),
+        (IMAGE | {"Layers": None}, ""),
         (INDEX | {"manifests": "x"}, "/manifests"),
         (INDEX | {"config": DESCRIPTOR}, "/config"),
         (INDEX | {"layers": []}, "/layers"),
         (INDEX | {"blobs": []}, "/blobs"),
+        (ARTIFACT | {"layers": []}, "/layers"),
+        (ARTIFACT | {"config": DESCRIPTOR}, "/config"),
+        (ARTIFACT | {"manifests": []}, "/manifests"),
+        (ARTIFACT | {"schemaVersion": 1}, "/schemaVersion"),
         (INDEX | {"manifests": [DESCRIPTOR] * (MAXIMUM_DESCRIPTORS + 1)}, "/manifests"),
     ],
 )
@@ -94,16 +102,14 @@ def test_documents_that_are_refused(document: Document, pointer: str) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"mediaType": ""}, "/mediaType"),
         ({"mediaType": 1}, "/mediaType"),
-        ({"mediaType": None}, "/mediaType"),
         ({"size": -1}, "/size"),
         ({"size": 2**63}, "/size"),
         ({"size": "7"}, "/size"),
         ({"size": 7.0}, "/size"),
         ({"size": True}, "/size"),
-        ({"size": None}, "/size"),
         ({"digest": ""}, "/digest"),
+        ({"digest": None}, "/digest"),
         ({"digest": 1}, "/digest"),
         ({"digest": "sha1:" + "a" * 40}, "/digest"),
         ({"digest": "sha256:../../etc/passwd"}, "/digest"),
@@ -237,10 +243,61 @@ def test_layers_that_are_not_distributed() -> None:
     assert [blob.media_type for blob in manifest.required_blobs] == [OCI_CONFIG, OCI_LAYER]
 
 
-@pytest.mark.parametrize("name", ["subject", "annotations"])
-def test_null_is_nothing(name: str) -> None:
-    manifest = parse(IMAGE | {name: None})
-    assert (manifest.subject, manifest.annotations) == (None, {})
+@pytest.mark.parametrize(
+    "name", ["subject", "annotations", "artifactType", "mediaType", "manifests", "blobs", "fsLayers", "layers"]
+)
+def test_null_is_not_set(name: str) -> None:
+    assert parse(IMAGE | {name: None}) == parse(without(IMAGE, name))
+
+
+@pytest.mark.parametrize("name", ["annotations", "artifactType", "mediaType", "config", "layers", "manifests"])
+def test_null_is_not_set_in_an_index(name: str) -> None:
+    assert parse(INDEX | {name: None}, OCI_INDEX) == parse(without(INDEX, name), OCI_INDEX)
+
+
+@pytest.mark.parametrize("name", ["mediaType", "size", "annotations", "artifactType", "platform", "urls", "data"])
+@pytest.mark.parametrize("place", ["config", "layers", "manifests", "subject"])
+def test_null_is_not_set_in_a_descriptor(place: str, name: str) -> None:
+    def documents(descriptor: Document) -> Document:
+        entry = [descriptor] if place in {"layers", "manifests"} else descriptor
+        return (INDEX if place == "manifests" else IMAGE) | {place: entry}
+
+    assert parse(documents(DESCRIPTOR | {name: None})) == parse(documents(without(DESCRIPTOR, name)))
+
+
+def test_an_annotation_without_a_value_is_none() -> None:
+    layer = DESCRIPTOR | {"annotations": {"a": None}}
+    manifest = parse(IMAGE | {"annotations": {"a": None, "b": ""}, "layers": [layer]})
+    assert (manifest.annotations, manifest.layers[0].annotations) == ({"b": ""}, {})
+
+
+def test_an_image_without_layers() -> None:
+    manifest = parse(without(IMAGE, "layers"))
+    assert (manifest.layers, [blob.digest for blob in manifest.blobs]) == ((), [DIGEST])
+
+
+def test_descriptors_that_state_little() -> None:
+    manifest = parse(IMAGE | {"layers": [{"digest": DIGEST}]})
+    (layer,) = manifest.layers
+    assert (layer.media_type, layer.size_bytes, layer.digest) == ("", 0, DIGEST)
+    assert manifest.required_blobs == manifest.blobs, "only what says so need not be there"
+
+
+def test_a_withdrawn_artifact_manifest() -> None:
+    manifest = parse(ARTIFACT)
+    assert (manifest.is_withdrawn, manifest.is_index, manifest.config) == (True, False, None)
+    assert [blob.digest for blob in manifest.named] == [DIGEST]
+    assert manifest.required_blobs == manifest.layers
+    assert manifest.subject is not None
+    assert manifest.artifact_type == "a/b"
+    assert parse(ARTIFACT | {"schemaVersion": 2}) == manifest
+
+
+def test_what_is_named() -> None:
+    foreign = DESCRIPTOR | {"mediaType": OCI_FOREIGN_LAYER, "digest": digest_of(b"foreign")}
+    manifest = parse(IMAGE | {"layers": [foreign, DESCRIPTOR], "subject": DESCRIPTOR | {"digest": digest_of(b"s")}})
+    assert [str(each.digest) for each in manifest.named] == [DIGEST, digest_of(b"foreign"), DIGEST]
+    assert [str(each.digest) for each in parse(INDEX).named] == [DIGEST]
 
 
 def test_unknown_properties_are_kept_out_of_the_way() -> None:
@@ -283,8 +340,9 @@ def test_nearly_manifests(document: Document, changes: Document, content_type: s
     except ManifestInvalidError:
         return
     assert bool(manifest.children) <= manifest.is_index
-    assert bool(manifest.blobs) != manifest.is_index
-    assert manifest.is_index or manifest.artifact_type
+    assert (manifest.config is not None) != manifest.is_index
+    assert bool(manifest.layers) <= (not manifest.is_index)
+    assert all(blob in manifest.named for blob in manifest.required_blobs)
 
 
 @given(st.one_of(st.binary(), JSON.map(lambda value: json.dumps(value).encode())), st.text())

@@ -104,6 +104,11 @@ def _convert_deletion(draft: Draft) -> None:
     draft.set_default("content.deletion", value=False, reason="registry:2 lets nobody delete unless told to")
 
 
+def _convert_sizes(draft: Draft) -> None:
+    reason = "registry:2 does not compare the sizes that a manifest states with those of its blobs"
+    draft.set_default("content.wrong_sizes", value="accept", reason=reason)
+
+
 def _convert_read_only(draft: Draft) -> None:
     """With nothing below it, it is no less a wish; registry:2 does not start then."""
     path = "storage.maintenance.readonly"
@@ -319,6 +324,7 @@ _SECTIONS: Final[tuple[Callable[[Draft], None], ...]] = (
     _convert_log,
     _convert_storage,
     _convert_deletion,
+    _convert_sizes,
     _convert_read_only,
     _convert_purging,
     convert_auth,

@@ -236,12 +236,16 @@ class Adoption:
         return await self._write(lambda t: record_removals(t, records, step, self._change()))
 
     async def _link_late_blobs(self, content: ContentReader, records: RepositoryRecords) -> None:
-        """Blobs that manifests name and the repository has no right to: looked for once more, then told of."""
+        """Blobs that manifests name and the repository has no right to: looked for once more.
+
+        Those that must be there are told of.
+        """
         if not records.repository_id:
             return
         missing: dict[Digest, list[str]] = {}
-        for holder, blob in await self._list_unlinked(records.repository_id):
-            missing.setdefault(Digest(blob), []).append(holder)
+        for holder, blob, is_required in await self._list_unlinked(records.repository_id):
+            holders = missing.setdefault(Digest(blob), [])
+            holders += [holder] if is_required else []
         for digest in await self._run_in_thread(lambda: self._aliases(records, missing)):
             del missing[digest]
         fresh = [digest for digest in missing if digest not in records.listed_blobs]

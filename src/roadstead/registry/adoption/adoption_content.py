@@ -115,6 +115,9 @@ class ContentReader:
                 self._tell(TreeFindingKind.MANIFEST_INVALID, digest, error.reason)
             return None
         self.left_alone.discard(digest)
+        if manifest.is_withdrawn:
+            detail = "an artifact manifest, which was withdrawn from the specification; it is served as it is"
+            self._tell(TreeFindingKind.MANIFEST_WITHDRAWN, digest, detail)
         return FoundManifest(digest, link.modified_ms, manifest, body)
 
     def read_tag(self, tag: Tag) -> TagLinks | None:

@@ -177,7 +177,7 @@ async def record_manifests(
         await review_untagged(transaction, repository_id, manifest_id, change)
         records.manifests[each.digest] = manifest_id
         added += 1
-        for blob in each.manifest.required_blobs:
+        for blob in each.manifest.named:
             row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
             if row is not None and row[1] != blob.size_bytes:
                 doubts.append((each.digest, blob.digest, blob.size_bytes))

@@ -106,8 +106,10 @@ REVIEW_UNNAMED_LINKS: Final = Statement(  # links that no manifest needs: left b
     )
     .on_conflict_do_nothing()
 )
-LIST_UNLINKED_BLOBS: Final = Statement(
-    select(manifests.c.digest, manifest_blobs.c.blob_digest)
+_here_as_manifest = manifests.alias("here")
+_links = repository_manifests.alias("links")
+LIST_UNLINKED_BLOBS: Final = Statement(  # what manifests name and the repository has neither as blob nor as manifest
+    select(manifests.c.digest, manifest_blobs.c.blob_digest, manifest_blobs.c.is_required)
     .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
     .where(
@@ -123,6 +125,16 @@ LIST_UNLINKED_BLOBS: Final = Statement(
             )
         )
         .correlate(manifest_blobs),
+        or_(
+            manifest_blobs.c.is_required == literal(1),
+            ~exists()
+            .where(
+                _here_as_manifest.c.digest == manifest_blobs.c.blob_digest,
+                _links.c.manifest_id == _here_as_manifest.c.id,
+                _links.c.repository_id == _repository_id,
+            )
+            .correlate(manifest_blobs),
+        ),
     )
     .limit(_limit)
 )

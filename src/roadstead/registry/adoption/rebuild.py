@@ -9,6 +9,7 @@ Not brought back: uploads that were not finished, events that were not delivered
 """
 
 import collections
+import contextlib
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -154,15 +155,12 @@ class Rebuild:
 
     def _content(self, manifest_id: int, digest: Digest) -> tuple[bytes, Manifest | None]:
         """A manifest's bytes, from the old file or from beside the blobs, if they are those of its digest."""
-        rows = self._salvage.rows_of("manifests", ("body",), "id", manifest_id, ("id",))
+        rows = self._salvage.rows_of("manifests", ("body", "media_type"), "id", manifest_id, ("id",))
         beside = self._files.read(layout.blob_key(digest), MANIFEST_BYTES + 1)
-        candidates = [row[0] for row in rows] + ([beside.content] if beside else [])
-        for body in candidates:
+        candidates = [*rows, (beside.content if beside else b"", "")]
+        for body, media_type in candidates:
             if isinstance(body, bytes) and Digest.of(body, digest.algorithm) == digest:
-                try:
-                    return body, parse_manifest(body, "")
-                except ManifestInvalidError:
-                    return b"", None
+                return _parsed(body, media_type)
         return b"", None
 
     def _links(self, table: str, item: str, at: str, key: int) -> Iterator[tuple[int, int]]:
@@ -241,6 +239,15 @@ class Rebuild:
 
             await self._database.write(work, durable=False)
             self.salvaged.trash += 1
+
+
+def _parsed(body: bytes, media_type: object) -> tuple[bytes, Manifest | None]:
+    """A manifest whose type may be stated beside it alone; what is beside it may be damaged, its bytes are not."""
+    for stated in (media_type, ""):
+        if isinstance(stated, str):
+            with contextlib.suppress(ManifestInvalidError):
+                return body, parse_manifest(body, stated)
+    return b"", None
 
 
 def _keyed(salvage: Salvage, table: str, column: str) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import literal, select
+from sqlalchemy import exists, literal, select
 
 from roadstead.database import Database, Statement, parameter
 from roadstead.oci import Digest
@@ -17,6 +17,7 @@ from roadstead.registry.tables import (
     manifests,
     removed_manifests,
     repositories,
+    repository_blobs,
     repository_manifests,
     reviews,
     tags,
@@ -33,6 +34,15 @@ _in_use = (
     .join(manifests, manifests.c.id == repository_manifests.c.manifest_id)
     .order_by(repositories.c.name, manifests.c.digest)
     .limit(_limit)
+)
+_has_blob = (  # a name keeps a blob only in a repository that has it
+    exists()
+    .where(
+        blobs.c.digest == _digest,
+        repository_blobs.c.blob_id == blobs.c.id,
+        repository_blobs.c.repository_id == repositories.c.id,
+    )
+    .correlate(repositories)
 )
 _in_trash = (
     select(repositories.c.name, manifests.c.digest, removed_manifests.c.expires_ms)
@@ -94,7 +104,7 @@ _OF_BLOB: Final = (
         Keeper.MANIFEST,
         Statement(
             _in_use.join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id).where(
-                manifest_blobs.c.blob_digest == _digest
+                manifest_blobs.c.blob_digest == _digest, _has_blob
             )
         ),
     ),
@@ -102,7 +112,7 @@ _OF_BLOB: Final = (
         Keeper.TRASH,
         Statement(
             _in_trash.join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id).where(
-                manifest_blobs.c.blob_digest == _digest
+                manifest_blobs.c.blob_digest == _digest, _has_blob
             )
         ),
     ),

@@ -125,8 +125,8 @@ class Checker:
         if digest is None:
             return [_catalogue(f"a manifest is recorded under {text!r}, which is no digest")]
         try:
-            row = await self.registry.database.fetch_one(store.GET_MANIFEST_BODY, digest=digest)
-            found = await _compare(digest, row[0]) if row else None  # None: deleted meanwhile
+            row = await self.registry.database.fetch_one(check_store.GET_MANIFEST, digest=digest)
+            found = await _compare(digest, row[0], str(row[1])) if row else None  # None: deleted meanwhile
         except (DatabaseDamagedError, DatabaseUnavailableError) as error:
             found = FindingKind.MANIFEST_UNREADABLE, f"the catalogue cannot give it back ({error.detail})"
         findings = await self._find_missing_blobs(digest)
@@ -315,20 +315,20 @@ def _parse(text: str) -> Digest | None:
         return None
 
 
-async def _compare(digest: Digest, body: object) -> _Found | None:
+async def _compare(digest: Digest, body: object, media_type: str) -> _Found | None:
     """What is wrong with a manifest's body; damage may have made anything of it."""
     if not isinstance(body, bytes):
         return FindingKind.MANIFEST_DIGEST, "its record holds no bytes"
     if len(body) > PARSE_IN_THREAD_BYTES:
-        return await asyncio.to_thread(_compare_now, digest, body)
-    return _compare_now(digest, body)
+        return await asyncio.to_thread(_compare_now, digest, body, media_type)
+    return _compare_now(digest, body, media_type)
 
 
-def _compare_now(digest: Digest, body: bytes) -> _Found | None:
+def _compare_now(digest: Digest, body: bytes, media_type: str) -> _Found | None:
     if Digest.of(body, digest.algorithm) != digest:
         return FindingKind.MANIFEST_DIGEST, "its bytes are not those that its digest stands for"
     try:
-        parse_manifest(body, "")
+        parse_manifest(body, media_type)
     except ManifestInvalidError as error:
         return FindingKind.MANIFEST_INVALID, str(error)
     return None

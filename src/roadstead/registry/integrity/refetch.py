@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import literal, select
 
 from roadstead.database import Statement, parameter
 from roadstead.errors import RoadsteadError
@@ -52,7 +52,11 @@ _LIST_QUARANTINED_OF_MANIFEST: Final = Statement(
     select(blobs.c.digest, blobs.c.size_bytes)
     .join(manifest_blobs, manifest_blobs.c.blob_digest == blobs.c.digest)
     .join(manifests, manifests.c.id == manifest_blobs.c.manifest_id)
-    .where(manifests.c.digest == parameter("digest"), blobs.c.quarantined_ms.is_not(None))
+    .where(
+        manifests.c.digest == parameter("digest"),
+        manifest_blobs.c.is_required == literal(1),
+        blobs.c.quarantined_ms.is_not(None),
+    )
     .limit(parameter("limit"))
 )
 _LIST_HOLDING: Final = Statement(
@@ -109,7 +113,13 @@ class Refetcher:
                     raise UpstreamError(self._upstream.url, "what it gives has another digest")
                 async with self._registry.maintenance.change():
                     await self._registry.manifests.push(
-                        RepositoryName(repository), body, media_type, digest=digest, tags=[], origin=ORIGIN
+                        RepositoryName(repository),
+                        body,
+                        media_type,
+                        digest=digest,
+                        tags=[],
+                        origin=ORIGIN,
+                        is_known=True,
                     )
             except RoadsteadError as error:
                 _log.warning("not fetched again", digest=digest, repository=repository, reason=str(error))

@@ -21,6 +21,7 @@ class TreeFindingKind(enum.StrEnum):
     MANIFEST_INVALID = "manifest-invalid"
     MANIFEST_SCHEMA_1 = "manifest-schema-1"
     MANIFEST_SIZES = "manifest-sizes"
+    MANIFEST_WITHDRAWN = "manifest-withdrawn"
     TAG_DANGLING = "tag-dangling"
     TAG_INVALID = "tag-invalid"
     REPOSITORY_INVALID = "repository-invalid"
@@ -51,6 +52,7 @@ _NOTES: Final = frozenset(
         TreeFindingKind.PROXY_STATE,
         TreeFindingKind.BYTES_UNLINKED,
         TreeFindingKind.MANIFEST_SIZES,
+        TreeFindingKind.MANIFEST_WITHDRAWN,
     }
 )
 """What no client could be given by registry:2 either, or can be given as before."""

@@ -126,4 +126,7 @@ def _consequences(pushed: PushedManifest, *, named: bool) -> Headers:
         headers += [(b"oci-tag", tag.encode("ascii")) for tag in pushed.tags]
     if pushed.missing:
         headers.append(warning(f"{pushed.missing} of what this manifest names are not in this repository"))
+    if pushed.wrong_sizes:
+        text = f"{pushed.wrong_sizes} of the sizes that this manifest states are not those of its blobs"
+        headers.append(warning(text))
     return headers
