@@ -5,6 +5,8 @@ GHSA-qq97-vm5h-rrhg for why a document must not be image and index at once.
 """
 
 import json
+import json.scanner
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -17,6 +19,14 @@ from roadstead.oci.platform import Platform
 
 MAXIMUM_DESCRIPTORS: Final = 20_000
 """Each descriptor costs a look-up in the transaction that accepts the manifest; real ones have at most hundreds."""
+
+MAXIMUM_VALUES: Final = 250_000
+"""Commas, brackets and braces outside of texts: each stands for a value that takes memory and time, a hundred bytes and
+a microsecond. As many descriptors as there may be, each with platform and annotations, have fewer."""
+
+INTERRUPTIBLE_BYTES: Final = 64 << 10
+"""Longer documents are read by the standard library's scanner in Python rather than the one in C: the latter holds the
+interpreter lock to its end, a second for 4 MiB of empty lists, and with it the event loop of another thread."""
 
 MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
 """A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
@@ -38,6 +48,7 @@ _DOCUMENT_KEYS: Final = frozenset(
 _DESCRIPTOR_KEYS: Final = frozenset(
     {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
 )
+_TOKENS: Final = re.compile(rb'[",\[{]|\\.', re.DOTALL)
 _FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_DOCUMENT_KEYS, _DESCRIPTOR_KEYS)}
 
 
@@ -104,7 +115,7 @@ def _references(document: dict[str, Any], *, is_index: bool) -> tuple[tuple[Desc
 
 def _load(body: bytes) -> dict[str, Any]:
     try:
-        document: object = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = _decode(body)
         if b"\\ud" in body.lower():
             json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is a text in no encoding
     except (ValueError, RecursionError) as error:
@@ -113,6 +124,32 @@ def _load(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ManifestInvalidError("not a JSON object")
     return cast("dict[str, Any]", document)
+
+
+def _decode(body: bytes) -> object:
+    """The document as Python's objects; raises ``ValueError`` or ``RecursionError`` where there is none."""
+    text = body.decode("utf-8")
+    if len(body) <= INTERRUPTIBLE_BYTES:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    _require_bounded(body)
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    return decoder.decode(text)
+
+
+def _require_bounded(body: bytes) -> None:
+    """Refuses a document of too many values before any is made."""
+    if sum(map(body.count, (b",", b"[", b"{"))) <= MAXIMUM_VALUES:
+        return
+    is_text = False
+    count = 0
+    for token in _TOKENS.finditer(body):
+        if token[0] == b'"':
+            is_text = not is_text
+        elif not is_text and len(token[0]) == 1:
+            count += 1
+            if count > MAXIMUM_VALUES:
+                raise ManifestInvalidError(f"more than {MAXIMUM_VALUES} values")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -129,7 +166,7 @@ def _no_constant(name: str) -> object:
 def _media_type(document: dict[str, Any], sent: str) -> str:
     stated = _text(document, "mediaType")
     if stated and sent and stated != sent:
-        raise ManifestInvalidError(f"mediaType is {stated}, but Content-Type is {sent}", "/mediaType")
+        raise ManifestInvalidError(f"mediaType is {stated[:256]}, but Content-Type is {sent[:256]}", "/mediaType")
     media_type = stated or sent or _media_type_by_shape(document)
     if media_type in {media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED}:
         raise ManifestInvalidError("Docker schema 1 is no longer supported; push with a client of 2017 or later")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseDamagedError, Transaction
+from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
@@ -39,7 +39,7 @@ CACHED_BODY_BYTES: Final = 256 << 10
 """Larger bodies are not kept: a few of them would push out all others."""
 
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
-"""Larger documents are parsed in a thread, so that other requests need not wait for them."""
+"""Larger documents are parsed and recorded in a thread, one at a time, so that other requests need not wait."""
 
 
 class Manifests:
@@ -62,6 +62,7 @@ class Manifests:
         self._accepts_missing_blobs = accepts_missing_blobs
         self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
+        self._reading = asyncio.Semaphore(1)
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """What a tag or digest stands for in a repository.
@@ -118,12 +119,13 @@ class Manifests:
             ManifestDigestMismatchError: it does not have that digest.
             ManifestBlobUnknownError: it names blobs that the repository does not have.
         """
-        if len(body) > PARSE_IN_THREAD_BYTES:
-            manifest = await asyncio.to_thread(parse_manifest, body, content_type)
+        is_long = len(body) > PARSE_IN_THREAD_BYTES
+        algorithm = digest.algorithm if digest else "sha256"
+        if is_long:
+            async with self._reading:
+                manifest, actual = await asyncio.to_thread(self._read, body, content_type, algorithm)
         else:
-            manifest = parse_manifest(body, content_type)
-        self._foreign_urls.require_allowed(manifest)
-        actual = Digest.of(body, digest.algorithm if digest else "sha256")
+            manifest, actual = self._read(body, content_type, algorithm)
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
 
@@ -145,9 +147,14 @@ class Manifests:
             await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, origin)
             return len(missing) + await _count_missing_children(transaction, repository_id, manifest.children)
 
-        missing = await self._database.write(work)
+        missing = await self._database.write(work, is_long=is_long)
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(actual, tuple(tags), subject, missing)
+
+    def _read(self, body: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:
+        manifest = parse_manifest(body, content_type)
+        self._foreign_urls.require_allowed(manifest)
+        return manifest, Digest.of(body, algorithm)
 
     async def _tell_of_push(
         self,
@@ -194,32 +201,31 @@ class Manifests:
             event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
             await self._outbox.record(transaction, event)
 
-        await self._database.write(work)
+        await self._database.write(work, is_long=True)
 
 
 async def _find_missing_blobs(
     transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]
 ) -> list[Digest]:
-    missing: list[Digest] = []
+    digests = as_list(blob.digest for blob in blobs)
+    rows = await transaction.fetch_all(store.FIND_LINKED_BLOBS, repository_id=repository_id, digests=digests)
+    sizes: dict[str, int] = dict(rows)  # pyright: ignore[reportArgumentType] - rows of two
     for blob in blobs:
-        row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
-        if row is None:
-            missing.append(blob.digest)
-        elif row[1] != blob.size_bytes:
+        found = sizes.get(blob.digest, blob.size_bytes)
+        if found != blob.size_bytes:
             raise ManifestInvalidError(
-                f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {row[1]}"
+                f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {found}"
             )
-    return list(dict.fromkeys(missing))
+    return list(dict.fromkeys(blob.digest for blob in blobs if blob.digest not in sizes))
 
 
 async def _count_missing_children(transaction: Transaction, repository_id: int, children: Sequence[Descriptor]) -> int:
-    missing = 0
-    for child in children:
-        row = await transaction.fetch_one(
-            store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=child.digest
-        )
-        missing += row is None
-    return missing
+    if not children:
+        return 0
+    digests = as_list(child.digest for child in children)
+    rows = await transaction.fetch_all(store.FIND_LINKED_MANIFESTS, repository_id=repository_id, digests=digests)
+    found = {row[0] for row in rows}
+    return sum(child.digest not in found for child in children)
 
 
 async def ensure_manifest(
@@ -242,10 +248,10 @@ async def ensure_manifest(
     )
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     manifest_id = int(row[0]) if row else 0
-    for blob in manifest.required_blobs:
-        await transaction.execute(store.ADD_MANIFEST_BLOB, manifest_id=manifest_id, blob_digest=blob.digest)
-    for child in manifest.children:
-        await transaction.execute(store.ADD_MANIFEST_CHILD, manifest_id=manifest_id, child_digest=child.digest)
+    blobs = [{"manifest_id": manifest_id, "blob_digest": blob.digest} for blob in manifest.required_blobs]
+    await transaction.execute_many(store.ADD_MANIFEST_BLOB, blobs)
+    children = [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children]
+    await transaction.execute_many(store.ADD_MANIFEST_CHILD, children)
     return manifest_id
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, tuple_, update
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
+from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter
 from roadstead.registry.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
@@ -112,6 +112,11 @@ FIND_LINKED_MANIFEST_ID: Final = Statement(
     select(manifests.c.id)
     .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
     .where(manifests.c.digest == _digest, repository_manifests.c.repository_id == _repository_id)
+)
+FIND_LINKED_MANIFESTS: Final = Statement(  # the same for a list of digests
+    select(manifests.c.digest)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .where(manifests.c.digest.in_(listed("digests")), repository_manifests.c.repository_id == _repository_id)
 )
 ADD_MANIFEST: Final = Statement(
     insert(manifests).values(
@@ -227,6 +232,15 @@ FIND_LINKED_BLOB: Final = Statement(
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
     .where(
         blobs.c.digest == _digest,
+        blobs.c.quarantined_ms.is_(None),
+        repository_blobs.c.repository_id == _repository_id,
+    )
+)
+FIND_LINKED_BLOBS: Final = Statement(  # the same for a list of digests
+    select(blobs.c.digest, blobs.c.size_bytes)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .where(
+        blobs.c.digest.in_(listed("digests")),
         blobs.c.quarantined_ms.is_(None),
         repository_blobs.c.repository_id == _repository_id,
     )
