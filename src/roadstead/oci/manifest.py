@@ -28,6 +28,9 @@ INTERRUPTIBLE_BYTES: Final = 64 << 10
 """Longer documents are read by the standard library's scanner in Python rather than the one in C: the latter holds the
 interpreter lock to its end, a second for 4 MiB of empty lists, and with it the event loop of another thread."""
 
+MAXIMUM_TYPE_LENGTH: Final = 1024
+"""Characters of a media or artifact type, which listings repeat; RFC 6838, section 4.2, allows 255."""
+
 MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
 """A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
 
@@ -91,6 +94,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     is_index = media_type in media_types.INDEXES
     _refuse_ambiguity(document, is_index=is_index)
     artifact_type = _text(document, "artifactType")
+    _require_short(artifact_type, "/artifactType")
     blobs, children = _references(document, is_index=is_index)
     if not artifact_type and not is_index:
         artifact_type = blobs[0].media_type
@@ -103,6 +107,15 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
         subject=None if subject is None else _descriptor(subject, "/subject"),
         annotations=_annotations(document, "/annotations"),
     )
+
+
+def read_annotations(body: bytes) -> dict[str, str]:
+    """The annotations of a manifest that was accepted.
+
+    Raises:
+        ManifestInvalidError: it is no JSON object, or they are not texts.
+    """
+    return _annotations(_load(body), "/annotations")
 
 
 def _references(document: dict[str, Any], *, is_index: bool) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:
@@ -215,6 +228,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     media_type, size, digest = document.get("mediaType"), document.get("size"), document.get("digest")
     if not isinstance(media_type, str) or not media_type:
         raise ManifestInvalidError("a descriptor needs a mediaType", f"{pointer}/mediaType")
+    _require_short(media_type, f"{pointer}/mediaType")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAXIMUM_SIZE_BYTES:
         raise ManifestInvalidError("a descriptor needs a size in bytes", f"{pointer}/size")
     if not isinstance(digest, str):
@@ -232,6 +246,11 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
         platform=_platform(document.get("platform")),
         urls=_urls(document.get("urls")),
     )
+
+
+def _require_short(media_type: str, pointer: str) -> None:
+    if len(media_type) > MAXIMUM_TYPE_LENGTH:
+        raise ManifestInvalidError(f"a type has at most {MAXIMUM_TYPE_LENGTH} characters", pointer)
 
 
 def _text(document: dict[str, Any], key: str, pointer: str = "") -> str:

@@ -5,6 +5,7 @@ that adds it; its bytes come back exactly as they were pushed.
 """
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -250,6 +251,14 @@ async def ensure_manifest(
     manifest_id = int(row[0]) if row else 0
     blobs = [{"manifest_id": manifest_id, "blob_digest": blob.digest} for blob in manifest.required_blobs]
     await transaction.execute_many(store.ADD_MANIFEST_BLOB, blobs)
+    if manifest.subject:
+        annotations = json.dumps(dict(manifest.annotations), ensure_ascii=False, separators=(",", ":"))
+        await transaction.execute(
+            store.ADD_MANIFEST_ANNOTATIONS,
+            manifest_id=manifest_id,
+            size_bytes=len(annotations.encode()),
+            annotations=annotations,
+        )
     children = [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children]
     await transaction.execute_many(store.ADD_MANIFEST_CHILD, children)
     return manifest_id
