@@ -61,11 +61,13 @@ class TimedDatabase(SqliteDatabase):
         finally:
             self._add(began)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+    async def write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+    ) -> T:
         """Write, timed."""
         began = time.perf_counter()
         try:
-            return await super().write(work, durable=durable)
+            return await super().write(work, durable=durable, is_long=is_long)
         finally:
             self._add(began)
 

@@ -252,11 +252,13 @@ class Garbage(RuleBasedStateMachine):
         write, delete = database.write, storage.delete
         left = {"write": writes, "delete": removals}
 
-        async def dying_write(work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+        async def dying_write(
+            work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+        ) -> T:
             if left["write"] == 0:
                 raise KilledError
             left["write"] -= 1
-            return await write(work, durable=durable)
+            return await write(work, durable=durable, is_long=is_long)
 
         async def dying_delete(key: str) -> bool:
             if left["delete"] == 0:

@@ -7,8 +7,12 @@ from itertools import chain
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import delete, func, select
 
 from roadstead.config import LimitSettings
+from roadstead.database import Statement, Transaction, parameter
+from roadstead.registry.referrers import PAGE_BYTES
+from roadstead.registry.tables import manifest_annotations, manifest_blobs, manifests, repository_manifests
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import (
     OCI_CONFIG,
@@ -21,6 +25,7 @@ from roadstead.testing.images import (
     digest_of,
     image,
     index,
+    raw_manifest,
 )
 from roadstead.testing.instance import Instance
 
@@ -254,6 +259,68 @@ async def test_walks_through_referrers(referred: Instance, size: int) -> None:
     assert joined(pages) == sorted(manifest.digest for manifest in REFERRERS)
     signatures = await walk(referred.client, f"{target}&artifactType=application/vnd.example.signature", "manifests")
     assert joined(signatures) == sorted([SIGNATURE.digest, TYPED_INDEX.digest]), "the filter holds on every page"
+
+
+def large(number: int, annotations_bytes: int, body_bytes: int = 3_900_000) -> ManifestContent:
+    """A referrer of ``body_bytes``, with annotations of ``annotations_bytes`` among them."""
+    annotations = {"org.example.text": f"{number}" + "x" * annotations_bytes}
+    signed = artifact(b"", artifact_type="a/b", subject=SUBJECT, annotations=annotations)
+    padding = "x" * max(0, body_bytes - len(signed.content))
+    return raw_manifest(signed.document | {"padding": padding})
+
+
+async def forget_annotations(instance: Instance) -> None:
+    """As if a version before 0007 had recorded all there is."""
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(Statement(delete(manifest_annotations)))
+
+    await instance.registry.database.write(work)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+async def test_a_page_of_referrers_ends_at_its_size(instance: Instance, *, is_recorded: bool) -> None:
+    await instance.push("app", artifact(b"", artifact_type="a/b"))
+    sizes = {large(number, size).digest: size for number, size in enumerate((1_200_000, 1_200_000, 1_200_000, 10, 0))}
+    for number, size in enumerate((1_200_000, 1_200_000, 1_200_000, 10, 0)):
+        await instance.push_manifest("app", large(number, size))
+    if not is_recorded:
+        await forget_annotations(instance)
+    target = f"/v2/app/referrers/{SUBJECT.digest}"
+    assert joined(await walk(instance.client, target, "manifests")) == sorted(sizes)
+    pages = 0
+    while target:
+        answer = await instance.client.request("GET", target)
+        target = answer.next_link
+        pages += 1
+        entries = answer.json()["manifests"]
+        assert len(answer.body) <= PAGE_BYTES + 1000
+        for entry in entries:
+            assert len(entry["annotations"]["org.example.text"].encode()) == sizes[entry["digest"]] + 1
+    assert pages == (2 if is_recorded else 5), "of what is not recorded, each takes as much as its manifest"
+
+
+async def test_a_referrer_that_fills_a_page_alone_is_listed(instance: Instance) -> None:
+    await instance.push("app", artifact(b"", artifact_type="a/b"))
+    alone = large(1, 3_800_000)
+    await instance.push_manifest("app", alone)
+    answer = await referrers(instance)
+    assert digests(answer) == [alone.digest]
+
+
+async def test_annotations_of_a_collected_referrer_are_gone(referred: Instance) -> None:
+    """Also by a version that does not know of them: the rows follow the manifest's."""
+
+    async def work(transaction: Transaction) -> int:
+        for each in REFERRERS:
+            statement = Statement(delete(manifests).where(manifests.c.digest == parameter("digest")))
+            for table in (manifest_blobs, repository_manifests):
+                await transaction.execute(Statement(delete(table)))
+            await transaction.execute(statement, digest=each.digest)
+        row = await transaction.fetch_one(Statement(select(func.count()).select_from(manifest_annotations)))
+        return int(row[0]) if row else -1
+
+    assert await referred.registry.database.write(work) == 0
 
 
 async def test_no_referrers_asked_for(referred: Instance) -> None:

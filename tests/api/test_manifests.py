@@ -5,16 +5,23 @@ Manifests".
 """
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.schema import CreateTable
 
 from roadstead.config import LimitSettings
+from roadstead.database import metadata
+from roadstead.registry import store
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_FOREIGN_LAYER,
     OCI_INDEX,
+    OCI_LAYER,
     OCI_MANIFEST,
     BlobContent,
     ManifestContent,
@@ -31,6 +38,7 @@ from roadstead.testing.instance import Instance
 pytestmark = pytest.mark.anyio
 
 EMPTY_INDEX = index()
+MANY = 20_000
 KINDS = {
     "OCI image": image(b"layer", b"layer two"),
     "image without layers": image(),
@@ -467,3 +475,47 @@ async def test_texts_that_are_no_unicode_poison_nothing(instance: Instance, plac
     assert (answer.status, answer.codes) == (400, ["MANIFEST_INVALID"])
     listing = await instance.client.request("GET", f"/v2/app/referrers/{subject.digest}")
     assert listing.status == 200
+
+
+async def test_of_many_missing_blobs_some_are_named_and_all_counted(instance: Instance) -> None:
+    layers = [{"mediaType": OCI_LAYER, "digest": f"sha256:{number:064x}", "size": 1} for number in range(MANY)]
+    await instance.push_blob("app", b"{}")
+    answer = await put(instance, raw_manifest(image().document | {"layers": layers[5:] + layers[5:10]}))
+    assert answer.status == 400
+    errors = answer.json()["errors"]
+    assert {error["code"] for error in errors} == {"MANIFEST_BLOB_UNKNOWN"}
+    assert [error["detail"] for error in errors[:-1]] == [{"digest": layer["digest"]} for layer in layers[5:105]]
+    assert errors[-1]["detail"] == {"missing": MANY - 5}
+    assert len(answer.body) < 64 << 10
+
+
+async def test_an_index_of_many_children_is_kept_whole(instance: Instance) -> None:
+    children = [{"mediaType": OCI_MANIFEST, "digest": f"sha256:{number:064x}", "size": 1} for number in range(MANY)]
+    answer = await put(instance, raw_manifest(index().document | {"manifests": children}, OCI_INDEX))
+    assert answer.status == 201
+    assert f"{MANY} of what" in answer.header("warning")
+    got = await instance.client.request("GET", "/v2/app/manifests/latest")
+    assert len(got.json()["manifests"]) == MANY
+
+
+async def test_what_an_answer_quotes_of_a_manifest_is_short(instance: Instance) -> None:
+    for document in (
+        image().document | {"mediaType": "a/" + "b" * 1_000_000},
+        image().document | {"artifactType": "a/" + "b" * 1_000_000},
+        image().document | {"subject": {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "c" * 1_000_000}},
+        image().document | {"layers": [{"mediaType": "a/" + "b" * 1_000_000, "size": 1, "digest": "x"}]},
+    ):
+        answer = await put(instance, raw_manifest(document))
+        assert answer.status == 400
+        assert len(answer.body) < 4096
+
+
+def test_lists_of_digests_are_looked_up_by_themselves() -> None:
+    """Not by going through all that the repository has, which SQLite prefers where it may."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(str(CreateTable(table).compile(dialect=dialect())))
+        sql, values = store.FIND_LINKED_BLOBS.for_sqlite({"digests": "[]", "repository_id": 1})
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert plan[0].startswith("SEARCH blobs USING"), plan
+        assert "(digest=?)" in plan[0], plan

@@ -1,4 +1,4 @@
-"""What earlier versions did not record of a manifest's names is read from its stored bytes before the first collection."""
+"""What earlier versions did not record of a manifest's names is read from its bytes before the first collection."""
 
 import sqlite3
 from contextlib import closing

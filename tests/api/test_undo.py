@@ -69,6 +69,21 @@ async def test_a_deleted_manifest_comes_back_with_its_free_tags(instance: Instan
     assert (await instance.client.request("GET", f"{UNDO}/removed")).json()["manifests"] == []
 
 
+async def test_indexes_nested_deeper_than_any_call_stack_come_back(instance: Instance) -> None:
+    depth = 2000
+    chain = [index()]
+    for _ in range(depth):
+        chain.append(index(chain[-1]))
+        await instance.push_manifest("app", chain[-2])
+    await instance.push_manifest("app", chain[-1], ["latest"])
+    for each in chain:
+        await instance.client.request("DELETE", f"/v2/app/manifests/{each.digest}")
+    restored = (await restore(instance, {"tag": "latest"})).json()
+    assert restored["tags"] == [{"tag": "latest", "digest": chain[-1].digest}]
+    assert set(restored["manifests"]) == {each.digest for each in chain}
+    assert (await instance.client.request("GET", f"{UNDO}/removed")).json()["manifests"] == []
+
+
 async def test_what_cannot_be_restored_says_why(instance: Instance) -> None:
     assert (await restore(instance, {})).codes == ["NAME_UNKNOWN"]
     await instance.push("app", OLD, "latest")

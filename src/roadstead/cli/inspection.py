@@ -1,5 +1,6 @@
 """All that can be said about a tag or digest, gathered from the registry's services."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -76,7 +77,7 @@ class Inspection:
                     "media_type": referrer.media_type,
                     "artifact_type": referrer.artifact_type,
                     "size_bytes": referrer.size_bytes,
-                    "annotations": dict(referrer.annotations),
+                    "annotations": json.loads(referrer.annotations or "{}"),
                 }
                 for referrer in self.referrers
             ],

@@ -9,6 +9,7 @@ from roadstead.database.errors import (
     SchemaUnknownError,
 )
 from roadstead.database.insert import insert_or_skip, insert_or_update
+from roadstead.database.listed import as_list, listed
 from roadstead.database.migrate import migrate, require_known
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
@@ -28,8 +29,10 @@ __all__ = [
     "SqliteDatabase",
     "Statement",
     "Transaction",
+    "as_list",
     "insert_or_skip",
     "insert_or_update",
+    "listed",
     "metadata",
     "migrate",
     "parameter",

@@ -41,11 +41,14 @@ class Transaction(Reader, Protocol):
 class Database(Reader, Protocol):
     """A catalogue."""
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+    async def write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+    ) -> T:
         """Runs ``work`` in a transaction and returns what it returned once the transaction is committed.
 
         Whatever ``work`` raises undoes its changes and is raised here. With ``durable`` the changes survive a loss of
-        power when this returns; without, they survive the death of this process.
+        power when this returns; without, they survive the death of this process. Work that ``is_long``, because what
+        a client sent decides how many rows it touches, may be run in another thread, so that others need not wait.
 
         Raises:
             DatabaseFullError, DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError: nothing happened.

@@ -4,7 +4,8 @@ Reads run in the event loop on a connection of their own (WAL: they never wait f
 one transaction is being flushed in a thread, the next ones queue up, and all of them then run as savepoints of a single
 transaction, so that concurrent pushes share one flush. Statements run in the loop, since they take microseconds and a
 thread would have to fight for the interpreter lock between any two of them; only what waits for the disk or for another
-process's lock runs in a thread. Checkpoints do too, on a third connection, so that no commit pays for one.
+process's lock runs in a thread, and work that says that it is long. Between short works of a group the loop has its
+turn. Checkpoints do too, on a third connection, so that no commit pays for one.
 """
 
 import asyncio
@@ -32,6 +33,9 @@ BUSY_SECONDS: Final = 30
 GROUP_LIMIT: Final = 128
 """Transactions that share a commit: bounds how long the loop is busy between two commits to a few milliseconds."""
 
+TURN_SECONDS: Final = 0.01
+"""Time for which short works run one after the other before the loop looks after others."""
+
 CHECKPOINT_COMMITS: Final = 256
 """Commits after which the write-ahead log is folded into the database: it then has some megabytes."""
 
@@ -45,6 +49,7 @@ T = TypeVar("T")
 class _Pending:
     work: Callable[[Transaction], Awaitable[Any]]
     durable: bool
+    is_long: bool
     outcome: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
@@ -86,10 +91,12 @@ class SqliteDatabase:
         with translated():
             return self._reading.execute(*statement.for_sqlite(parameters)).fetchall()
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+    async def write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+    ) -> T:
         """Runs ``work`` in the next group and returns when that is committed."""
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(work, durable, outcome))
+        self._queue.append(_Pending(work, durable, is_long, outcome))
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
         return await asyncio.shield(outcome)
@@ -119,8 +126,7 @@ class SqliteDatabase:
         durable = any(pending.durable for pending in group)
         await self._begin(full_sync=durable)
         try:
-            for pending in group:
-                self._run(pending)
+            await self._run_group(group)
             await self._commit(in_thread=durable)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -139,6 +145,18 @@ class SqliteDatabase:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
                 await asyncio.get_running_loop().run_in_executor(self._executor, _begin_patiently, self._writing)
+
+    async def _run_group(self, group: list[_Pending]) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + TURN_SECONDS
+        for pending in group:
+            if pending.is_long:
+                await loop.run_in_executor(self._executor, self._run, pending)
+            else:
+                self._run(pending)
+            if loop.time() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = loop.time() + TURN_SECONDS
 
     def _run(self, pending: _Pending) -> None:
         """Runs one transaction as a savepoint, so that its failure leaves its neighbours alone."""

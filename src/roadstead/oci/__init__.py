@@ -3,7 +3,7 @@
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest, parse_algorithm
 from roadstead.oci.error_code import ErrorCode
-from roadstead.oci.manifest import Manifest, parse_manifest
+from roadstead.oci.manifest import Manifest, parse_manifest, read_annotations
 from roadstead.oci.platform import Platform
 from roadstead.oci.reference import RepositoryName, Tag, parse_reference, referrers_tag
 
@@ -18,5 +18,6 @@ __all__ = [
     "parse_algorithm",
     "parse_manifest",
     "parse_reference",
+    "read_annotations",
     "referrers_tag",
 ]

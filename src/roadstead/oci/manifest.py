@@ -8,6 +8,8 @@ Docker's image manifest version 2, schema 2; GHSA-qq97-vm5h-rrhg for why a docum
 """
 
 import json
+import json.scanner
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -20,6 +22,17 @@ from roadstead.oci.platform import Platform
 
 MAXIMUM_DESCRIPTORS: Final = 20_000
 """Each descriptor costs a look-up in the transaction that accepts the manifest; real ones have at most hundreds."""
+
+MAXIMUM_VALUES: Final = 250_000
+"""Commas, brackets and braces outside of texts: each stands for a value that takes memory and time, a hundred bytes and
+a microsecond. As many descriptors as there may be, each with platform and annotations, have fewer."""
+
+INTERRUPTIBLE_BYTES: Final = 64 << 10
+"""Longer documents are read by the standard library's scanner in Python rather than the one in C: the latter holds the
+interpreter lock to its end, a second for 4 MiB of empty lists, and with it the event loop of another thread."""
+
+MAXIMUM_TYPE_LENGTH: Final = 1024
+"""Characters of a media or artifact type, which listings repeat; RFC 6838, section 4.2, allows 255."""
 
 MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
 """A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
@@ -44,6 +57,7 @@ _DESCRIPTOR_KEYS: Final = frozenset(
 _PLACES: Final = ("config", "layers", "manifests", "fsLayers", "blobs")
 """Where a document says what it is made of; which of them it may have is what makes it an image or an index."""
 
+_TOKENS: Final = re.compile(rb'[",\[{]|\\.', re.DOTALL)
 _FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_DOCUMENT_KEYS, _DESCRIPTOR_KEYS)}
 
 
@@ -121,6 +135,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
         raise ManifestInvalidError("schemaVersion must be 2", "/schemaVersion")
     _refuse_ambiguity(document, shape)
     artifact_type = _text(document, "artifactType")
+    _require_short(artifact_type, "/artifactType")
     config = _config(document) if "config" in shape.keys else None
     subject = document.get("subject")
     return Manifest(
@@ -134,6 +149,15 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     )
 
 
+def read_annotations(body: bytes) -> dict[str, str]:
+    """The annotations of a manifest that was accepted.
+
+    Raises:
+        ManifestInvalidError: it is no JSON object, or they are not texts.
+    """
+    return _annotations(_load(body), "/annotations")
+
+
 def _config(document: dict[str, Any]) -> Descriptor:
     config = document.get("config")
     if config is None:
@@ -143,7 +167,7 @@ def _config(document: dict[str, Any]) -> Descriptor:
 
 def _load(body: bytes) -> dict[str, Any]:
     try:
-        document: object = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = _decode(body)
         if b"\\ud" in body.lower():
             json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is a text in no encoding
     except (ValueError, RecursionError) as error:
@@ -152,6 +176,32 @@ def _load(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ManifestInvalidError("not a JSON object")
     return cast("dict[str, Any]", document)
+
+
+def _decode(body: bytes) -> object:
+    """The document as Python's objects; raises ``ValueError`` or ``RecursionError`` where there is none."""
+    text = body.decode("utf-8")
+    if len(body) <= INTERRUPTIBLE_BYTES:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    _require_bounded(body)
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    return decoder.decode(text)
+
+
+def _require_bounded(body: bytes) -> None:
+    """Refuses a document of too many values before any is made."""
+    if sum(map(body.count, (b",", b"[", b"{"))) <= MAXIMUM_VALUES:
+        return
+    is_text = False
+    count = 0
+    for token in _TOKENS.finditer(body):
+        if token[0] == b'"':
+            is_text = not is_text
+        elif not is_text and len(token[0]) == 1:
+            count += 1
+            if count > MAXIMUM_VALUES:
+                raise ManifestInvalidError(f"more than {MAXIMUM_VALUES} values")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -168,7 +218,7 @@ def _no_constant(name: str) -> object:
 def _media_type(document: dict[str, Any], sent: str) -> str:
     stated = _text(document, "mediaType")
     if stated and sent and stated != sent:
-        raise ManifestInvalidError(f"mediaType is {stated}, but Content-Type is {sent}", "/mediaType")
+        raise ManifestInvalidError(f"mediaType is {stated[:256]}, but Content-Type is {sent[:256]}", "/mediaType")
     media_type = stated or sent or _media_type_by_shape(document)
     if media_type in {media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED}:
         raise ManifestInvalidError("Docker schema 1 is no longer supported; push with a client of 2017 or later")
@@ -216,6 +266,8 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
         raise ManifestInvalidError("a descriptor must be an object", pointer)
     document = cast("dict[str, Any]", value)
     _refuse_other_spellings(document, _DESCRIPTOR_KEYS, pointer)
+    media_type = _text(document, "mediaType", pointer)
+    _require_short(media_type, f"{pointer}/mediaType")
     size, digest = document.get("size"), document.get("digest")
     size = 0 if size is None else size
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAXIMUM_SIZE_BYTES:
@@ -227,7 +279,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     except DigestInvalidError as error:
         raise ManifestInvalidError(str(error), f"{pointer}/digest") from None
     return Descriptor(
-        media_type=_text(document, "mediaType", pointer),
+        media_type=media_type,
         digest=parsed,
         size_bytes=size,
         artifact_type=_text(document, "artifactType", pointer),
@@ -235,6 +287,11 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
         platform=_platform(document.get("platform")),
         urls=_urls(document.get("urls")),
     )
+
+
+def _require_short(media_type: str, pointer: str) -> None:
+    if len(media_type) > MAXIMUM_TYPE_LENGTH:
+        raise ManifestInvalidError(f"a type has at most {MAXIMUM_TYPE_LENGTH} characters", pointer)
 
 
 def _text(document: dict[str, Any], key: str, pointer: str = "") -> str:

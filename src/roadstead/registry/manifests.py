@@ -6,12 +6,13 @@ as they were pushed.
 """
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseDamagedError, Transaction
+from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
@@ -40,7 +41,7 @@ CACHED_BODY_BYTES: Final = 256 << 10
 """Larger bodies are not kept: a few of them would push out all others."""
 
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
-"""Larger documents are parsed in a thread, so that other requests need not wait for them."""
+"""Larger documents are parsed and recorded in a thread, one at a time, so that other requests need not wait."""
 
 
 class Manifests:
@@ -65,6 +66,7 @@ class Manifests:
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
+        self._reading = asyncio.Semaphore(1)
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """What a tag or digest stands for in a repository.
@@ -123,14 +125,15 @@ class Manifests:
             ManifestDigestMismatchError: it does not have that digest.
             ManifestBlobUnknownError: it names blobs that the repository does not have.
         """
-        if len(body) > PARSE_IN_THREAD_BYTES:
-            manifest = await asyncio.to_thread(parse_manifest, body, content_type)
+        is_long = len(body) > PARSE_IN_THREAD_BYTES
+        algorithm = digest.algorithm if digest else "sha256"
+        if is_long:
+            async with self._reading:
+                manifest, actual = await asyncio.to_thread(self._read, body, content_type, algorithm)
         else:
-            manifest = parse_manifest(body, content_type)
+            manifest, actual = self._read(body, content_type, algorithm)
         if manifest.is_withdrawn and not is_known:
             raise ManifestInvalidError("artifact manifests were withdrawn; push an image manifest", "/mediaType")
-        self._foreign_urls.require_allowed(manifest)
-        actual = Digest.of(body, digest.algorithm if digest else "sha256")
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
 
@@ -155,9 +158,14 @@ class Manifests:
             absent = await _count_absent_children(transaction, repository_id, manifest_id) if manifest.children else 0
             return len(missing) + absent, len(wrong_sizes)
 
-        missing, wrong_sizes = await self._database.write(work)
+        missing, wrong_sizes = await self._database.write(work, is_long=is_long)
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
+
+    def _read(self, body: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:
+        manifest = parse_manifest(body, content_type)
+        self._foreign_urls.require_allowed(manifest)
+        return manifest, Digest.of(body, algorithm)
 
     async def _tell_of_push(
         self,
@@ -204,24 +212,23 @@ class Manifests:
             event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
             await self._outbox.record(transaction, event)
 
-        await self._database.write(work)
+        await self._database.write(work, is_long=True)
 
 
 async def _compare_blobs(
     transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]
 ) -> tuple[list[Digest], list[str]]:
     """The digests that the repository does not have, each once, and what is wrong with the sizes of the others."""
-    missing: list[Digest] = []
-    wrong_sizes: list[str] = []
-    for blob in blobs:
-        row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
-        if row is None:
-            missing.append(blob.digest)
-        elif row[1] != blob.size_bytes:
-            wrong_sizes.append(
-                f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {row[1]}"
-            )
-    return list(dict.fromkeys(missing)), wrong_sizes
+    digests = as_list(blob.digest for blob in blobs)
+    rows = await transaction.fetch_all(store.FIND_LINKED_BLOBS, repository_id=repository_id, digests=digests)
+    sizes: dict[str, int] = dict(rows)  # pyright: ignore[reportArgumentType] - rows of two
+    missing = list(dict.fromkeys(blob.digest for blob in blobs if blob.digest not in sizes))
+    wrong_sizes = [
+        f"the descriptor of {blob.digest} says {blob.size_bytes} bytes, but the blob has {sizes[blob.digest]}"
+        for blob in blobs
+        if sizes.get(blob.digest, blob.size_bytes) != blob.size_bytes
+    ]
+    return missing, wrong_sizes
 
 
 async def _count_absent_children(transaction: Transaction, repository_id: int, manifest_id: int) -> int:
@@ -251,6 +258,14 @@ async def ensure_manifest(
     row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     manifest_id = int(row[0]) if row else 0
     await _record_names(transaction, manifest_id, manifest)
+    if manifest.subject:
+        annotations = json.dumps(dict(manifest.annotations), ensure_ascii=False, separators=(",", ":"))
+        await transaction.execute(
+            store.ADD_MANIFEST_ANNOTATIONS,
+            manifest_id=manifest_id,
+            size_bytes=len(annotations.encode()),
+            annotations=annotations,
+        )
     return manifest_id
 
 

@@ -1,6 +1,5 @@
 """What the registry's services give back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roadstead.oci import Digest, RepositoryName
@@ -65,7 +64,8 @@ class Referrer:
     digest: Digest
     size_bytes: int
     artifact_type: str
-    annotations: Mapping[str, str]
+    annotations: str
+    """A JSON object of texts, as it may stand in the descriptor; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ else).
 
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, func, insert, literal, null, select, tuple_, update
+from sqlalchemy import and_, case, delete, exists, func, insert, literal, null, select, tuple_, update
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
+from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter
 from roadstead.registry.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
+    manifest_annotations,
     manifest_blobs,
     manifest_children,
     manifests,
@@ -23,6 +24,9 @@ from roadstead.registry.tables import (
     tags,
     upload_sessions,
 )
+
+SHORT_ANNOTATIONS_BYTES: Final = 1024
+"""Annotations of a referrer that are listed with it: a page of a thousand is then a megabyte."""
 
 _repository = parameter("repository")
 _repository_id = parameter("repository_id")
@@ -167,32 +171,31 @@ UNLINK_MANIFEST: Final = Statement(
         repository_manifests.c.manifest_id == parameter("manifest_id"),
     )
 )
-LIST_REFERRERS: Final = Statement(
+_referrers = (  # annotations that are longer than a line of text are fetched one by one
     select(
-        manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes, manifests.c.artifact_type, manifests.c.body
+        manifests.c.digest,
+        manifests.c.media_type,
+        manifests.c.size_bytes,
+        manifests.c.artifact_type,
+        manifest_annotations.c.size_bytes,
+        case((manifest_annotations.c.size_bytes <= SHORT_ANNOTATIONS_BYTES, manifest_annotations.c.annotations)),
     )
-    .where(
-        manifests.c.subject_digest == _digest,
-        manifests.c.digest > _after,
-        _of_repository,
-        repository_manifests.c.manifest_id == manifests.c.id,
-    )
+    .join(manifest_annotations, manifest_annotations.c.manifest_id == manifests.c.id, isouter=True)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .join(repositories, repositories.c.id == repository_manifests.c.repository_id)
+    .where(manifests.c.subject_digest == _digest, manifests.c.digest > _after, repositories.c.name == _repository)
     .order_by(manifests.c.digest)
     .limit(_limit)
 )
-LIST_REFERRERS_OF_TYPE: Final = Statement(
-    select(
-        manifests.c.digest, manifests.c.media_type, manifests.c.size_bytes, manifests.c.artifact_type, manifests.c.body
-    )
-    .where(
-        manifests.c.subject_digest == _digest,
-        manifests.c.artifact_type == parameter("artifact_type"),
-        manifests.c.digest > _after,
-        _of_repository,
-        repository_manifests.c.manifest_id == manifests.c.id,
-    )
-    .order_by(manifests.c.digest)
-    .limit(_limit)
+LIST_REFERRERS: Final = Statement(_referrers)
+LIST_REFERRERS_OF_TYPE: Final = Statement(_referrers.where(manifests.c.artifact_type == parameter("artifact_type")))
+GET_MANIFEST_ANNOTATIONS: Final = Statement(
+    select(manifest_annotations.c.annotations)
+    .join(manifests, manifests.c.id == manifest_annotations.c.manifest_id)
+    .where(manifests.c.digest == _digest)
+)
+ADD_MANIFEST_ANNOTATIONS: Final = Statement(
+    insert_or_skip(manifest_annotations, "manifest_id", "size_bytes", "annotations")
 )
 
 # --- blobs
@@ -249,6 +252,15 @@ FIND_LINKED_BLOB: Final = Statement(
         blobs.c.digest == _digest,
         blobs.c.quarantined_ms.is_(None),
         repository_blobs.c.repository_id == _repository_id,
+    )
+)
+FIND_LINKED_BLOBS: Final = Statement(  # of a list of digests; by these, not by all that the repository has
+    select(blobs.c.digest, blobs.c.size_bytes).where(
+        blobs.c.digest.in_(listed("digests")),
+        blobs.c.quarantined_ms.is_(None),
+        exists()
+        .where(repository_blobs.c.blob_id == blobs.c.id, repository_blobs.c.repository_id == _repository_id)
+        .correlate(blobs),
     )
 )
 SAVE_BLOB: Final = Statement(

@@ -92,6 +92,14 @@ manifest_blobs: Final = Table(
     sqlite_with_rowid=False,
 )
 
+manifest_annotations: Final = Table(  # of manifests with a subject; versions before 0007 recorded none
+    "manifest_annotations",
+    metadata,
+    Column("manifest_id", Integer, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("annotations", Text, nullable=False),  # a JSON object
+)
+
 manifest_children: Final = Table(
     "manifest_children",
     metadata,

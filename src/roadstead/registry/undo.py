@@ -131,7 +131,7 @@ class Undo:
             await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, origin)
             return Restored(((tag, digest),), manifests)
 
-        return await self._database.write(work)
+        return await self._database.write(work, is_long=True)
 
     async def restore_manifest(
         self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY
@@ -147,7 +147,7 @@ class Undo:
             repository_id = await self._bring_back(transaction, repository)
             return await self._restore_with_tags(transaction, repository_id, repository, digest, origin)
 
-        return await self._database.write(work)
+        return await self._database.write(work, is_long=True)
 
     async def restore_repository(self, repository: RepositoryName, *, origin: Origin = NOBODY) -> Restored:
         """Takes everything of a repository out of the trash, but what lacks a blob that was deleted by itself.
@@ -172,7 +172,7 @@ class Undo:
                     if await self._is_restorable(transaction, repository_id, each.digest)
                 ]
 
-            for restored in await self._database.write(work):
+            for restored in await self._database.write(work, is_long=True):
                 tags += restored.tags
                 manifests += restored.manifests
         if not manifests:
@@ -228,10 +228,33 @@ class Undo:
     async def _ensure_there(
         self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest
     ) -> tuple[int, tuple[Digest, ...]]:
-        """The key of a manifest that is in the repository, or is taken out of its trash now; what was taken out."""
+        """The key of a manifest that is in the repository, or is taken out of its trash now; what was taken out.
+
+        Its children come with it, and theirs: indexes may be nested deeper than any call stack.
+        """
         row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
         if row is not None:
             return int(row[0]), ()
+        manifest_id = await self._take_out(transaction, repository_id, repository, digest)
+        restored = [digest]
+        parents = [manifest_id]
+        while parents:
+            for (child,) in await transaction.fetch_all(
+                removal_store.LIST_DISCARDED_CHILDREN, repository_id=repository_id, manifest_id=parents.pop()
+            ):
+                if await self._is_restorable(transaction, repository_id, Digest(child)):
+                    parents.append(await self._take_out(transaction, repository_id, repository, Digest(child)))
+                    restored.append(Digest(child))
+        return manifest_id, tuple(restored)
+
+    async def _take_out(
+        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest
+    ) -> int:
+        """Puts one manifest back from the trash and returns its key.
+
+        Raises:
+            NothingToRestoreError: it is not in the trash, or lacks blobs.
+        """
         record = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
         if record is None:
             raise NothingToRestoreError(f"{repository}@{digest}", "its grace time is over")
@@ -244,14 +267,7 @@ class Undo:
             store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=pushed_ms
         )
         await settle_manifest(transaction, repository_id, manifest_id)
-        restored = [digest]
-        for (child,) in await transaction.fetch_all(
-            removal_store.LIST_DISCARDED_CHILDREN, repository_id=repository_id, manifest_id=manifest_id
-        ):
-            if await self._is_restorable(transaction, repository_id, Digest(child)):
-                _, more = await self._ensure_there(transaction, repository_id, repository, Digest(child))
-                restored += more
-        return manifest_id, tuple(restored)
+        return manifest_id
 
     async def _is_restorable(self, transaction: Transaction, repository_id: int, digest: Digest) -> bool:
         """Still: it may have come back as a child of another, or its time may be over, or blobs of it be deleted."""

@@ -106,6 +106,10 @@ class ContentRangeInvalidError(RoadsteadError):
         super().__init__("Content-Range must be <start>-<end>, both included")
 
 
+NAMED_BLOBS: Final = 100
+"""Missing blobs that an answer names one by one; of further ones it says how many there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """How a class of errors is told: a code and a status."""
@@ -199,16 +203,17 @@ def error_response(error: RoadsteadError) -> Response:
 
 
 def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
-    """The specification's error body; one entry for each missing blob where there are several."""
-    details = _details(error)
-    entries = [{"code": code, "message": str(error), "detail": detail} for detail in details]
+    """The specification's error body; one entry for each missing blob where there are several, up to a number."""
+    entries = [{"code": code, "message": str(error), "detail": detail} for detail in _details(error)]
+    if isinstance(error, ManifestBlobUnknownError) and (more := len(error.digests) - NAMED_BLOBS) > 0:
+        entries.append({"code": code, "message": f"and {more} more", "detail": {"missing": len(error.digests)}})
     return json.dumps({"errors": entries}).encode()
 
 
 def _details(error: RoadsteadError) -> Sequence[object]:
     """What ``detail`` says of an error; several entries where it is about several things."""
     if isinstance(error, ManifestBlobUnknownError):
-        return [{"digest": digest} for digest in error.digests]
+        return [{"digest": digest} for digest in error.digests[:NAMED_BLOBS]]
     if isinstance(error, AccessError):
         return [_accesses(error) or None]
     for kind in type(error).__mro__:

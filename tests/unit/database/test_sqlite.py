@@ -3,6 +3,8 @@
 import asyncio
 import multiprocessing
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,7 @@ from roadstead.database import (
     Transaction,
     parameter,
 )
-from roadstead.database.sqlite import CHECKPOINT_COMMITS, GROUP_LIMIT, connect
+from roadstead.database.sqlite import CHECKPOINT_COMMITS, GROUP_LIMIT, TURN_SECONDS, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -120,6 +122,56 @@ async def test_a_transaction_sees_its_own_changes_and_others_do_not(database: Sq
     assert await database.write(work) == "result"
     assert inside == [("new",), [(1,)], None]
     assert await database.fetch_one(FIND, text="new") == ("new",)
+
+
+async def test_long_work_leaves_the_loop_to_others(database: SqliteDatabase) -> None:
+    """What it waits for happens in the loop, which therefore goes on meanwhile."""
+    others = threading.Event()
+
+    async def long(transaction: Transaction) -> bool:
+        await transaction.execute(ADD, text="long")
+        return others.wait(10)
+
+    async def short(transaction: Transaction) -> None:
+        assert await transaction.fetch_one(FIND, text="long"), "works of a group run one after the other"
+        await transaction.execute(ADD, text="short")
+
+    writing = asyncio.gather(database.write(long, is_long=True), database.write(short))
+    await asyncio.sleep(0.01)
+    assert await database.fetch_one(FIND, text="long") is None
+    others.set()
+    assert await writing == [True, None]
+    assert await count(database) == 2
+
+
+async def test_long_work_that_fails_is_undone_alone(database: SqliteDatabase) -> None:
+    async def failing(transaction: Transaction) -> None:
+        await transaction.execute(ADD, text="undone")
+        raise LookupError("on purpose")
+
+    results = await asyncio.gather(database.write(failing, is_long=True), add(database, "kept"), return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError, type(None)]
+    assert await database.fetch_one(FIND, text="undone") is None
+    assert await database.fetch_one(FIND, text="kept") == ("kept",)
+
+
+async def test_the_loop_has_its_turn_between_short_works(database: SqliteDatabase) -> None:
+    turns = 0
+
+    async def work(_transaction: Transaction) -> int:
+        time.sleep(2 * TURN_SECONDS)  # noqa: ASYNC251 - as long as many statements
+        return turns
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    seen = await asyncio.gather(*(database.write(work) for _ in range(4)))
+    counting.cancel()
+    assert sorted(set(seen)) == seen, "each work began after another turn of the loop"
 
 
 async def test_work_that_waits_for_something_else_is_refused(database: SqliteDatabase) -> None:

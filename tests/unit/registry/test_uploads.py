@@ -211,11 +211,13 @@ class HeldDatabase:
         self.fetch_all = database.fetch_all
         self.close = database.close
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+    async def write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+    ) -> T:
         """Waits, then writes."""
         self.looked.set()
         await self.go_on.wait()
-        return await self._database.write(work, durable=durable)
+        return await self._database.write(work, durable=durable, is_long=is_long)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])

@@ -179,6 +179,33 @@ async def test_what_this_machine_trusts_is_trusted_also_behind_a_redirect(tls: s
         ("169.254.169.254", Reach.LOCAL),
         ("fe80::1", Reach.LOCAL),
         ("224.0.0.1", Reach.LOCAL),
+        ("fe80::1%eth0", Reach.LOCAL),
+        ("192.0.0.9", Reach.PRIVATE),
+        ("240.0.0.1", Reach.PRIVATE),
+        ("fec0::1", Reach.PRIVATE),
+        ("2001:db8::1", Reach.PRIVATE),
+        # metadata of clouds
+        ("100.100.100.200", Reach.LOCAL),
+        ("168.63.129.16", Reach.LOCAL),
+        ("192.0.0.192", Reach.LOCAL),
+        ("fd00:ec2::254", Reach.LOCAL),
+        ("fd20:ce::254", Reach.LOCAL),
+        # what gateways pass on to an IPv4 address
+        ("::ffff:169.254.169.254", Reach.LOCAL),
+        ("::ffff:0:169.254.169.254", Reach.LOCAL),
+        ("::169.254.169.254", Reach.LOCAL),
+        ("64:ff9b::169.254.169.254", Reach.LOCAL),
+        ("64:ff9b::10.1.2.3", Reach.PRIVATE),
+        ("64:ff9b::8.8.8.8", Reach.PUBLIC),
+        ("64:ff9b:1::169.254.169.254", Reach.LOCAL),
+        ("64:ff9b:1:a9fe:a9:fe00::", Reach.LOCAL),
+        ("64:ff9b:1:a9:fe:a9fe::", Reach.LOCAL),
+        ("64:ff9b:1:0:a9:fea9:fe00:0", Reach.LOCAL),
+        ("64:ff9b:1::8.8.8.8", Reach.PRIVATE),
+        ("2002:a9fe:a9fe::", Reach.LOCAL),
+        ("2002:808:808::", Reach.PUBLIC),
+        ("2001:0:808:808::5601:5601", Reach.LOCAL),  # Teredo: the client's address is the complement of the last bits
+        ("2001:0:808:808::f7f7:f7f7", Reach.PUBLIC),
     ],
 )
 def test_who_can_reach_an_address(address: str, reach: Reach) -> None:

@@ -167,7 +167,7 @@ class Collector:
             else:
                 await delete_state(transaction, SWEPT)
 
-        await self._database.write(work)
+        await self._database.write(work, is_long=True)
 
     async def is_paused(self) -> bool:
         """Whether the registry is to stand still: by a maintenance mode, or since the tree on disk is the truth.
@@ -221,7 +221,7 @@ class Collector:
         async def work(transaction: Transaction) -> int:
             return await transaction.execute(statement, **parameters)
 
-        return await self._database.write(work)
+        return await self._database.write(work, is_long=True)
 
     def _change(self) -> Change:
         return Change(self._registry.clock.now_ms(), "", self._rules)
@@ -238,7 +238,7 @@ class Collector:
                 await _expire_one(transaction, repository_id, manifest_id, digest, change)
             return len(rows)
 
-        expired = await self._database.write(work, durable=False)
+        expired = await self._database.write(work, durable=False, is_long=True)
         done.expired += expired
         done.looked_at += expired
 
@@ -251,7 +251,7 @@ class Collector:
                 break
 
     async def _review_some_links(self, done: Collected) -> int:
-        rows = await self._database.write(self._sort_links, durable=False)
+        rows = await self._database.write(self._sort_links, durable=False, is_long=True)
         done.looked_at += len(rows)
         done.links += sum(row[4] == "free" for row in rows)
         for repository_id, blob_id, not_before_ms, digest, state in rows:
@@ -303,7 +303,7 @@ class Collector:
             await review_blob(transaction, blob_id, self._change())
             return True
 
-        return await self._database.write(work, durable=False)
+        return await self._database.write(work, durable=False, is_long=True)
 
     async def _settle(self, repository_id: int, blob_id: int, not_before_ms: int) -> None:
         """The link is named; if the manifest went meanwhile, its going has put a newer review here."""
@@ -312,12 +312,12 @@ class Collector:
             if await _is_unchanged(transaction, repository_id, blob_id, not_before_ms):
                 await transaction.execute(removal_store.DELETE_REVIEW, **_link_key(repository_id, blob_id))
 
-        await self._database.write(work, durable=False)
+        await self._database.write(work, durable=False, is_long=True)
 
     # --- blobs
 
     async def _review_blobs(self, done: Collected) -> None:
-        marked = await self._database.write(lambda transaction: self._mark_blobs(transaction, done))
+        marked = await self._database.write(lambda transaction: self._mark_blobs(transaction, done), is_long=True)
         for start in range(0, len(marked), BATCH):
             await self._remove_blobs(marked[start : start + BATCH], done)
 
@@ -337,7 +337,7 @@ class Collector:
             for row in failed:
                 await self._postpone(transaction, _blob_key(row[0]))
 
-        await self._database.write(finish, durable=False)
+        await self._database.write(finish, durable=False, is_long=True)
         done.failed += len(failed)
         done.blobs += sum(is_erased is True for _, is_erased in outcomes)
         done.blob_bytes += sum(row[2] for row, is_erased in outcomes if is_erased)
@@ -405,10 +405,10 @@ class Collector:
         for manifest_id, digest, _, is_had in rows:
             if digest is None or is_had or await to_end(self._erase_body(Digest(digest))):
                 work = functools.partial(_delete_manifest, manifest_id=manifest_id)
-                done.manifests += await self._database.write(work, durable=False)
+                done.manifests += await self._database.write(work, durable=False, is_long=True)
             else:
                 later = functools.partial(self._postpone, key=_key(ReviewKind.MANIFEST, 0, manifest_id))
-                await self._database.write(later, durable=False)
+                await self._database.write(later, durable=False, is_long=True)
                 done.failed += 1
 
     async def _erase_body(self, digest: Digest) -> bool:
@@ -446,7 +446,7 @@ class Collector:
                     removed += 1
             return len(rows), removed
 
-        looked_at, removed = await self._database.write(work, durable=False)
+        looked_at, removed = await self._database.write(work, durable=False, is_long=True)
         done.looked_at += looked_at
         done.untagged += removed
 
@@ -465,7 +465,7 @@ class Collector:
                 )
             return len(rows), removed
 
-        looked_at, removed = await self._database.write(work, durable=False)
+        looked_at, removed = await self._database.write(work, durable=False, is_long=True)
         done.looked_at += looked_at
         done.repositories += removed
 

@@ -9,12 +9,14 @@ timer a server looks at all its connections a few times within the shortest limi
 such interval.
 """
 
+import re
 from asyncio import AbstractEventLoop, BaseTransport, Transport
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 import httptools
 import structlog
 import uvicorn
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -31,8 +33,11 @@ from roadstead.web.context import CERTIFICATE_USER_KEY, REFUSED_KEY, Refusal, ne
 PIPELINED: Final = 64
 """Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
 
-TLS_HANDSHAKE: Final = b"\x16\x03"
-"""How a client that speaks TLS begins (RFC 8446, section 5.1)."""
+TLS_HANDSHAKE: Final = 0x16
+"""The first byte of a client that speaks TLS (RFC 8446, section 5.1); no HTTP begins with it."""
+
+SSL_2_HELLO: Final = re.compile(rb"[\x80-\xff].\x01", re.DOTALL)
+"""How older clients begin that offer TLS in an SSL 2.0 hello (RFC 5246, appendix E.2)."""
 
 MAPPED: Final = "::ffff:"
 """How an IPv4 client of a socket for both kinds of addresses looks; in logs, rules and events it is the IPv4 one."""
@@ -59,6 +64,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self.access_log = False  # the middleware's says more and costs less
+        self._running: RequestResponseCycle | None = None
+        self._received_bytes = 0
         self._has_received = False
         self._quiet_bytes = 0  # received since something came of it: a request's head, or a piece of a body
         self._is_reading_header = False
@@ -100,16 +107,27 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._has_received = True
         if self._is_refused:
             return
+        is_first = not self._received_bytes
         self._quiet_bytes += len(data)
+        self._received_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._resume_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            is_tls = not self._requests and data.startswith(TLS_HANDSHAKE)
-            self._refuse(self._fault or (reasons.TLS if is_tls else reasons.MALFORMED))
+            self._refuse(self._fault or (reasons.TLS if is_first and _is_tls(data) else reasons.MALFORMED))
         if self._quiet_bytes > self.rules.limits.header_bytes:
             self._refuse(reasons.HEADER_TOO_LARGE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone: nobody is left to be answered, neither what runs nor what waits behind it."""
+        pipelined = [cycle for cycle, _ in self.pipeline]
+        self.pipeline.clear()
+        for cycle in (self._running, *pipelined):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        super().connection_lost(exc)
 
     def eof_received(self) -> None:
         """The client will send no more: what it has been answered so far must go before the transport closes."""
@@ -151,6 +169,9 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._fault_with(reasons.HEADER_TOO_LARGE)
         if len(self.pipeline) >= PIPELINED:
             self._fault_with(reasons.PIPELINED)
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            self._fault_with(reasons.HOST)
         if self.parser.should_upgrade():
             self._is_upgrade = True
             return
@@ -194,6 +215,10 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         cycle, app = self.pipeline.pop()
         self._start_asgi_task(cycle, app)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
@@ -216,6 +241,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._is_upgrade = False
         self._quiet_bytes = 0
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     # What the reaper asks
@@ -333,3 +359,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         log("client refused", reason=reason.word, status=status, client=client, request_id=request_id)
         if self.rules.on_refusal is not None:
             self.rules.on_refusal(Refusal(reason.word, status, client, request_id))
+
+
+def _is_tls(data: bytes) -> bool:
+    """Whether a connection's first bytes are those of a client that tries TLS; they may arrive one by one."""
+    return data[0] == TLS_HANDSHAKE or SSL_2_HELLO.match(data) is not None

@@ -23,6 +23,7 @@ class Reason:
 MALFORMED: Final = Reason(
     "malformed", 400, ErrorCode.UNSUPPORTED, "this is no HTTP/1.1 request that the server can read"
 )
+HOST: Final = Reason("malformed", 400, ErrorCode.UNSUPPORTED, "a request has one Host header (RFC 9112, section 3.2)")
 TLS: Final = Reason("tls", 400, ErrorCode.UNSUPPORTED, "this port speaks plain HTTP, not TLS")
 PLAIN_HTTP: Final = Reason(
     "plain_http", 400, ErrorCode.UNSUPPORTED, "this port speaks HTTPS: begin the URL with https://"

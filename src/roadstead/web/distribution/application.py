@@ -20,7 +20,13 @@ from roadstead.web.distribution.routes import Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
 from roadstead.web.distribution.undo import UndoEndpoint
 from roadstead.web.distribution.uploads import UploadChunkEndpoint, UploadEndpoint
-from roadstead.web.errors import DeletionDisabledError, MethodUnsupportedError, error_response, problem_of
+from roadstead.web.errors import (
+    DeletionDisabledError,
+    MethodUnsupportedError,
+    TooManyRequestsError,
+    error_response,
+    problem_of,
+)
 from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
 from roadstead.web.rates import ClientRates
 
@@ -85,26 +91,36 @@ class Distribution:
         await response.send(send)
 
     async def _answer(self, request: Request, scope: Scope) -> Response:
-        route = find_route(scope["raw_path"])
         context: RequestContext = scope["roadstead"]
-        context.handler = route.handler
-        context.repository = str(route.repository)  # logs take no subclass of str
-        endpoints = self._endpoints[route.handler]
-        endpoint = endpoints.get(request.method)
-        if endpoint is None:
-            if request.method == "OPTIONS":
-                return _options(endpoints)
-            raise MethodUnsupportedError(request.method, tuple(endpoints))
-        permission = PERMISSIONS[route.handler, request.method]
-        caller = self._authentication.recall(scope)
-        if caller is None:
-            caller = await identify(self._authentication, scope, permission, route.repository)
+        try:
+            route = find_route(scope["raw_path"])
+            context.handler = route.handler
+            context.repository = str(route.repository)  # logs take no subclass of str
+            endpoints = self._endpoints[route.handler]
+            endpoint = endpoints.get(request.method)
+            if endpoint is None:
+                if request.method == "OPTIONS":
+                    self._admit(scope, "")
+                    return _options(endpoints)
+                raise MethodUnsupportedError(request.method, tuple(endpoints))
+            permission = PERMISSIONS[route.handler, request.method]
+            caller = self._authentication.recall(scope)
+            if caller is None:
+                caller = await identify(self._authentication, scope, permission, route.repository)
+        except TooManyRequestsError:
+            raise
+        except RoadsteadError:
+            self._admit(scope, "")  # what is refused before it is known who asks is paid for by its address
+            raise
         context.caller = caller
         context.actor = caller.name or "-"
-        if self._rates is not None:
-            self._rates.admit(scope, caller.name)
+        self._admit(scope, caller.name)
         authorise(self._authentication, caller, permission, route.repository)
         return await endpoint(request, route)
+
+    def _admit(self, scope: Scope, user: str) -> None:
+        if self._rates is not None:
+            self._rates.admit(scope, user)
 
 
 def _report(error: RoadsteadError) -> None:

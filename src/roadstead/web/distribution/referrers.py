@@ -1,10 +1,11 @@
 """``GET /v2/<name>/referrers/<digest>``. Source: distribution specification, section "Listing Referrers"."""
 
-import json
+import msgspec
 
 from roadstead.oci import Descriptor, Digest
 from roadstead.oci.media_type import OCI_INDEX
 from roadstead.registry import Registry
+from roadstead.registry.model import Referrer
 from roadstead.web.distribution.endpoint import Methods, listing_headers
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response
@@ -30,20 +31,23 @@ class ReferrersEndpoint:
         page = await self._referrers.list(
             route.repository, subject, artifact_type=artifact_type, after=wanted.after, limit=wanted.size
         )
-        descriptors = [
-            Descriptor(
-                media_type=item.media_type,
-                digest=item.digest,
-                size_bytes=item.size_bytes,
-                artifact_type=item.artifact_type,
-                annotations=item.annotations,
-            ).as_json()
-            for item in page.items
-        ]
+        descriptors = [_descriptor(item) for item in page.items]
         more = {"artifactType": artifact_type} if artifact_type else {}
         headers = listing_headers(request, f"/v2/{route.repository}/referrers/{subject}", wanted, page.last, **more)
         if artifact_type:
             headers.append((b"oci-filters-applied", b"artifactType"))
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
-        body = json.dumps(index, ensure_ascii=False).encode()
-        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], body)
+        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], msgspec.json.encode(index))
+
+
+def _descriptor(referrer: Referrer) -> dict[str, object]:
+    """Its annotations pass as the text that they are stored as: there may be megabytes of them."""
+    descriptor = Descriptor(
+        media_type=referrer.media_type,
+        digest=referrer.digest,
+        size_bytes=referrer.size_bytes,
+        artifact_type=referrer.artifact_type,
+    ).as_json()
+    if referrer.annotations:
+        descriptor["annotations"] = msgspec.Raw(referrer.annotations.encode())
+    return descriptor

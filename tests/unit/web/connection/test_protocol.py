@@ -1,9 +1,14 @@
 """What HTTP allows and what it does not, on real sockets."""
 
+import logging
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from tests.unit.web.connection.conftest import wait_until
 
 Serve = Callable[..., Any]
 pytestmark = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
@@ -11,7 +16,7 @@ pytestmark = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls
 GET = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
 
 GARBAGE = {
-    "noise": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "noise": b"\x17\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "a sentence": b"hello, is this a registry?\r\n\r\n",
     "no such version": b"GET /ok HTTP/7.3\r\n\r\n",
     "http/2 without asking": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -23,6 +28,12 @@ GARBAGE = {
     "two lengths": b"PUT /body HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
     "length and chunks": b"PUT /body HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a tunnel": b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no host": b"GET /ok HTTP/1.1\r\nAccept: */*\r\n\r\n",
+    "two hosts": b"GET /ok HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "two equal hosts": b"GET /ok HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n",
+    "two hosts in HTTP/1.0": b"GET /ok HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n",
+    "two hosts in a wish to upgrade": b"GET /ok HTTP/1.1\r\nHost: x\r\nHost: y\r\n"
+    b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     "a bad URL": b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
 }
 
@@ -100,6 +111,19 @@ def test_a_wish_to_upgrade_is_ignored_when_the_body_comes_later(serve: Serve) ->
     assert client.answer().read() == b"/ok"
 
 
+def test_after_a_wish_to_upgrade_requests_are_read_as_before_it(serve: Serve) -> None:
+    """What follows a request that asks to close is dropped, as on any connection, and takes its answer from nobody."""
+    upgrade = b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    closing = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for first in (GET, upgrade):
+        server = serve()
+        client = server.client()
+        client.send(first + upgrade + GET + closing + GET)
+        assert [client.answer().read() for _ in range(4)] == [b"/ok", b"/ok", b"/ok", b"/last"]
+        assert client.is_closed()
+        assert not server.refusals
+
+
 def test_trailers_do_not_become_headers(serve: Serve) -> None:
     server = serve()
     client = server.client()
@@ -131,3 +155,27 @@ def test_a_client_that_goes_away_is_noticed(serve: Serve) -> None:
     client.send(b"PUT /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nsome")
     client.socket.close()
     assert server.application.disconnected.wait(5)
+
+
+@pytest.mark.parametrize("waiting", [1, 20])
+def test_a_client_that_goes_away_with_requests_waiting_is_noticed(serve: Serve, waiting: int) -> None:
+    server = serve()
+    client = server.client()
+    client.send(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n" + GET * waiting)
+    assert wait_until(lambda: bool(server.application.scopes))
+    client.socket.close()
+    assert server.application.disconnected.wait(5)
+    assert len(server.application.scopes) == 1, "nobody is left who waits for the others"
+
+
+def test_an_answer_under_way_ends_when_its_client_goes_with_requests_waiting(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    client = server.client(receive_buffer_bytes=4096)
+    client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" + GET * 3)
+    client.take(10_000)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.socket.close()
+    assert wait_until(lambda: not server.state.tasks)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
