@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.build import archives, debian, engines, image, wheels
+from deploy.build import archives, debian, engines, image, package, wheels
 from deploy.build.commands import BuildError, say
 from deploy.build.source import ROOT, describe
 
@@ -60,7 +60,19 @@ def build_image(out: Path, cache: Path, *, loads: bool) -> None:
 
 
 def build_packages(out: Path, cache: Path) -> None:
-    """Writes a wheel and a Debian package into ``out``."""
+    """Writes a wheel and a Debian package into ``out``.
+
+    Raises:
+        BuildError: something that goes into them cannot be had.
+    """
+    debian.require_tools()
+    source = describe()
+    own_wheel = wheels.build(out, source)
+    with tempfile.TemporaryDirectory(prefix="roadstead-package-") as folder:
+        built = package.build(out, Path(folder), cache, own_wheel, source)
+    for path in (own_wheel, built):
+        say(f"{path}  ({path.stat().st_size / MEGABYTE:.0f} MB)")
+    say(f"\nInstall it as a service of this machine: sudo apt-get install {built}")
 
 
 if __name__ == "__main__":
