@@ -4,6 +4,7 @@ An error has the entry of its own class or of the nearest class above it; a test
 with the last one, for ``RoadsteadError`` itself.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -48,6 +49,29 @@ def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:
     return f"the catalogue cannot be used ({error.detail}); check that you may read and write the data folder"
 
 
+def _address_unsafe(error: config.ListenAddressUnsafeError) -> str:
+    if not config.runs_in_container(os.environ):
+        return str(error)
+    return (
+        f"{error.address} of this container may be published, and nobody would be asked who they are; accept that:\n"
+        "  docker run -e ROADSTEAD_AUTHENTICATION__MODE=none …\n"
+        "or give it a file of users, made with `roadstead htpasswd` or Apache's:\n"
+        '  docker run -v "$PWD/htpasswd:/etc/roadstead/htpasswd:ro" \\\n'
+        "    -e ROADSTEAD_AUTHENTICATION__HTPASSWD_FILE=/etc/roadstead/htpasswd …"
+    )
+
+
+def _folder_forbidden(error: storage.DataFolderForbiddenError) -> str:
+    if not config.runs_in_container(os.environ):
+        return str(error)
+    privileges = " --cap-drop ALL" if error.owner == 0 else ""  # who owns all that it writes needs none
+    return (
+        f"user {error.user} of this container may not write to {error.path}, which belongs to"
+        f" {error.owner}:{error.group}; run it as the owner:\n"
+        f"  docker run --user {error.owner}:{error.group}{privileges} …"
+    )
+
+
 _Sentence = Callable[[Any], str]
 
 EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
@@ -81,6 +105,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     oci.TagInvalidError: (ExitCode.USAGE, str),
     oci.DigestInvalidError: (ExitCode.USAGE, str),
     config.SettingsInvalidError: (ExitCode.USAGE, str),
+    config.ListenAddressUnsafeError: (ExitCode.USAGE, _address_unsafe),
     certificates.CertificateNameInvalidError: (ExitCode.USAGE, str),
     certificates.CertificateExistsError: (ExitCode.REFUSED, str),
     certificates.CertificateError: (ExitCode.UNREACHABLE, str),
@@ -89,6 +114,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
+    storage.DataFolderForbiddenError: (ExitCode.UNREACHABLE, _folder_forbidden),
     storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),

@@ -3,6 +3,7 @@
 from roadstead.config.address import ListenAddress
 from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
 from roadstead.config.checks import require_files
+from roadstead.config.container import runs_in_container
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import (
     AuthenticationModeUnavailableError,
@@ -69,4 +70,5 @@ __all__ = [
     "load",
     "load_settings",
     "require_files",
+    "runs_in_container",
 ]

@@ -13,6 +13,12 @@ import yaml
 
 from roadstead.config.address import ListenAddress
 from roadstead.config.checks import check_together
+from roadstead.config.container import (
+    container_defaults,
+    find_settings_file,
+    read_variables_alone,
+    runs_in_container,
+)
 from roadstead.config.description import describe_settings
 from roadstead.config.errors import Registry2KeysRefusedError, Registry2VariableUnusedError, SettingInvalidError
 from roadstead.config.reading import GivenValue, read_content, read_environment, read_overrides, read_own_file
@@ -70,7 +76,8 @@ def load(
 ) -> LoadedSettings:
     """The settings of a file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
 
-    A file that begins with ``version: 0.1`` is registry:2's: ``REGISTRY_…`` variables are laid over it first.
+    A file that begins with ``version: 0.1`` is registry:2's: ``REGISTRY_…`` variables are laid over it first. In a
+    container there are defaults below all of these (see ``roadstead.config.container``).
 
     Args:
         file: a YAML file of sections, or registry:2's; None for none.
@@ -84,13 +91,18 @@ def load(
     variables = os.environ if environment is None else environment
     later = list(chain(read_environment(variables), read_overrides(overrides or {})))
     given: dict[str, GivenValue] = {}
+    if is_contained := runs_in_container(variables):
+        given = {value.key: value for value in container_defaults()}
+        file = file or find_settings_file()
     configuration = None if file is None else _read_registry2(file, variables)
-    if configuration is not None and file is not None:
-        notices = _notices_of(configuration, file, {value.key for value in later})
-        given = _assigned(configuration)
+    if is_contained and file is None:
+        configuration = read_variables_alone(variables)
+    if configuration is not None:
+        notices = _notices_of(configuration, str(file or "registry:2's variables"), {value.key for value in later})
+        given |= _assigned(configuration, is_leave=file is not None)
     else:
         if file is not None:
-            given = {value.key: value for value in read_own_file(file)}
+            given |= {value.key: value for value in read_own_file(file)}
         notices = _unused_variables(variables, {*given, *(value.key for value in later)})
     given.update({value.key: value for value in later})
     _imply(given)
@@ -107,7 +119,7 @@ def _read_registry2(file: Path, variables: Mapping[str, str]) -> Registry2Config
     return read_tree(tree, str(file), variables)
 
 
-def _notices_of(configuration: Registry2Configuration, file: Path, later: set[str]) -> tuple[Finding, ...]:
+def _notices_of(configuration: Registry2Configuration, name: str, later: set[str]) -> tuple[Finding, ...]:
     """What to say of a configuration; a key that is refused is settled by our own setting given in its place.
 
     Raises:
@@ -120,7 +132,7 @@ def _notices_of(configuration: Registry2Configuration, file: Path, later: set[st
     }
     stopping = [finding for finding in _outermost(configuration.stopping) if finding.key not in settled]
     if stopping:
-        raise Registry2KeysRefusedError(str(file), tuple(str(finding) for finding in stopping))
+        raise Registry2KeysRefusedError(name, tuple(str(finding) for finding in stopping))
     return tuple(
         finding
         for finding in _outermost(configuration.findings)
@@ -140,10 +152,12 @@ def _outermost(findings: Iterable[Finding]) -> list[Finding]:
     return kept
 
 
-def _assigned(configuration: Registry2Configuration) -> dict[str, GivenValue]:
+def _assigned(configuration: Registry2Configuration, *, is_leave: bool) -> dict[str, GivenValue]:
+    """The settings that it became; ``is_leave``: a file without auth was written by somebody who means everybody."""
     return {
         each.target: GivenValue(each.target, each.value, each.source, is_text=False)
         for each in configuration.assignments
+        if is_leave or not each.source.endswith(OPEN)
     }
 
 

@@ -1,6 +1,6 @@
 """Where bytes are: one small interface, and the back ends that keep it."""
 
-from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataFolderError
+from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataFolderError, DataFolderForbiddenError
 from roadstead.storage.errors import (
     ObjectBusyError,
     ObjectUnknownError,
@@ -17,6 +17,7 @@ __all__ = [
     "DataFolder",
     "DataFolderBusyError",
     "DataFolderError",
+    "DataFolderForbiddenError",
     "Entry",
     "EntryKind",
     "FilesystemStore",

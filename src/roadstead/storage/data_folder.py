@@ -27,6 +27,20 @@ class DataFolderBusyError(DataFolderError):
     """Another server uses the folder."""
 
 
+class DataFolderForbiddenError(DataFolderError):
+    """The process's user may not write to the folder ``path``, which belongs to ``owner`` and ``group`` (numbers)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.user = os.geteuid()
+        status = _nearest(path).stat()
+        self.owner, self.group = status.st_uid, status.st_gid
+        super().__init__(
+            f"user {self.user} may not write to {path}: run `chown -R {self.user} {path}`, or choose another with"
+            " --data"
+        )
+
+
 class DataFolder:
     """Paths below a data folder, and the lock on it."""
 
@@ -58,7 +72,7 @@ class DataFolder:
             for path in changed:
                 sync_folder(path)
         except OSError as error:
-            raise DataFolderError(_explain(self.path, error)) from error
+            raise _error(self.path, error) from error
 
     def lock(self) -> None:
         """Keeps every other server out until this process, and all it forks, have ended.
@@ -70,7 +84,7 @@ class DataFolder:
         try:
             descriptor = os.open(self.path / "roadstead.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise DataFolderError(_explain(self.path, error)) from error
+            raise _error(self.path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -122,10 +136,18 @@ def _require_writable(folder: Path) -> None:
         probe.unlink()
 
 
-def _explain(path: Path, error: OSError) -> str:
+def _nearest(path: Path) -> Path:
+    """The folder that is there, of ``path`` and those above it."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def _error(path: Path, error: OSError) -> DataFolderError:
     if error.errno in {errno.EACCES, errno.EPERM}:
-        user = os.geteuid()
-        return f"user {user} may not write to {path}: run `chown -R {user} {path}`, or choose another with --data"
+        return DataFolderForbiddenError(path)
+    return DataFolderError(_explain(path, error))
+
+
+def _explain(path: Path, error: OSError) -> str:
     if error.errno == errno.EROFS:
         return f"{path} is on a read-only file system: choose another folder with --data"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

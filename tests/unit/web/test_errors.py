@@ -26,7 +26,14 @@ OUTSIDE = (
 )
 """Whose errors end a command or a start, and never reach a client."""
 
-STARTS = ("DataFolderError", "DataFolderBusyError", "RuleInvalidError", "HashRefusedError", "PasswordFileInvalidError")
+STARTS = (
+    "DataFolderError",
+    "DataFolderBusyError",
+    "DataFolderForbiddenError",
+    "RuleInvalidError",
+    "HashRefusedError",
+    "PasswordFileInvalidError",
+)
 
 
 def subclasses(kind: type[RoadsteadError]) -> Iterator[type[RoadsteadError]]:
