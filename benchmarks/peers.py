@@ -9,7 +9,9 @@ nginx sendfile and its access log, roadstead its defaults. Users, TLS and a prox
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import ssl
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -28,8 +30,6 @@ TOOLS = Path(__file__).resolve().parent.parent / ".cache" / "tools" / "bin"
 
 DISTRIBUTION_MODULE = "github.com/distribution/distribution/v3"
 DISTRIBUTION_VERSION = "v3.1.2"
-ZOT_MODULE = "zotregistry.dev/zot/v2"
-ZOT_VERSION = "v2.1.8"
 BUILD_SECONDS = 1200
 
 
@@ -105,6 +105,10 @@ class Peer(ABC):
         """Return the root below which a registry keeps its blobs."""
         return folder / "data"
 
+    def environment(self) -> Mapping[str, str]:
+        """Return what its commands need in their environment."""
+        return {}
+
     def start(self, folder: Path, setup: Setup = PLAIN) -> Server:
         """Start the peer with its data below `folder`, and what is in front of it, and wait until the ports answer."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +167,8 @@ class Roadstead(Peer):
 
     def version(self) -> str:
         """Return the version that the command prints."""
-        return "roadstead " + command_output(self.command(), "--version").split()[-1]
+        version = command_output(self.command(), "--version").split()[-1]
+        return f"roadstead {version} ({' '.join(ssl.OPENSSL_VERSION.split()[:2])})"
 
     def objects(self, folder: Path) -> Path:
         """Return the root below which blobs are."""
@@ -173,7 +178,7 @@ class Roadstead(Peer):
         """Serve from `folder`/data."""
         operations = f"127.0.0.1:{free_port()}"
         argv = [self.command(), "serve", "--listen", f"127.0.0.1:{port}", "--ops-listen", operations]
-        argv += ["--data", str(folder / "data")]
+        argv += ["--data", str(folder / "data"), "--workers", str(setup.workers)]
         if setup.htpasswd:
             argv += ["--htpasswd", str(setup.htpasswd)]
         if setup.certificate:
@@ -226,7 +231,7 @@ auth:
 
 
 class DockerRegistry(Peer):
-    """Debian's docker-registry: the reference."""
+    """Debian's docker-registry, version 2.8.2 of distribution."""
 
     key = "docker-registry"
     settings = "the configuration that Debian ships, without its htpasswd; access log to a file"
@@ -238,10 +243,6 @@ class DockerRegistry(Peer):
     def version(self) -> str:
         """Return the version that the command prints."""
         return "docker-registry " + command_output(self.command(), "--version").split()[-1]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return what is set beside the configuration file."""
-        return {}
 
     def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve from `folder`/data."""
@@ -277,32 +278,6 @@ class Distribution3(DockerRegistry):
     def environment(self) -> Mapping[str, str]:
         """Turn off traces that nothing here would receive."""
         return {"OTEL_TRACES_EXPORTER": "none"}
-
-
-class Zot(Peer):
-    """zot without extensions, built from its module."""
-
-    key = "zot"
-    settings = "minimal build, deduplication and scrubbing off, access log to a file"
-
-    def command(self) -> str:
-        """Return the path of the program, built on first use."""
-        return build_go(f"zot-{ZOT_VERSION}", f"{ZOT_MODULE}/cmd/zot@{ZOT_VERSION}")
-
-    def version(self) -> str:
-        """Return the pinned version."""
-        self.command()
-        return f"zot {ZOT_VERSION.removeprefix('v')}"
-
-    def launch(self, folder: Path, port: int, setup: Setup) -> Launch:  # noqa: ARG002 - in plain rows alone
-        """Serve from `folder`/data."""
-        configuration = folder / "config.json"
-        configuration.write_text(
-            f'{{"storage": {{"rootDirectory": "{folder}/data", "dedupe": false, "gc": false}},'
-            f' "http": {{"address": "127.0.0.1", "port": "{port}", "compat": ["docker2s2"]}},'
-            ' "log": {"level": "info"}}'
-        )
-        return Launch([self.command(), "serve", str(configuration)])
 
 
 NGINX_CONFIGURATION = """\
@@ -406,7 +381,11 @@ class Nginx(Peer):
 
     def version(self) -> str:
         """Return the version that the command prints."""
-        return "nginx " + command_output(self.command(), "-v").rpartition("/")[2].split()[0]
+        said = command_output(self.command(), "-V")
+        version = re.search(r"nginx/(\S+)", said)
+        # The last that it names is the one that it runs with, where that differs from what it was built with.
+        libraries = re.findall(r"OpenSSL \S+", said)
+        return f"nginx {version[1] if version else '?'} ({libraries[-1] if libraries else 'without TLS'})"
 
     def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve the files below `folder`/files."""
@@ -466,7 +445,7 @@ def _reason(output: str) -> str:
     return " ".join(word for word in line.split() if "://" not in word)
 
 
-PEERS: Mapping[str, Peer] = {
-    peer.key: peer for peer in (Roadstead(), DockerRegistry(), Distribution3(), Zot(), Nginx(), Sink())
+SERVERS: Mapping[str, Peer] = {
+    peer.key: peer for peer in (Roadstead(), DockerRegistry(), Distribution3(), Nginx(), Sink())
 }
-"""All peers, in the order in which they are measured and printed."""
+"""All servers, in the order in which they are measured and printed."""

@@ -1,7 +1,8 @@
 """The table of a run, as Markdown in English and Chinese and as JSON.
 
-No figure stands alone: each is printed as its ratio to the reference with the spread over the rounds, and beside it
-the two figures that the ratio is of. Neither names of hosts nor paths are kept.
+No figure stands alone: each is printed as its ratio to the better of the two peers, figure by figure, with the spread
+over the rounds, so that what is lost to either is seen (in bold); beside it the figures that the ratio is of and the
+ratio to each peer. Neither names of hosts nor paths are kept.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.model import REFERENCE, SUBJECT, TIMES, Kind, Metric, Result, Spread, Target
-from benchmarks.peers import PEERS, PeerAbsentError, command_output, find_command
-from benchmarks.words import CEILINGS, OTHERS, WORDS, Words
+from benchmarks.model import BETTER, CEILINGS, PEERS, SUBJECT, TIMES, Metric, Result, Spread, Target
+from benchmarks.peers import SERVERS, PeerAbsentError, command_output, find_command
+from benchmarks.words import WORDS, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ class Run:
             memory_gb=round(memory / 1e9),
             kernel=".".join(platform.release().split("-")[0].split(".")[:2]),
             versions={**bench.versions, "wrk": _wrk_version(), "python": platform.python_version()},
-            settings={key: PEERS[key].settings for key in bench.versions},
+            settings={key: SERVERS[key].settings for key in bench.versions},
             absent=dict(bench.absent),
             results=results,
         )
@@ -83,9 +84,9 @@ def _wrk_version() -> str:
 
 
 def verdict(result: Result, target: Target) -> bool | None:
-    """Tell whether a target is met by the median; None when it was not measured."""
+    """Tell whether a target is met; None when it was not measured."""
     value = result.find_value(target)
-    return None if value is None else target.is_met(value.median)
+    return None if value is None else target.is_met(value)
 
 
 def table(run: Run, language: str = "en") -> str:
@@ -143,15 +144,15 @@ def _rows(result: Result, words: Words) -> list[list[str]]:
         [
             _title(result, words),
             f"{words.metrics.get(metric.key, metric.title)} ({metric.unit})",
-            _ratio(result.find_ratio(SUBJECT, metric.key)),
+            _better(result, metric),
             _targets(result, metric, words),
-            _pair(result, metric),
-            *(_ratio(result.find_ratio(peer, metric.key)) for peer in OTHERS),
+            _figures(result, metric),
+            *(_ratio(result.find_ratio(peer, metric.key)) for peer in PEERS),
             _ceiling(result, metric),
         ]
         for metric in metrics
     ]
-    return rows or [[_title(result, words), "", "", words.unknown, "", *("" for _ in OTHERS), ""]]
+    return rows or [[_title(result, words), "", "", words.unknown, "", *("" for _ in PEERS), ""]]
 
 
 def _title(result: Result, words: Words) -> str:
@@ -159,8 +160,18 @@ def _title(result: Result, words: Words) -> str:
     return f"{title} ({result.detail})" if result.detail else title
 
 
+def _better(result: Result, metric: Metric) -> str:
+    """Return the ratio to the better peer and its name, in bold where the row is lost to it."""
+    peer = result.find_better(metric.key)
+    spread = result.find_ratio(peer, metric.key) if peer else None
+    if spread is None:
+        return DASH
+    mark = "**" if metric.is_lost(spread.median) else ""
+    return f"{mark}{_ratio(spread)}{mark} {peer}"
+
+
 def _ceiling(result: Result, metric: Metric) -> str:
-    """Return the ratio of the server that does no registry's work, which shows what the load could reach."""
+    """Return the ratio to the server that does no registry's work, which shows what the load could reach."""
     ratios = ((peer, result.find_ratio(peer, metric.key)) for peer in CEILINGS)
     return "".join(f"{peer} {_ratio(ratio)}" for peer, ratio in ratios if ratio)
 
@@ -178,18 +189,24 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
-def _pair(result: Result, metric: Metric) -> str:
-    figures = (result.find_figure(peer, metric.key) for peer in (SUBJECT, REFERENCE))
+def _figures(result: Result, metric: Metric) -> str:
+    figures = (result.find_figure(peer, metric.key) for peer in (SUBJECT, *PEERS))
     return " / ".join(f"{figure.median:,.{metric.digits}f}" if figure else DASH for figure in figures)
 
 
 def _targets(result: Result, metric: Metric, words: Words) -> str:
     said = {True: words.met, False: words.missed, None: words.unknown}
     return "; ".join(
-        words.target_ratio.format(target=target, verdict=said[verdict(result, target)])
+        words.target.format(target=_said(target, words), verdict=said[verdict(result, target)])
         for target in result.targets
         if target.metric == metric.key
     )
+
+
+def _said(target: Target, words: Words) -> str:
+    """Say a target with whom it is to; a ratio to the better peer stands beside that ratio and needs no name."""
+    name = "" if target.to in {None, BETTER} else words.to.format(peer=target.to)
+    return f"{target}{name}{words.strict if target.is_strict else ''}"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -203,7 +220,7 @@ def write_json(run: Run, path: Path) -> None:
         "versions": run.versions,
         "settings": run.settings,
         "absent": run.absent,
-        "reference": REFERENCE,
+        "peers": PEERS,
         "rows": [_row_document(result) for result in run.results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,8 +246,9 @@ def _row_document(result: Result) -> dict[str, object]:
                 if (ratio := result.find_ratio(peer, metric.key))
             }
             for peer in result.samples
-            if peer != REFERENCE
+            if peer != SUBJECT
         },
+        "better": {metric.key: better for metric in result.metrics() if (better := result.find_better(metric.key))},
         "targets": [_target_document(result, target) for target in result.targets],
     }
 
@@ -239,7 +257,7 @@ def _target_document(result: Result, target: Target) -> dict[str, object]:
     value = result.find_value(target)
     return {
         "metric": target.metric,
-        "of": "ratio" if target.kind is Kind.RATIO else "figure",
+        "to": target.to,
         "target": str(target),
         "value": value.median if value else None,
         "is_met": verdict(result, target),

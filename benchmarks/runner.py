@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.content import Source
 from benchmarks.model import Result, Sample, Target
-from benchmarks.peers import PEERS, PeerAbsentError, Server
+from benchmarks.peers import SERVERS, PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
 from benchmarks.setups import PLAIN, Setup
 from benchmarks.wire import Connection
@@ -43,12 +43,16 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who takes part in a row, how often, and whether each sample gets a server that is new and empty."""
+    """Who takes part in a row, how often, and whether each sample gets a server that is new and empty.
+
+    `folder` is where the servers keep their data, where that is not the run's own folder.
+    """
 
     peers: Sequence[str]
     rounds: int
     is_fresh: bool = False
     setup: Setup = PLAIN
+    folder: Path | None = None
 
 
 @dataclass(slots=True)
@@ -74,9 +78,7 @@ class Bench:
             if key in self.versions or key in self.absent:
                 continue
             try:
-                if key in self.scale.left_out:
-                    raise PeerAbsentError(f"left out of the {self.scale.name} form")  # noqa: TRY301 - as any other
-                self.versions[key] = PEERS[key].version()
+                self.versions[key] = SERVERS[key].version()
             except PeerAbsentError as error:
                 self.absent[key] = str(error)
             say(f"  {key}: {self.versions.get(key) or 'absent: ' + self.absent[key]}")
@@ -89,38 +91,38 @@ class Bench:
         with ExitStack() as stack:
             servers: dict[str, Server] = {}
             if not plan.is_fresh:
-                servers = self._start_all(stack, work, plan.setup, present, result)
+                servers = self._start_all(stack, work, plan, present, result)
                 present = list(servers)
             for turn in range(plan.rounds):
                 for key in list(present) if turn % 2 == 0 else present[::-1]:
                     with _excluding(key, present, result):
-                        sample = self._sample(work, key, servers.get(key), plan.setup)
+                        sample = self._sample(work, key, servers.get(key), plan)
                         result.samples.setdefault(key, []).append(sample)
                         say(f"  {turn + 1}/{plan.rounds} {key}: {describe(sample)}")
 
     def _start_all(
-        self, stack: ExitStack, work: Work, setup: Setup, peers: Sequence[str], result: Result
+        self, stack: ExitStack, work: Work, plan: Plan, peers: Sequence[str], result: Result
     ) -> dict[str, Server]:
         servers = {}
         for key in peers:
             with _excluding(key, [], result):
-                servers[key] = stack.enter_context(self.serve(work, key, setup))
+                servers[key] = stack.enter_context(self.serve(work, key, plan.setup, plan.folder))
         return servers
 
-    def _sample(self, work: Work, key: str, server: Server | None, setup: Setup) -> Sample:
+    def _sample(self, work: Work, key: str, server: Server | None, plan: Plan) -> Sample:
         if server is not None:
             return _measure(work, server)
-        with self.serve(work, key, setup) as fresh:
+        with self.serve(work, key, plan.setup, plan.folder) as fresh:
             return _measure(work, fresh)
 
     @contextmanager
-    def serve(self, work: Work, key: str, setup: Setup = PLAIN) -> Iterator[Server]:
+    def serve(self, work: Work, key: str, setup: Setup = PLAIN, below: Path | None = None) -> Iterator[Server]:
         """Start a peer on a folder of its own, set up and prepared for the work; end it and remove the folder."""
-        folder = self.folder / f"{key.replace(':', '-')}-{time.monotonic_ns()}"
+        folder = (below or self.folder) / f"{key.replace(':', '-')}-{time.monotonic_ns()}"
         folder.mkdir()
         try:
             work.seed(key, folder)
-            server = PEERS[key].start(folder, setup)
+            server = SERVERS[key].start(folder, setup)
             try:
                 check_setup(server)
                 work.prepare(server)

@@ -31,7 +31,6 @@ class Scale:
     parallel_pushes: int
     parallel_bytes: int
     parallel_rounds: int
-    left_out: tuple[str, ...] = ()
 
 
 FULL = Scale(
@@ -70,5 +69,4 @@ QUICK = Scale(
     parallel_pushes=20,
     parallel_bytes=64 * MIB,
     parallel_rounds=1,
-    left_out=("registry:3", "zot"),
 )

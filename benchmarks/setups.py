@@ -37,6 +37,8 @@ class Setup:
     has_proxy: bool = False
     is_accelerated: bool = False
     """Whether nginx sends blobs itself, where the registry can tell it so."""
+    workers: int = 1
+    """How many server processes roadstead has; the others have threads, or a worker a core."""
     settings: str = ""
     """More of roadstead's settings, as YAML."""
 
@@ -89,12 +91,12 @@ def with_users(folder: Path, *, has_proxy: bool = False, is_accelerated: bool = 
     return Setup(htpasswd=path, has_proxy=has_proxy, is_accelerated=is_accelerated)
 
 
-def with_tls(folder: Path) -> Setup:
+def with_tls(folder: Path, *, workers: int = 1) -> Setup:
     """A set-up with TLS; certificate and key are made in `folder` once."""
     certificate, key = folder / "server.crt", folder / "server.key"
     if not certificate.exists():
         _make_certificate(certificate, key)
-    return Setup(certificate=certificate, key=key)
+    return Setup(certificate=certificate, key=key, workers=workers)
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-OTHERS = ("registry:3", "zot")
-CEILINGS = ("nginx", "sink")
+from benchmarks.model import PEERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,9 @@ class Words:
     noise: str
     titles: Mapping[str, str]
     metrics: Mapping[str, str]
-    target_ratio: str
+    target: str
+    to: str
+    strict: str
 
 
 WORDS: Mapping[str, Words] = {
@@ -32,11 +33,11 @@ WORDS: Mapping[str, Words] = {
         header=(
             "work",
             "figure",
-            "roadstead : docker-registry",
+            "roadstead : the better peer",
             "target",
-            "figures of the two",
-            *(f"{peer} : docker-registry" for peer in OTHERS),
-            "ceiling : docker-registry",
+            " / ".join(("roadstead", *PEERS)),
+            *(f"roadstead : {peer}" for peer in PEERS),
+            "roadstead : ceiling",
         ),
         met="met",
         missed="**missed**",
@@ -45,7 +46,9 @@ WORDS: Mapping[str, Words] = {
         absent="Absent",
         made="Made with `{command}` on {date}, {cpus} CPUs, {memory} GB of memory, Linux {kernel}, {python}; {peers}.",
         noise="During the samples, what is no part of the run used {median:.2f} cores (median; most {highest:.2f}).",
-        target_ratio="{target}: {verdict}",
+        target="{target}: {verdict}",
+        to=" of {peer}",
+        strict=" in every round",
         titles={},
         metrics={},
     ),
@@ -53,11 +56,11 @@ WORDS: Mapping[str, Words] = {
         header=(
             "工作",
             "指标",
-            "roadstead : docker-registry",
+            "roadstead : 较好的对手",
             "目标",
-            "两者的数值",
-            *(f"{peer} : docker-registry" for peer in OTHERS),
-            "上限 : docker-registry",
+            " / ".join(("roadstead", *PEERS)),
+            *(f"roadstead : {peer}" for peer in PEERS),
+            "roadstead : 上限",
         ),
         met="达到",
         missed="**未达到**",
@@ -66,7 +69,9 @@ WORDS: Mapping[str, Words] = {
         absent="缺席",
         made="由 `{command}` 于 {date} 得出，{cpus} 个 CPU，{memory} GB 内存，Linux {kernel}，{python}；{peers}。",
         noise="取样期间，与本次运行无关的进程占用 {median:.2f} 个核（中位数；最高 {highest:.2f}）。",
-        target_ratio="{target}：{verdict}",
+        target="{target}：{verdict}",
+        to="（对 {peer}）",
+        strict="（每一轮）",
         titles={
             "manifest-get": "按标签 GET 清单，32 个连接",
             "manifest-head": "按标签 HEAD 清单，32 个连接",
@@ -74,6 +79,12 @@ WORDS: Mapping[str, Words] = {
             "push-1": "推送 256 MiB，1 个客户端",
             "push-4": "推送 256 MiB，4 个客户端",
             "push-whole-1": "单个 PUT 推送 256 MiB，1 个客户端",
+            "push-whole-4": "单个 PUT 推送 256 MiB，4 个客户端",
+            "push-1-memory": "推送 256 MiB 到内存文件夹，1 个客户端",
+            "push-4-memory": "推送 256 MiB 到内存文件夹，4 个客户端",
+            "push-whole-1-memory": "单个 PUT 推送 256 MiB 到内存文件夹，1 个客户端",
+            "push-whole-4-memory": "单个 PUT 推送 256 MiB 到内存文件夹，4 个客户端",
+            "get-beside-pulls": "8 个客户端各拉取 256 MiB 期间按标签 GET 清单，1 个连接",
             "pull-1": "拉取 256 MiB，1 个客户端",
             "pull-4": "拉取 256 MiB，4 个客户端",
             "users-get": "按标签 GET 清单，32 个连接，htpasswd（bcrypt）",
@@ -81,6 +92,7 @@ WORDS: Mapping[str, Words] = {
             "nginx-get": "按标签 GET 清单，32 个连接，htpasswd，经 nginx",
             "tls-pull-1": "拉取 256 MiB，TLS 1.3，1 个客户端",
             "tls-pull-4": "拉取 256 MiB，TLS 1.3，4 个客户端",
+            "tls-pull-4-workers": "拉取 256 MiB，TLS 1.3，4 个客户端，2 个服务器进程",
             "nginx-pull": "拉取 256 MiB，htpasswd，经 nginx，1 个客户端",
             "nginx-pull-accel": "拉取 256 MiB，htpasswd，roadstead 的字节由 nginx 发送（X-Accel-Redirect），1 个客户端",
             "gc-catalogue": "回收无人需要的数据块，目录数据库的部分",

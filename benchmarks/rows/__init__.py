@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.rows.beside import BESIDE_ROWS
 from benchmarks.rows.garbage import GARBAGE_ROWS
 from benchmarks.rows.listings import LISTING_ROWS
 from benchmarks.rows.manifests import MANIFEST_ROWS
@@ -26,6 +27,7 @@ ROWS: Mapping[str, tuple[Row, RowRun]] = {
         *SMALL_ROWS,
         *PUSH_ROWS,
         *PULL_ROWS,
+        *BESIDE_ROWS,
         *SECURED_ROWS,
         *GARBAGE_ROWS,
         *LISTING_ROWS,

@@ -1,7 +1,7 @@
 """Collection of garbage: what it costs the catalogue, what requests feel of it, and how fast files go.
 
-docker-registry collects with a command, and only while nobody pushes; here both commands run with the servers stopped,
-on the same files. Everything that must stay is checked afterwards.
+The peers collect with a command, and only while nobody pushes; here all commands run with the servers stopped, on the
+same files. Everything that must stay is checked afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.catalogue import GARBAGE_BYTES, add_garbage, garbage_digest, mak
 from benchmarks.clients import run_clients
 from benchmarks.content import Image, digest_of
 from benchmarks.heads import HeadClient, ask_heads
-from benchmarks.model import SUBJECT, Bound, Kind, Result, Sample, Target
+from benchmarks.model import BETTER, REGISTRIES, SUBJECT, Result, Sample, at_least, at_most
 from benchmarks.peers import DockerRegistry, PeerAbsentError, Roadstead, Server
 from benchmarks.processes import own_cpu_seconds
 from benchmarks.rows.manifests import CONNECTIONS, LAYERS, PATH
@@ -185,9 +185,10 @@ class Reclaims:
 
     def measure(self, server: Server) -> Sample:
         """Collect; then start again and look whether all that should be there is, and nothing else."""
+        command, environment = _command(server), {**os.environ, **server.peer.environment()}
         before, began = own_cpu_seconds(), time.perf_counter()
         with (server.folder / "collection.log").open("wb") as log:
-            subprocess.run(_command(server), stdout=log, stderr=log, check=True)
+            subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
         took, cpu = time.perf_counter() - began, own_cpu_seconds() - before
         left = [path for path in (server.peer.objects(server.folder) / BLOBS).rglob("data") if path.is_file()]
         kept = len(self.image.layers) + 1
@@ -210,7 +211,7 @@ def _command(server: Server) -> list[str]:
 
 def _run_reclaim(bench: Bench, result: Result) -> None:
     result.detail = f"{bench.scale.garbage_files:,}"
-    plan = Plan(("roadstead", "docker-registry"), min(bench.rounds, ROUNDS), is_fresh=True)
+    plan = Plan(REGISTRIES, min(bench.rounds, ROUNDS), is_fresh=True)
     bench.alternate(Reclaims(count=bench.scale.garbage_files), plan, result)
 
 
@@ -221,8 +222,8 @@ GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
             "collection of blobs that nothing needs, the catalogue's part",
             "records alone; the storage answers at once",
             (
-                Target("catalogue_time", Kind.FIGURE, Bound.AT_MOST, 60),
-                Target("growth", Kind.FIGURE, Bound.AT_MOST, 16),
+                at_most("catalogue_time", 60),
+                at_most("growth", 16),
             ),
         ),
         _run_catalogue,
@@ -232,7 +233,7 @@ GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
             "gc-requests",
             f"HEAD manifest by tag, {CONNECTIONS} connections, while garbage is collected",
             "the same load before, with the garbage left alone",
-            (Target("worst_collecting", Kind.FIGURE, Bound.AT_MOST, 100),),
+            (at_most("worst_collecting", 100),),
         ),
         functools.partial(_run_requests, _pull),
     ),
@@ -241,7 +242,7 @@ GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
             "gc-pushes",
             f"PUT manifest under a new tag, {PUSH_CLIENTS} connections, while garbage is collected",
             "the same load before, with the garbage left alone",
-            (Target("worst_collecting", Kind.FIGURE, Bound.AT_MOST, 100),),
+            (at_most("worst_collecting", 100),),
         ),
         functools.partial(_run_requests, _push),
     ),
@@ -249,8 +250,8 @@ GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
         Row(
             "gc-files",
             "collection of blobs that nothing needs, with their files",
-            "by command, both servers stopped; files of 4 KiB",
-            (),
+            "by command, the servers stopped; files of 4 KiB",
+            (at_least("reclaimed", 1.0, BETTER),),
         ),
         _run_reclaim,
     ),

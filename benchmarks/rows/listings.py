@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.catalogue import BIG, Content, load_distribution, load_roadstead, tag_name
-from benchmarks.model import SUBJECT, Bound, Kind, Result, Sample, Target
+from benchmarks.model import REGISTRIES, SUBJECT, Result, Sample, at_most
 from benchmarks.peers import Server
 from benchmarks.percentiles import percentile
 from benchmarks.runner import Bench, Plan, Row, RowRun
@@ -139,14 +139,13 @@ def _jump(connection: Connection, walk: Walk, last: str) -> float:
 
 
 TARGETS = (
-    Target("catalogue_p99", Kind.FIGURE, Bound.AT_MOST, 5),
-    Target("tags_p99", Kind.FIGURE, Bound.AT_MOST, 5),
-    Target("catalogue_growth", Kind.FIGURE, Bound.AT_MOST, FLAT),
-    Target("tags_growth", Kind.FIGURE, Bound.AT_MOST, FLAT),
-    Target("catalogue_position", Kind.FIGURE, Bound.AT_MOST, FLAT),
-    Target("tags_position", Kind.FIGURE, Bound.AT_MOST, FLAT),
+    at_most("catalogue_p99", 5),
+    at_most("tags_p99", 5),
+    at_most("catalogue_growth", FLAT),
+    at_most("tags_growth", FLAT),
+    at_most("catalogue_position", FLAT),
+    at_most("tags_position", FLAT),
 )
-PEERS = (SUBJECT, "docker-registry", "registry:3")
 
 
 def _run(bench: Bench, result: Result) -> None:
@@ -155,10 +154,10 @@ def _run(bench: Bench, result: Result) -> None:
     content = Content(scale.repositories, scale.tags)
     with ExitStack() as stack:
         smaller = None
-        bench.find_peers(PEERS)
+        bench.find_peers(REGISTRIES)
         if SUBJECT in bench.versions:
             smaller = stack.enter_context(bench.serve(Listings(content.tenth()), SUBJECT))
-        bench.alternate(Listings(content, smaller), Plan(PEERS, min(bench.rounds, 2)), result)
+        bench.alternate(Listings(content, smaller), Plan(REGISTRIES, min(bench.rounds, 2)), result)
 
 
 LISTING_ROWS: tuple[tuple[Row, RowRun], ...] = (

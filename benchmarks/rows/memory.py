@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.clients import run_clients
 from benchmarks.content import Image, Source
-from benchmarks.model import TIMES, Bound, Kind, Result, Sample, Target
+from benchmarks.model import REGISTRIES, TIMES, Result, Sample, at_most
 from benchmarks.peers import Server
 from benchmarks.rows.pushes import PushClient
 from benchmarks.runner import Bench, Plan, Row, RowRun
@@ -60,10 +60,9 @@ class ParallelPushes:
 
 
 TARGETS = (
-    Target("rest", Kind.FIGURE, Bound.AT_MOST, 100),
-    Target("above_rest", Kind.FIGURE, Bound.AT_MOST, 64),
+    at_most("rest", 100),
+    at_most("above_rest", 64),
 )
-PEERS = ("roadstead", "docker-registry", "registry:3")
 
 
 def _run(bench: Bench, result: Result) -> None:
@@ -73,7 +72,7 @@ def _run(bench: Bench, result: Result) -> None:
     if shutil.disk_usage(bench.folder).free < needed:
         raise RuntimeError(f"needs {needed / 1e9:.0f} GB of free disk space")
     work = ParallelPushes(bench.source(size_bytes), clients=clients)
-    bench.alternate(work, Plan(PEERS, bench.scale.parallel_rounds, is_fresh=True), result)
+    bench.alternate(work, Plan(REGISTRIES, bench.scale.parallel_rounds, is_fresh=True), result)
 
 
 MEMORY_ROWS: tuple[tuple[Row, RowRun], ...] = (

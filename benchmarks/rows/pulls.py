@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.clients import AMOUNT, Client, run_clients
 from benchmarks.content import Source
-from benchmarks.model import Bound, Kind, Result, Sample, Target
+from benchmarks.model import BETTER, REGISTRIES, Result, Sample, at_least, at_most
 from benchmarks.runner import Bench, Plan, Row, RowRun
 from benchmarks.uploads import REPOSITORY, bring_blob, check_blob
 from benchmarks.wire import Connection, UnexpectedResponseError
@@ -92,10 +92,10 @@ class BigPulls:
 
 
 TARGETS = (
-    Target("bytes", Kind.RATIO, Bound.AT_LEAST, 1.1),
-    Target("cpu_bytes", Kind.RATIO, Bound.AT_MOST, 0.8),
+    at_least("bytes", 1.3, BETTER),
+    at_most("cpu_bytes", 0.5, BETTER),
 )
-PEERS = ("roadstead", "docker-registry", "registry:3", "zot", "nginx")
+PARTIES = (*REGISTRIES, "nginx")
 
 
 def _row(clients: int) -> tuple[Row, RowRun]:
@@ -105,7 +105,7 @@ def _row(clients: int) -> tuple[Row, RowRun]:
     def run(bench: Bench, result: Result) -> None:
         repeats = max(1, bench.scale.pull_blobs // clients)
         work = BigPulls(bench.source(bench.scale.big_bytes), clients=clients, repeats=repeats)
-        bench.alternate(work, Plan(PEERS, bench.rounds), result)
+        bench.alternate(work, Plan(PARTIES, bench.rounds), result)
 
     return row, run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.clients import AMOUNT, run_clients
 from benchmarks.content import MANIFEST_TYPE, Image, digest_of
-from benchmarks.model import Bound, Kind, Result, Sample, Target
+from benchmarks.model import REFERENCE, REGISTRIES, Result, Sample, at_least
 from benchmarks.runner import Bench, Plan, Row, RowRun
 from benchmarks.uploads import TAG, check_blob, check_manifest, frame, push_image, push_small_blob, put_manifest
 from benchmarks.wire import Connection
@@ -108,13 +108,13 @@ class SmallPushes:
         connection.close()
 
 
-TARGETS = (Target("images", Kind.RATIO, Bound.AT_LEAST, 3),)
-PEERS = ("roadstead", "docker-registry", "registry:3", "zot", "sink")
+TARGETS = (at_least("images", 3, REFERENCE), at_least("images", 1.8, "registry:3"))
+PARTIES = (*REGISTRIES, "sink")
 
 
 def _run(bench: Bench, result: Result) -> None:
     work = SmallPushes(images=bench.scale.images_per_client)
-    bench.alternate(work, Plan(PEERS, bench.rounds), result)
+    bench.alternate(work, Plan(PARTIES, bench.rounds), result)
 
 
 SMALL_ROWS: tuple[tuple[Row, RowRun], ...] = (

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.catalogue import Content, load_roadstead
-from benchmarks.model import SUBJECT, Bound, Kind, Result, Sample, Target
+from benchmarks.model import REGISTRIES, SUBJECT, Result, Sample, at_most
 from benchmarks.peers import Server
 from benchmarks.runner import Bench, Plan, Row, RowRun
 from benchmarks.wire import Connection
@@ -50,15 +50,14 @@ def _first_answer(server: Server) -> None:
     connection.close()
 
 
-TARGETS = (Target("start", Kind.FIGURE, Bound.AT_MOST, 1),)
-PEERS = (SUBJECT, "docker-registry", "registry:3")
+TARGETS = (at_most("start", 1),)
 
 
 def _run(bench: Bench, result: Result) -> None:
     blobs = bench.scale.blobs
     result.detail = f"{blobs:,}"
     work = Starts(Content(min(REPOSITORIES, blobs), min(REPOSITORIES, blobs) * 10, blobs))
-    bench.alternate(work, Plan(PEERS, bench.rounds), result)
+    bench.alternate(work, Plan(REGISTRIES, bench.rounds), result)
 
 
 START_ROWS: tuple[tuple[Row, RowRun], ...] = (
