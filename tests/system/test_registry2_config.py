@@ -209,6 +209,56 @@ def test_users_by_variables_alone(both: Callable[..., tuple[Server, Server]]) ->
     assert [each.status_code for each in both_answers(servers, "GET", "/v2/", auth=("alice", "secret"))] == [200, 200]
 
 
+DESCRIBED: Final = {"mediaType": IMAGE, "digest": f"sha256:{hashlib.sha256(EMPTY).hexdigest()}", "size": len(EMPTY)}
+OCI: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+ARTIFACT: Final = "application/vnd.oci.artifact.manifest.v1+json"
+WHOLE: Final[dict[str, Any]] = {"schemaVersion": 2, "mediaType": OCI, "config": DESCRIBED, "layers": [DESCRIBED]}
+INDEX: Final[dict[str, Any]] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [DESCRIBED]}
+DOCUMENTS: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "no layers": ({key: value for key, value in WHOLE.items() if key != "layers"}, OCI),
+    "null layers": (WHOLE | {"layers": None}, OCI),
+    "null manifests": (WHOLE | {"manifests": None}, OCI),
+    "null annotations": (WHOLE | {"annotations": None}, OCI),
+    "null annotation": (WHOLE | {"annotations": {"a": None}}, OCI),
+    "null artifactType": (WHOLE | {"artifactType": None}, OCI),
+    "null mediaType": (WHOLE | {"mediaType": None}, OCI),
+    "null config": (WHOLE | {"config": None}, OCI),
+    "Docker, null mediaType": (WHOLE | {"mediaType": None}, MANIFEST),
+    "Docker, null layers": (WHOLE | {"mediaType": MANIFEST, "layers": None}, MANIFEST),
+    "nothing but a digest": (WHOLE | {"layers": [{"digest": DESCRIBED["digest"]}]}, OCI),
+    "nulls in a layer": (WHOLE | {"layers": [DESCRIBED | {"mediaType": None, "size": None, "urls": None}]}, OCI),
+    "another size": (WHOLE | {"layers": [DESCRIBED | {"size": 3}]}, OCI),
+    "a null layer": (WHOLE | {"layers": [None]}, OCI),
+    "a number for an annotation": (WHOLE | {"annotations": {"a": 1}}, OCI),
+    "image and index": (WHOLE | {"manifests": [DESCRIBED]}, OCI),
+    "an index of a blob": (INDEX, OCI_INDEX),
+    "an index of null": (INDEX | {"manifests": None}, OCI_INDEX),
+    "an index of nothing": ({"schemaVersion": 2, "mediaType": OCI_INDEX}, OCI_INDEX),
+    "an index with nulls": (INDEX | {"config": None, "layers": None, "annotations": {"a": None}}, OCI_INDEX),
+    "index and image": (INDEX | {"config": DESCRIBED}, OCI_INDEX),
+    "an artifact manifest": ({"mediaType": ARTIFACT, "artifactType": "a/b", "blobs": [DESCRIBED]}, ARTIFACT),
+}
+
+
+def test_documents_that_leave_things_out_or_get_them_wrong(both: Callable[..., tuple[Server, Server]]) -> None:
+    """Each is taken, and given back, by ours if and only if registry:2 takes it."""
+    answers: list[dict[str, int]] = []
+    for server in both(config()):
+        server.push("app")
+        taken: dict[str, int] = {}
+        for name, (document, media_type) in DOCUMENTS.items():
+            body = json.dumps(document).encode()
+            answer = server.request("PUT", "/v2/app/manifests/odd", content=body, headers={"Content-Type": media_type})
+            taken[name] = answer.status_code
+            if answer.status_code == 201:
+                got = server.request("GET", "/v2/app/manifests/odd", headers={"Accept": f"{media_type}, */*"})
+                assert (got.content, got.headers["content-type"]) == (body, media_type), name
+        answers.append(taken)
+    assert answers[0] == answers[1]
+    assert answers[0]["another size"] == 201
+
+
 def test_layers_that_name_urls(both: Callable[..., tuple[Server, Server]]) -> None:
     layer = {
         "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",

@@ -30,7 +30,7 @@ def upgrade() -> None:
         for manifest_id in _ids(connection):
             names = _names(_body(reader, manifest_id))
             if names:
-                connection.exec_driver_sql(
+                connection.connection.cursor().executemany(
                     "INSERT INTO manifest_blobs (manifest_id, blob_digest, is_required) VALUES (?, ?, 0)"
                     " ON CONFLICT DO NOTHING",  # what is there already must be there
                     [(manifest_id, name) for name in sorted(names)],
