@@ -17,6 +17,7 @@ from roadstead.jobs import Lease, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.adoption.link_following import LinkFollower, stop_following
+from roadstead.registry.adoption.link_troubles import list_troubles
 from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
@@ -85,7 +86,7 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
         await stop_following(registry.database)
         return
     files = build_link_files(data_folder(settings))
-    follower = LinkFollower(registry.database, registry.storage, files, registry.maintenance)
+    follower = LinkFollower(registry.database, registry.storage, files, registry.clock, registry.maintenance)
     lease = Lease(registry.database, registry.clock, "links")
     work = registry.maintenance.paused(follower.round)
     await run_alone(lease, work, interval_seconds=settings.links.interval_seconds, name="links")
@@ -157,5 +158,6 @@ async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) ->
             metrics.upload_sessions.set(unfinished.uploads)
             metrics.quarantined_blobs.set(unfinished.quarantined)
             metrics.garbage_due.set(await Collector(registry).count_due())
+            metrics.links_set_aside.set(len(await list_troubles(registry.database)))
             metrics.scrub_completed_seconds.set((await find_scrub(registry.database)).completed_ms / 1000)
         await asyncio.sleep(WATCH_SECONDS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from roadstead.cli import session, text
-from roadstead.cli.adoption import require_tree, run_adoption, serve_command
+from roadstead.cli.adoption import require_tree, run_adoption, sentence, serve_command
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.options import registry_options
 from roadstead.cli.output import is_terminal, print_json, print_line, print_wrapped, style
@@ -128,10 +128,10 @@ class _Report:
     def add(self, finding: "TreeFinding") -> None:
         self.counts[finding.severity] += 1
         self.counts[finding.kind] += 1
-        subject, detail = text.printable(finding.subject), text.printable(finding.detail)
+        subject, detail = text.printable(finding.subject), text.printable(sentence(finding))
         if self.as_json:
             fields = (("severity", finding.severity), ("kind", finding.kind))
-            print_json(dict(fields) | {"subject": finding.subject, "detail": finding.detail})
+            print_json(dict(fields) | {"subject": finding.subject, "detail": finding.detail, "tags": finding.tags})
         elif not is_terminal():
             print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}")
         elif self.counts[finding.kind] <= MOST_FINDINGS:

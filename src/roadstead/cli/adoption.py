@@ -56,6 +56,11 @@ async def put_in_charge(registry: "Registry", folder: "DataFolder") -> None:
     await registry.database.write(lambda transaction: save_adoption(transaction, state))
 
 
+def sentence(finding: "TreeFinding") -> str:
+    """What was found, and which tags clients lose by it."""
+    return f"{finding.detail} ({', '.join(finding.tags)})" if finding.tags else finding.detail
+
+
 def recorded_storage(folder: "DataFolder") -> str:
     """What the catalogue remembers of its storage: nothing of one in the data folder, which may be moved or copied."""
     return "" if folder.objects.is_relative_to(folder.path) else folder.objects.as_uri()

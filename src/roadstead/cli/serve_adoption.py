@@ -11,7 +11,7 @@ import structlog
 
 from roadstead import __version__, app
 from roadstead.cli import text
-from roadstead.cli.adoption import adopt_command, put_in_charge, run_adoption
+from roadstead.cli.adoption import adopt_command, put_in_charge, run_adoption, sentence
 from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.config import Settings
@@ -91,7 +91,7 @@ async def _adopt(registry: Registry, folder: DataFolder) -> None:
         told += 1
         if told <= MOST_FINDINGS:
             with bar.aside():
-                subject, detail = text.printable(finding.subject), text.printable(finding.detail)
+                subject, detail = text.printable(finding.subject), text.printable(sentence(finding))
                 _log.warning("left alone", severity=finding.severity, kind=finding.kind, subject=subject, detail=detail)
 
     with ProgressBar() as bar:

@@ -1,6 +1,15 @@
 """Background work; knows nothing of what it does."""
 
 from roadstead.jobs.lease import Lease, delete_leases, run_alone
-from roadstead.jobs.states import delete_state, find_state, list_states, save_state
+from roadstead.jobs.states import delete_state, delete_states, find_state, list_states, save_state
 
-__all__ = ["Lease", "delete_leases", "delete_state", "find_state", "list_states", "run_alone", "save_state"]
+__all__ = [
+    "Lease",
+    "delete_leases",
+    "delete_state",
+    "delete_states",
+    "find_state",
+    "list_states",
+    "run_alone",
+    "save_state",
+]

@@ -15,6 +15,9 @@ _LIST: Final = Statement(
 )
 _SAVE: Final = Statement(insert_or_update(states, "name", "value", key=("name",)))
 _DELETE: Final = Statement(delete(states).where(states.c.name == parameter("name")))
+_DELETE_THOSE: Final = Statement(
+    delete(states).where(states.c.name >= parameter("first"), states.c.name < parameter("end"))
+)
 
 
 async def find_state(reader: Reader, name: str) -> str | None:
@@ -25,8 +28,13 @@ async def find_state(reader: Reader, name: str) -> str | None:
 
 async def list_states(reader: Reader, prefix: str) -> dict[str, str]:
     """The texts, at most a thousand, whose names begin with ``prefix``, by name; ``prefix`` ends in an ASCII mark."""
-    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    return {str(name): str(value) for name, value in await reader.fetch_all(_LIST, first=prefix, end=end)}
+    rows = await reader.fetch_all(_LIST, first=prefix, end=_end(prefix))
+    return {str(name): str(value) for name, value in rows}
+
+
+async def delete_states(transaction: Transaction, prefix: str) -> None:
+    """Forgets every name that begins with ``prefix``, which ends in an ASCII mark."""
+    await transaction.execute(_DELETE_THOSE, first=prefix, end=_end(prefix))
 
 
 async def save_state(transaction: Transaction, name: str, value: str) -> None:
@@ -37,3 +45,7 @@ async def save_state(transaction: Transaction, name: str, value: str) -> None:
 async def delete_state(transaction: Transaction, name: str) -> None:
     """Forgets ``name``."""
     await transaction.execute(_DELETE, name=name)
+
+
+def _end(prefix: str) -> str:
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

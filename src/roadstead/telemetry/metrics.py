@@ -61,14 +61,14 @@ class Metrics:
         self.connections = self._gauge("roadstead_connections", "Open connections of the main listener")
         self.maintenance = self._gauge("roadstead_maintenance", "Maintenance mode: 0 off, 1 read-only, 2 closed")
         self.failing_health_checks = self._gauge("roadstead_failing_health_checks", "Health checks that fail")
-        self._refused = Counter(
-            "roadstead_refused_requests",
-            "Requests and connections ended by a limit",
-            ("reason",),
-            registry=self.registry,
+        self._refused = self._counter(
+            "roadstead_refused_requests", "Requests and connections ended by a limit", "reason"
         )
         self.notifications = NotificationMetrics(self.registry)
         self.garbage_due = self._gauge("roadstead_garbage_due", "Reviews and deleted manifests whose time has come")
+        self.links_set_aside = self._gauge(
+            "roadstead_links_set_aside", "Repositories whose links for registry:2 cannot be written"
+        )
         self._collected = Counter(
             "roadstead_garbage_collected", "What was collected for good", ("kind",), registry=self.registry
         )
@@ -123,6 +123,9 @@ class Metrics:
     def count_refetched(self) -> None:
         """Adds a blob or manifest that is whole again."""
         self._refetched.inc()
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
 
     def _gauge(self, name: str, description: str) -> Gauge:
         return Gauge(name, description, registry=self.registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -14,6 +15,7 @@ import httpx
 from roadstead import app
 from roadstead.config import load_settings
 from roadstead.registry.adoption.adoption import Adoption, AdoptionSummary
+from roadstead.registry.links import TreeFindingKind
 from roadstead.telemetry import Metrics
 from roadstead.testing.images import ManifestContent, digest_of, image, index
 from tests.system.process import Daemon
@@ -214,6 +216,86 @@ def adopt(root: Path, data: Path) -> tuple[AdoptionSummary, list[TreeFinding]]:
             folder.unlock()
 
     return asyncio.run(work()), findings
+
+
+@dataclass
+class Volume:
+    """A copy of it, to be damaged."""
+
+    root: Path
+    data: Path
+    digests: dict[str, str]
+
+    @property
+    def tree(self) -> Path:
+        """The tree below the root."""
+        return self.root / TREE
+
+    def blob(self, digest: str) -> Path:
+        """A blob's file."""
+        algorithm, _, encoded = digest.partition(":")
+        return self.tree / "blobs" / algorithm / encoded[:2] / encoded / "data"
+
+    def layer(self, repository: str, digest: str) -> Path:
+        """A link to a blob."""
+        return self.tree / "repositories" / repository / "_layers" / digest.replace(":", "/") / "link"
+
+    def revision(self, repository: str, digest: str) -> Path:
+        """A link to a manifest."""
+        return self.tree / "repositories" / repository / "_manifests/revisions" / digest.replace(":", "/") / "link"
+
+    def tag(self, repository: str, tag: str) -> Path:
+        """A tag's folder."""
+        return self.tree / "repositories" / repository / "_manifests/tags" / tag
+
+    def write(self, path: Path, content: bytes | str) -> Path:
+        """Writes a file with its folders."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def put_manifest(self, repository: str, content: bytes) -> str:
+        """Adds bytes as a manifest of a repository."""
+        digest = digest_of(content)
+        self.write(self.blob(digest), content)
+        self.write(self.revision(repository, digest), digest)
+        return digest
+
+    def adopt(self) -> tuple[AdoptionSummary, set[tuple[TreeFindingKind, str]]]:
+        """Adopts twice, since the second time must change nothing and say the same; the tree must stay as it is."""
+        before = snapshot(self.root)
+        summary, findings = adopt(self.root, self.data)
+        again, same = adopt(self.root, self.data)
+        assert snapshot(self.root) == before
+        assert (again.added, again.removed) == (0, 0)
+        assert again.tags == summary.tags
+        told = {(finding.kind, finding.subject) for finding in findings}
+        kind = TreeFindingKind
+        once = {kind.BLOB_DAMAGED, kind.MANIFEST_SIZES, kind.MANIFEST_WITHDRAWN}  # of what is taken up only then
+        assert {each for each in told if each[0] not in once} <= {(f.kind, f.subject) for f in same}
+        return summary, told
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Rows of the catalogue."""
+        with sqlite3.connect(self.data / "roadstead.db") as connection:
+            return connection.execute(query).fetchall()
+
+    def tags(self, repository: str) -> dict[str, str]:
+        """Tags of a repository with their digests."""
+        query = (
+            "SELECT t.name, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
+            f" JOIN repositories r ON r.id = t.repository_id WHERE r.name = '{repository}'"
+        )
+        return dict(self.rows(query))  # type: ignore[arg-type]
+
+    def blobs(self, repository: str) -> set[str]:
+        """Blobs that a repository may give to clients."""
+        query = (
+            "SELECT b.digest FROM repository_blobs l JOIN blobs b ON b.id = l.blob_id"
+            f" JOIN repositories r ON r.id = l.repository_id WHERE r.name = '{repository}'"
+            " AND b.quarantined_ms IS NULL"
+        )
+        return {str(row[0]) for row in self.rows(query)}
 
 
 class Silence:

@@ -13,11 +13,21 @@ from sqlalchemy import delete, select
 from roadstead.database import Statement, Transaction, metadata, parameter
 from roadstead.registry.adoption import adoption_store, link_following
 from roadstead.registry.adoption.link_following import LinkFollower, stop_following
+from roadstead.registry.adoption.link_troubles import (
+    LONGEST_PAUSE_SECONDS,
+    Trouble,
+    count_missed,
+    end_trouble,
+    list_troubles,
+    save_trouble,
+)
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.links import TOP_FOLDERS
 from roadstead.registry.maintenance import MaintenanceMode
-from roadstead.storage import SmallFiles
+from roadstead.storage import SmallFiles, StorageFullError
 from roadstead.testing.images import image, index
+from roadstead.web.operations.checks import registry_checks
+from roadstead.web.operations.health import CheckState
 
 if TYPE_CHECKING:
     from roadstead.testing.instance import Instance
@@ -29,7 +39,8 @@ TREE = "docker/registry/v2/repositories"
 
 def follower_of(instance: Instance) -> LinkFollower:
     files = SmallFiles(instance.objects, trusted=TOP_FOLDERS)
-    return LinkFollower(instance.registry.database, instance.registry.storage, files, instance.registry.maintenance)
+    registry = instance.registry
+    return LinkFollower(registry.database, registry.storage, files, instance.clock, registry.maintenance)
 
 
 async def follow(follower: LinkFollower) -> None:
@@ -149,3 +160,81 @@ async def test_a_server_that_stops_does_not_wait_for_a_large_repository(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
     threads.shutdown()
     assert len(links(instance)) < 30
+
+
+async def test_what_stands_in_the_way_of_one_repository_holds_up_no_other(instance: Instance) -> None:
+    """A file, or a symbolic link, where folders of links belong; it is named, and written whole when that is gone."""
+    follower = follower_of(instance)
+    await follow(follower)
+    root = instance.objects / TREE
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "team").write_text("a note")
+    (root / "linked").symlink_to(instance.folder)
+    await instance.push("team/app", image(b"one"), "1")
+    await instance.push("linked/app", image(b"two"), "1")
+    await instance.push("other", image(b"three"), "1")
+    await follow(follower)
+    assert "other/_manifests/tags/1/current/link" in links(instance)
+    assert await notes(instance) == 0
+    database = instance.registry.database
+    assert set(await list_troubles(database)) == {"team/app", "linked/app"}
+    check = registry_checks(instance.registry, minimum_free_bytes=0)["links"]
+    found = await check()
+    assert (found.state, "linked/app, team/app" in found.detail) == (CheckState.DEGRADED, True)
+
+    moved = image(b"moved meanwhile")
+    await instance.push("team/app", moved, "1", "2")
+    await follow(follower)
+    (root / "team").unlink()
+    await follow(follower)
+    assert set(await list_troubles(database)) == {"team/app", "linked/app"}, "not before its pause is over"
+    instance.clock.advance(LONGEST_PAUSE_SECONDS)
+    await follow(follower)
+    await follow(follower)
+    assert set(await list_troubles(database)) == {"linked/app"}
+    assert (root / "team/app/_manifests/tags/2/current/link").read_text() == moved.digest
+    assert not (instance.folder / "app").exists(), "a symbolic link is not followed"
+
+
+async def test_following_begins_with_the_others_where_one_repository_cannot_be_written(instance: Instance) -> None:
+    for name in ("a", "b/c", "d"):
+        await instance.push(name, image(b"of " + name.encode()), "1")
+    (instance.objects / TREE).mkdir(parents=True)
+    (instance.objects / TREE / "b").write_text("in the way")
+    follower = follower_of(instance)
+    await follow(follower)
+    assert {"a/_manifests/tags/1/current/link", "d/_manifests/tags/1/current/link"} <= links(instance)
+    (instance.objects / TREE / "b").unlink()
+    await follow(follower_of(instance))
+    await follow(follower_of(instance))
+    assert "b/c/_manifests/tags/1/current/link" in links(instance), "another process tries at once"
+    assert await list_troubles(instance.registry.database) == {}
+
+
+async def test_a_full_storage_is_no_repository_s_trouble(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = follower_of(instance)
+    await follow(follower)
+    await instance.push("app", image(b"one"), "1")
+
+    def fail(_files: SmallFiles, key: str, *_rest: object, **_more: object) -> bool:
+        raise StorageFullError(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SmallFiles, "write", fail)
+        with pytest.raises(StorageFullError):
+            await follow(follower)
+    assert await list_troubles(instance.registry.database) == {}
+    await follow(follower)
+    assert "app/_manifests/tags/1/current/link" in links(instance)
+
+
+async def test_notes_that_are_missed_keep_a_repository_set_aside(instance: Instance) -> None:
+    """Two processes at once, as when one was frozen: what the one did not see the other has passed over."""
+    database = instance.registry.database
+    before = Trouble("in the way", 1)
+    await database.write(lambda t: save_trouble(t, "app", before))
+    await database.write(lambda t: count_missed(t, ["app"]))
+    await end_trouble(database, "app", before)
+    found = (await list_troubles(database))["app"]
+    await end_trouble(database, "app", found)
+    assert await list_troubles(database) == {}

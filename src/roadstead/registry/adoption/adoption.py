@@ -35,8 +35,10 @@ from roadstead.registry.adoption.adoption_records import (
     record_removals,
     record_tags,
 )
+from roadstead.registry.adoption.affected_tags import name_tags
+from roadstead.registry.adoption.left_alone import forget_left_alone, keeps_all_links, save_left_alone
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.links import LinkFiles, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear
+from roadstead.registry.links import LinkFiles, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear, paths
 from roadstead.registry.progress import Progress
 from roadstead.registry.removal_steps import Change
 from roadstead.registry.rules import GarbageRules
@@ -93,10 +95,12 @@ class Adoption:
         self._progress = progress
         self._report = report
         self._storage = storage
-        self._found: collections.deque[TreeFinding] = collections.deque()
+        self._found: list[TreeFinding] = []
         self._tree = LinkTree(files, self._found.append)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="adoption")
         self._left_alone: set[str] = set()
+        self._not_followed: list[TreeFinding] = []
+        """Symbolic links among the repositories' folders."""
         self.summary = AdoptionSummary()
 
     async def run(self) -> AdoptionSummary:
@@ -109,7 +113,10 @@ class Adoption:
         try:
             await self._enter(AdoptionPhase.ADOPTING)
             self._progress.begin("counting", 0, is_bytes=False)
+            await self._database.write(forget_left_alone)
             names = await self._run_in_thread(lambda: list(self._tree.iter_repositories()))
+            self._not_followed = [finding for finding in self._found if finding.kind is TreeFindingKind.SYMLINK]
+            self._drain()
             await self._begin(names)
             for name in names:
                 await self._take_up(name)
@@ -149,7 +156,7 @@ class Adoption:
         if is_complete:  # what could not be read is not gone
             self.summary.removed += await self._remove_rest(records)
         await self._link_late_blobs(content, records)
-        is_understood = not content.left_alone
+        is_understood = not keeps_all_links(name, [*self._found, *self._not_followed])
         await self._note_left_alone(records, is_understood=is_understood)
         if is_understood:  # what is not known may need what nothing else names
             await self._review_links(records)
@@ -158,7 +165,8 @@ class Adoption:
             lambda: self._tree.tell_of_uploads(name, self._clock.now_ms())
         )
         self._left_alone |= content.left_alone
-        self._drain()
+        found, self._found[:] = list(self._found), []
+        self._hand_on(await name_tags(self._database, records, content.tags, found))
 
     async def _take_up_blobs(self, content: ContentReader, records: RepositoryRecords) -> bool:
         names = await self._run_in_thread(lambda: self._tree.layers(content.repository))
@@ -223,7 +231,8 @@ class Adoption:
             await self._record_manifests(records, [each for each in manifests if each is not None])
         for link in await self._record_tags(records, dangling):
             detail = f"points at {link.current.digest}, which this repository does not have, or which was left alone"
-            self._tell(TreeFindingKind.TAG_DANGLING, f"{content.repository}:{link.tag}", detail)
+            key = paths.current_link(content.repository, link.tag)
+            self._tell(TreeFindingKind.TAG_DANGLING, f"{content.repository}:{link.tag}", detail, key)
 
     async def _remove_rest(self, records: RepositoryRecords) -> int:
         """Takes away what the tree does not have (any more)."""
@@ -282,12 +291,21 @@ class Adoption:
         return found
 
     async def _note_left_alone(self, records: RepositoryRecords, *, is_understood: bool) -> None:
-        """Has the collector keep every blob of a repository that holds what only registry:2 understands."""
+        """Has the collector keep every blob of a repository that holds what only registry:2 understands.
+
+        And whatever writes links the links that were not.
+        """
         now_ms = None if is_understood else self._clock.now_ms()
-        if records.repository_id:
-            await self._write(
-                lambda t: t.execute(adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=now_ms)
-            )
+        keys = [finding.key for finding in self._found if finding.key]
+
+        async def work(transaction: Transaction) -> None:
+            await save_left_alone(transaction, records.name, keys)
+            if records.repository_id:
+                await transaction.execute(
+                    adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=now_ms
+                )
+
+        await self._write(work)
 
     async def _review_links(self, records: RepositoryRecords) -> None:
         now_ms = self._clock.now_ms()
@@ -309,7 +327,7 @@ class Adoption:
             self._tell(TreeFindingKind.MANIFEST_SIZES, f"{repository}@{holder}", detail)
             return
         detail = f"its bytes are damaged, {holder} says that it has {stated_bytes}; push it again"
-        self._tell(TreeFindingKind.BLOB_DAMAGED, f"{repository}@{blob}", detail)
+        self._tell(TreeFindingKind.BLOB_DAMAGED, f"{repository}@{blob}", detail, paths.layer_link(repository, blob))
         now_ms = self._clock.now_ms()
         await self._write(lambda t: t.execute(store.QUARANTINE_BLOB, digest=blob, now_ms=now_ms))
 
@@ -346,8 +364,9 @@ class Adoption:
             yield from self._folders(algorithm)
 
     def _folders(self, folder: str) -> Iterable[str]:
+        """Those that may hold blobs; what file servers and file systems put beside them is only told of."""
         for entry in self._entries(folder):
-            if entry.kind is EntryKind.FOLDER:
+            if entry.kind is EntryKind.FOLDER and entry.name.isascii() and entry.name.isalnum():
                 yield f"{folder}/{entry.name}"
             else:
                 self._tree.tell_foreign(folder, entry)
@@ -403,7 +422,6 @@ class Adoption:
             ahead = asyncio.ensure_future(self._read_batch(rest, read, unclear)) if rest else None
             yield results
             self._progress.advance(len(results))
-            self._drain()
 
     async def _read_batch(
         self, batch: Sequence[_K], read: Callable[[_K], _T | None], unclear: set[str]
@@ -417,13 +435,16 @@ class Adoption:
         done = await asyncio.gather(*(loop.run_in_executor(self._executor, read_part, part) for part in parts))
         return [each for part in done for each in part]
 
-    def _tell(self, kind: TreeFindingKind, subject: str, detail: str) -> None:
-        self._found.append(TreeFinding(kind, subject, detail))
+    def _tell(self, kind: TreeFindingKind, subject: str, detail: str, key: str = "") -> None:
+        self._found.append(TreeFinding(kind, subject, detail, key))
 
     def _drain(self) -> None:
         """Hands on what threads have found."""
-        while self._found:
-            finding = self._found.popleft()
+        found, self._found[:] = list(self._found), []
+        self._hand_on(found)
+
+    def _hand_on(self, findings: Iterable[TreeFinding]) -> None:
+        for finding in findings:
             self.summary.findings[finding.kind] += 1
             self._report(finding)
 

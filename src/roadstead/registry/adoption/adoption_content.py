@@ -1,5 +1,6 @@
 """What adoption finds behind a link: read and judged in threads, before any record is written."""
 
+import collections
 import hashlib
 import json
 from collections.abc import Callable, Container
@@ -50,6 +51,8 @@ class ContentReader:
         self.repository = repository
         self.left_alone: set[str] = set()
         """Digests of manifests that are there and were not taken up."""
+        self.tags: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
+        """Those that were read, by the digest that each points at."""
         self._report = report
 
     def read_blob(self, digest: Digest) -> FoundBlob | None:
@@ -61,17 +64,19 @@ class ContentReader:
         link = self.tree.read_layer(self.repository, digest)
         if link is None:
             return None
+        key = paths.layer_link(self.repository, digest)
         try:
             found = self.tree.files.find(layout.blob_key(digest))
         except StorageError as error:
-            self._tell(TreeFindingKind.UNREADABLE, digest, str(error))
+            self._tell(TreeFindingKind.UNREADABLE, digest, str(error), key)
             raise Unclear from error
         if found is None:
-            self._tell(TreeFindingKind.BLOB_MISSING, digest, "the repository links to a blob whose bytes are not there")
+            detail = "the repository links to a blob whose bytes are not there"
+            self._tell(TreeFindingKind.BLOB_MISSING, digest, detail, key)
             return None
         is_damaged = found[0] == 0 and digest != EMPTY[digest.algorithm]
         if is_damaged:
-            self._tell(TreeFindingKind.BLOB_DAMAGED, digest, "the blob's file is empty; push it again")
+            self._tell(TreeFindingKind.BLOB_DAMAGED, digest, "the blob's file is empty; push it again", key)
         return FoundBlob(digest, found[0], found[1], link.modified_ms, is_damaged)
 
     def read_manifest(self, digest: Digest, known: Container[str]) -> FoundManifest | None:
@@ -88,31 +93,33 @@ class ContentReader:
         try:
             found = self.tree.files.read(layout.blob_key(digest), MANIFEST_BYTES + 1)
         except StorageError as error:
-            self._tell(TreeFindingKind.UNREADABLE, digest, str(error))
+            self._tell(TreeFindingKind.UNREADABLE, digest, str(error), self._revision(digest))
             raise Unclear from error
         if found is None:
-            self._tell(TreeFindingKind.MANIFEST_MISSING, digest, "the repository links to a manifest that is not there")
+            detail = "the repository links to a manifest that is not there"
+            self._tell(TreeFindingKind.MANIFEST_MISSING, digest, detail, self._revision(digest))
             return None
         return self._judge(link, found.content)
 
     def _judge(self, link: Link, body: bytes) -> FoundManifest | None:
-        digest = link.digest
+        digest, key = link.digest, self._revision(link.digest)
         self.left_alone.add(digest)
         if len(body) > MANIFEST_BYTES:
-            self._tell(TreeFindingKind.MANIFEST_INVALID, digest, "longer than any manifest may be")
+            self._tell(TreeFindingKind.MANIFEST_INVALID, digest, "longer than any manifest may be", key)
             return None
         if Digest.of(body, digest.algorithm) != digest:
-            self._tell(TreeFindingKind.MANIFEST_DIGEST, digest, "its bytes are not those that its digest stands for")
+            detail = "its bytes are not those that its digest stands for"
+            self._tell(TreeFindingKind.MANIFEST_DIGEST, digest, detail, key)
             return None
         try:
             manifest = parse_manifest(body, "")
         except ManifestInvalidError as error:
             if _is_schema_1(body):
                 detail = "of Docker's first format, which no client of today can pull; build or convert it anew"
-                self._tell(TreeFindingKind.MANIFEST_SCHEMA_1, digest, detail)
-                self.tree.tell_of_signatures(paths.revision_link(self.repository, digest).rpartition("/")[0])
+                self._tell(TreeFindingKind.MANIFEST_SCHEMA_1, digest, detail, key)
+                self.tree.tell_of_signatures(key.rpartition("/")[0])
             else:
-                self._tell(TreeFindingKind.MANIFEST_INVALID, digest, error.reason)
+                self._tell(TreeFindingKind.MANIFEST_INVALID, digest, error.reason, key)
             return None
         self.left_alone.discard(digest)
         if manifest.is_withdrawn:
@@ -126,10 +133,16 @@ class ContentReader:
         Raises:
             Unclear: the disk does not say.
         """
-        return self.tree.read_tag(self.repository, tag)
+        links = self.tree.read_tag(self.repository, tag)
+        if links is not None:
+            self.tags[links.current.digest].append(tag)
+        return links
 
-    def _tell(self, kind: TreeFindingKind, digest: Digest, detail: str) -> None:
-        self._report(TreeFinding(kind, f"{self.repository}@{digest}", detail))
+    def _revision(self, digest: Digest) -> str:
+        return paths.revision_link(self.repository, digest)
+
+    def _tell(self, kind: TreeFindingKind, digest: Digest, detail: str, key: str = "") -> None:
+        self._report(TreeFinding(kind, f"{self.repository}@{digest}", detail, key))
 
 
 def hash_object(files: LinkFiles, key: str, algorithm: str) -> str:

@@ -11,6 +11,7 @@ from roadstead.registry.tables import (
     blobs,
     link_changes,
     manifest_blobs,
+    manifest_children,
     manifests,
     removed_manifests,
     repositories,
@@ -135,6 +136,21 @@ LIST_UNLINKED_BLOBS: Final = Statement(  # what manifests name and the repositor
             )
             .correlate(manifest_blobs),
         ),
+    )
+    .limit(_limit)
+)
+_naming = (
+    select(manifests.c.digest)
+    .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
+    .where(repository_manifests.c.repository_id == _repository_id)
+)
+LIST_NAMING: Final = Statement(  # manifests of a repository that name a blob or a manifest
+    _naming.join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(manifest_blobs.c.blob_digest == parameter("digest"))
+    .union(
+        _naming.join(manifest_children, manifest_children.c.manifest_id == manifests.c.id).where(
+            manifest_children.c.child_digest == parameter("digest")
+        )
     )
     .limit(_limit)
 )

@@ -5,6 +5,10 @@ can be forgotten; a note names what to look at, not what to write. One process o
 makes the files what the records say by now, and forgets the notes. To do so twice does no harm, so a crash costs
 nothing. Where following begins, on a catalogue that has content already, each repository is written whole first.
 
+A repository whose links cannot be written, since something foreign stands in their place, is set aside and named: the
+others go on, and it is written whole when it can be (``link_troubles``). What an adoption left alone stays
+(``left_alone``).
+
 Pauses in maintenance and while the tree is the truth. Takes at most a fifth of a processor, in a thread.
 """
 
@@ -16,20 +20,31 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from msgspec import MsgspecError, Struct, json
+from msgspec import MsgspecError, Struct, json, structs
 
+from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Row, Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import layout, store
+from roadstead.registry import layout, removal_store, store
 from roadstead.registry.adoption import adoption_store
+from roadstead.registry.adoption.left_alone import claim, claim_all, find_left_alone
+from roadstead.registry.adoption.link_troubles import (
+    Pauses,
+    Trouble,
+    count_missed,
+    end_trouble,
+    forget_troubles,
+    list_troubles,
+    save_trouble,
+)
 from roadstead.registry.adoption.release import read_content, write_body, write_repository
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.completion import to_end
-from roadstead.registry.links import LinkFiles
+from roadstead.registry.links import LinkFiles, paths
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord
 from roadstead.registry.maintenance import Maintenance
-from roadstead.storage import ObjectStore
+from roadstead.storage import ObjectStore, StorageError, StorageFullError
 
 STATE: Final = "links"
 """Its row in ``states``; while it is there triggers take notes."""
@@ -39,6 +54,9 @@ NOTES: Final = 100
 
 REST: Final = 4
 """Times as long as it worked it rests: a fifth of a processor."""
+
+MOST_ASIDE: Final = 100
+"""Repositories that are set aside; from then on it is the storage's trouble, and nothing is written."""
 
 _log = structlog.get_logger("roadstead.links")
 
@@ -62,8 +80,12 @@ class _StateRow(Struct, frozen=True):
 class LinkFollower:
     """The work of one process."""
 
-    def __init__(self, database: Database, storage: ObjectStore, files: LinkFiles, maintenance: Maintenance) -> None:
+    def __init__(
+        self, database: Database, storage: ObjectStore, files: LinkFiles, clock: Clock, maintenance: Maintenance
+    ) -> None:
         self._database = database
+        self._clock = clock
+        self._pauses = Pauses(clock)
         self._storage = storage
         self._files = files
         self._maintenance = maintenance
@@ -74,7 +96,8 @@ class LinkFollower:
         """Follows some changes; whether more are waiting.
 
         Raises:
-            StorageError, DatabaseError: the next round tries again.
+            StorageError: the storage is full, or gives trouble to very many repositories; the next round tries again.
+            DatabaseError: the next round tries again.
         """
         try:
             return await self._round()
@@ -86,8 +109,11 @@ class LinkFollower:
         if self._maintenance.is_still or (await find_adoption(self._database)).phase is not AdoptionPhase.IN_CHARGE:
             return False
         state = await self._state()
+        aside = await list_troubles(self._database)
+        for subject in [each for each in aside if self._pauses.is_due(each)][:1]:
+            await self._try_again(subject, aside.pop(subject))
         if state.is_complete:
-            return await self._follow()
+            return await self._follow({*aside})
         await self._write_next(state.after)
         return True
 
@@ -109,20 +135,70 @@ class LinkFollower:
         if not rows:
             await self._save(_StateRow(is_complete=True, after=""))
             return
-        key, name, removed_ms = rows[0]
-        content = RepositoryContent(RepositoryName(name))
-        if removed_ms is None:
-            content = await read_content(self._database, RepositoryName(name), key)
-        await write_repository(self._database, self._writer, self._files, content)
+        name = rows[0][1]
+        try:
+            await self._write_whole(RepositoryName(name))
+        except (StorageError, DatabaseDamagedError) as error:
+            await self._set_aside(name, error)
         await self._save(_StateRow(is_complete=False, after=name))
 
-    async def _follow(self) -> bool:
+    async def _write_whole(self, name: RepositoryName) -> None:
+        row = await self._database.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=name)
+        if row is not None and row[1] is None:
+            content = await read_content(self._database, name, row[0])
+        else:
+            content = RepositoryContent(name, left_alone=await find_left_alone(self._database, name))
+        await write_repository(self._database, self._writer, self._files, content)
+        await claim_all(self._database, content)
+
+    # --- what is set aside
+
+    async def _set_aside(self, subject: str, error: StorageError | DatabaseDamagedError) -> None:
+        """Has the others go on; raises where it is not one repository's trouble."""
+        aside = await list_troubles(self._database)
+        if isinstance(error, StorageFullError) or len({*aside, subject}) > MOST_ASIDE:
+            raise error
+        reason = f"{error} ({error.key})" if isinstance(error, StorageError) and error.key else str(error)
+        is_first = self._pauses.begin(subject)
+        if subject in aside and not is_first and aside[subject].reason == reason:
+            return
+        before = aside.get(subject, Trouble(reason, self._clock.now_ms()))
+        trouble = structs.replace(before, reason=reason)
+        await self._database.write(lambda transaction: save_trouble(transaction, subject, trouble))
+        _log.error("links set aside", subject=subject, reason=reason)
+
+    async def _try_again(self, subject: str, trouble: Trouble) -> None:
+        try:
+            if ":" in subject:  # no repository's name has one
+                await to_end(self._remove_bytes(Digest(subject)))
+            else:
+                await self._write_whole(RepositoryName(subject))
+        except (StorageError, DatabaseDamagedError) as error:
+            await self._set_aside(subject, error)
+            return
+        await end_trouble(self._database, subject, trouble)
+        self._pauses.end(subject)
+        _log.info("links written again", subject=subject)
+
+    # --- one change after another
+
+    async def _follow(self, aside: set[str]) -> bool:
+        """``aside`` are repositories and bytes whose changes are passed over."""
         notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
+        missed: set[str] = set()
         for kind, repository, item in dict.fromkeys((kind, name, item) for _, kind, name, item in notes):
-            await self._look_at(kind, repository, item)
+            subject = item if kind == ChangeKind.BYTES else repository
+            if subject not in aside:
+                try:
+                    await self._look_at(kind, repository, item)
+                    continue
+                except StorageError as error:
+                    await self._set_aside(subject, error)
+                    aside.add(subject)
+            missed.add(subject)
         if notes:
             upto = notes[-1][0]
-            await self._database.write(lambda transaction: _forget(transaction, upto), durable=False)
+            await self._database.write(lambda transaction: _forget(transaction, upto, missed), durable=False)
         return len(notes) == NOTES
 
     async def _look_at(self, kind: int, repository: str, item: str) -> None:
@@ -133,7 +209,8 @@ class LinkFollower:
         name = RepositoryName(repository)
         if kind == ChangeKind.LAYER:
             found = await self._find(adoption_store.FIND_LINK_TO_BLOB, repository, item)
-            await self._work(lambda: self._set_layer(name, Digest(item), found))
+            if await self._may_change(name, paths.layer_link(name, Digest(item)), found):
+                await self._work(lambda: self._set_layer(name, Digest(item), found))
         elif kind == ChangeKind.MANIFEST:
             await self._set_manifest(name, Digest(item))
         elif kind == ChangeKind.TAG:
@@ -141,6 +218,9 @@ class LinkFollower:
 
     async def _find(self, statement: Statement, repository: str, item: str) -> Row | None:
         return await self._database.fetch_one(statement, repository=repository, item=item)
+
+    async def _may_change(self, name: RepositoryName, key: str, found: Row | None) -> bool:
+        return await claim(self._database, name, key, is_known=found is not None)
 
     def _set_layer(self, name: RepositoryName, digest: Digest, found: Row | None) -> None:
         if found is None:
@@ -151,6 +231,8 @@ class LinkFollower:
     async def _set_manifest(self, name: RepositoryName, digest: Digest) -> bool:
         """Makes a manifest's files what the records say; False where its body is damaged, and nothing was written."""
         found = await self._find(adoption_store.FIND_LINK_TO_MANIFEST, name, digest)
+        if not await self._may_change(name, paths.revision_link(name, digest), found):
+            return True
         if found is None:
             await self._work(lambda: self._writer.remove_manifest(name, digest))
             return True
@@ -164,6 +246,8 @@ class LinkFollower:
 
     async def _set_tag(self, name: RepositoryName, tag: Tag) -> None:
         found = await self._find(adoption_store.FIND_TAG, name, tag)
+        if not await self._may_change(name, paths.current_link(name, tag), found):
+            return
         if found is None:
             await self._work(lambda: self._writer.remove_tag(name, tag))
             await self._work(lambda: self._writer.remove_empty(name))
@@ -215,11 +299,13 @@ async def stop_following(database: Database) -> None:
 
     async def work(transaction: Transaction) -> None:
         await delete_state(transaction, STATE)
+        await forget_troubles(transaction)
         await transaction.execute(adoption_store.FORGET_LINK_CHANGES, upto=2**62)
 
     if await find_state(database, STATE) is not None:
         await database.write(work)
 
 
-async def _forget(transaction: Transaction, upto: int) -> None:
+async def _forget(transaction: Transaction, upto: int, missed: set[str]) -> None:
+    await count_missed(transaction, missed)
     await transaction.execute(adoption_store.FORGET_LINK_CHANGES, upto=upto)

@@ -19,11 +19,12 @@ from roadstead.registry import store
 from roadstead.registry.adoption import adoption_store
 from roadstead.registry.adoption.adoption_content import ContentReader
 from roadstead.registry.adoption.adoption_records import pages
+from roadstead.registry.adoption.left_alone import find_left_alone
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
-from roadstead.registry.links import LinkFiles, LinkTree, Unclear
+from roadstead.registry.links import LinkFiles, LinkTree, TreeFinding, TreeFindingKind, Unclear, paths
 from roadstead.registry.links.writer import LinkWriter, RepositoryContent, TagRecord, Written
 from roadstead.registry.progress import Progress
-from roadstead.storage import StorageError
+from roadstead.storage import StorageError, StorageFullError
 
 HISTORY: Final = 1000
 """Entries of a tag's history that are written."""
@@ -47,8 +48,10 @@ class Release:
         """Writes all that is not written yet.
 
         Raises:
-            StorageError, DatabaseError: it could not be finished; the catalogue stays in charge.
+            StorageError, DatabaseError: it could not be finished; the catalogue stays in charge. Of repositories whose
+                links could not be written it is the first one's; the others are written.
         """
+        failures: list[StorageError] = []
         tree = LinkTree(self._files, lambda _finding: None)
         on_disk = await _in_thread(lambda: list(tree.iter_repositories()))
         known = {name: (key, removed) async for key, name, removed in self._rows(adoption_store.LIST_ALL_REPOSITORIES)}
@@ -56,11 +59,18 @@ class Release:
         self._progress.begin("repositories", len(names), is_bytes=False)
         for name in names:
             key, removed_ms = known.get(name, (0, None))
-            content = RepositoryContent(name)
+            content = RepositoryContent(name, left_alone=await find_left_alone(self._database, name))
             if key and removed_ms is None:
                 content = await read_content(self._database, name, key)
-            await write_repository(self._database, self._writer, self._files, content)
+            try:
+                await write_repository(self._database, self._writer, self._files, content)
+            except StorageFullError:
+                raise
+            except StorageError as error:
+                failures.append(error)
             self._progress.advance(1)
+        if failures:
+            raise failures[0]
         await _in_thread(self._writer.flush)
         state = AdoptionState(AdoptionPhase.RELEASED, self._clock.now_ms(), self._storage)
         await self._database.write(lambda transaction: save_adoption(transaction, state))
@@ -87,7 +97,7 @@ async def write_repository(
 
 async def read_content(database: Database, name: RepositoryName, key: int) -> RepositoryContent:
     """What the catalogue has of a repository."""
-    content = RepositoryContent(name)
+    content = RepositoryContent(name, left_alone=await find_left_alone(database, name))
     content.blobs = {
         digest: linked_ms
         async for _, digest, linked_ms, quarantined_ms, deleting_ms, _ in pages(
@@ -138,22 +148,31 @@ def write_links(writer: LinkWriter, content: RepositoryContent) -> None:
     for digest, pushed_ms in content.manifests.items():
         writer.add_manifest(content.name, Digest(digest), pushed_ms)
     for tag, record in content.tags.items():
-        writer.set_tag(content.name, Tag(tag), record)
+        writer.set_tag(content.name, Tag(tag), record, content.left_alone)
 
 
 def _leaving_alone(files: LinkFiles, content: RepositoryContent) -> Callable[[Digest], bool]:
     """Whether adoption would leave a manifest of the tree alone: then it is not one that was deleted here."""
-    reader = ContentReader(LinkTree(files, lambda _finding: None), content.name, lambda _finding: None)
 
     def is_left_alone(digest: Digest) -> bool:
         if digest in content.manifests:
             return False
+        if paths.revision_link(content.name, digest) in content.left_alone:
+            return True
+        told: list[TreeFinding] = []
         with contextlib.suppress(Unclear, StorageError):
-            reader.read_manifest(digest, ())
-            return digest in reader.left_alone
+            ContentReader(LinkTree(files, told.append), content.name, told.append).read_manifest(digest, ())
+            return any(_says_left_alone(finding) for finding in told)
         return True
 
     return is_left_alone
+
+
+def _says_left_alone(finding: TreeFinding) -> bool:
+    """Of bytes that are missing only the adoption knows whether they were so before us: see ``left_alone``."""
+    if finding.kind is TreeFindingKind.MANIFEST_MISSING:
+        return False
+    return bool(finding.key) or finding.kind is TreeFindingKind.DIGEST_ALIAS
 
 
 async def _in_thread(job: Callable[[], _T]) -> _T:

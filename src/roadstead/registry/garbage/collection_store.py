@@ -64,11 +64,11 @@ def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _is_left_alone(repository_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a repository was adopted with what only registry:2 understands, which may need any of its blobs."""
+    """Whether a repository was adopted with manifests that were not taken up, which may need anything in it."""
     return (
         exists()
         .where(repositories.c.id == repository_id, repositories.c.left_alone_ms.is_not(None))
-        .correlate(reviews, repository_blobs)
+        .correlate(reviews, repository_blobs, repository_manifests)
     )
 
 
@@ -198,12 +198,15 @@ LIST_DUE_UNTAGGED: Final = Statement(
         reviews.c.repository_id,
         reviews.c.item_id,
         manifests.c.digest,
-        exists()
-        .where(
-            repository_manifests.c.repository_id == reviews.c.repository_id,
-            repository_manifests.c.manifest_id == reviews.c.item_id,
-        )
-        .correlate(reviews),
+        and_(
+            ~_is_left_alone(reviews.c.repository_id),  # an index that only registry:2 understands may name it
+            exists()
+            .where(
+                repository_manifests.c.repository_id == reviews.c.repository_id,
+                repository_manifests.c.manifest_id == reviews.c.item_id,
+            )
+            .correlate(reviews),
+        ),
     )
     .join(manifests, manifests.c.id == reviews.c.item_id, isouter=True)
     .where(_due(ReviewKind.UNTAGGED))
@@ -259,6 +262,7 @@ LIST_UNREACHED: Final = Statement(  # what a look at all manifests that no tag p
         tuple_(repository_manifests.c.repository_id, repository_manifests.c.manifest_id)
         > tuple_(parameter("after_repository"), _after),
         repository_manifests.c.pushed_ms <= parameter("before_ms"),
+        ~_is_left_alone(repository_manifests.c.repository_id),
         ~exists()
         .where(
             tags.c.repository_id == repository_manifests.c.repository_id,

@@ -53,6 +53,8 @@ _NOTES: Final = frozenset(
         TreeFindingKind.BYTES_UNLINKED,
         TreeFindingKind.MANIFEST_SIZES,
         TreeFindingKind.MANIFEST_WITHDRAWN,
+        TreeFindingKind.TAG_INVALID,
+        TreeFindingKind.REPOSITORY_INVALID,
     }
 )
 """What no client could be given by registry:2 either, or can be given as before."""
@@ -65,6 +67,10 @@ class TreeFinding:
     kind: TreeFindingKind
     subject: str
     detail: str
+    key: str = ""
+    """What stands in the tree and stays as it is, whatever the catalogue says; empty where there is no such thing."""
+    tags: tuple[str, ...] = ()
+    """Some of the tags that clients lose by it, as ``repository:tag``."""
 
     @property
     def severity(self) -> Severity:

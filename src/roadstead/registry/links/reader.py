@@ -6,6 +6,7 @@ rest is still read. Called from threads. While another program writes to the tre
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,9 @@ _MARKS: Final = frozenset({paths.LAYERS, paths.MANIFESTS, paths.UPLOADS})
 """A folder with one of these in it is a repository."""
 
 _SUPPORTED: Final = frozenset({"sha256", "sha512"})
+
+_ALGORITHM: Final = re.compile(r"[a-z0-9]+")
+"""A folder of digests; those of tarsum have more below it. What file servers and snapshots make looks otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +86,32 @@ class LinkTree:
             entries = self.files.entries(folder)
             marks = {entry.name for entry in entries if entry.kind is EntryKind.FOLDER} & _MARKS
             for entry in reversed(entries):
-                if entry.kind is EntryKind.FOLDER and not entry.name.startswith("_"):
+                if entry.kind is EntryKind.FOLDER and _is_name(entry.name):
                     pending.append(f"{name}/{entry.name}" if name else entry.name)
                 elif entry.name not in marks:
-                    self.tell_foreign(folder, entry)
+                    self._tell_unnameable(name, entry)
             if marks and (parsed := self._parse_name(name)) is not None:
                 yield parsed
             elif name and not entries:
                 self._tell(TreeFindingKind.REPOSITORY_EMPTY, folder, "an empty folder")
+
+    def _tell_unnameable(self, above: str, entry: Entry) -> None:
+        """Something between repositories that is none, such as ``@eaDir``, ``.snapshot`` or ``lost+found``.
+
+        Nobody could ask registry:2 for what is below it, so nothing there is looked at: it may hold copies of the whole
+        tree, and may be closed to us.
+        """
+        name = f"{above}/{entry.name}" if above else entry.name
+        folder = paths.repository_folder(name)
+        if entry.kind is EntryKind.FOLDER and self._has_any(folder, _MARKS):
+            self._parse_name(name)
+        else:
+            self.tell_foreign(folder.rpartition("/")[0], entry)
+
+    def _has_any(self, folder: str, names: frozenset[str]) -> bool:
+        with contextlib.suppress(StorageError):
+            return any(entry.name in names for entry in self.files.entries(folder))
+        return False
 
     def _parse_name(self, name: str) -> RepositoryName | None:
         try:
@@ -115,21 +137,25 @@ class LinkTree:
         for entry in self._entries(folder, found):
             if entry.kind is not EntryKind.FOLDER:
                 self.tell_foreign(folder, entry)
-            else:
-                try:
-                    found.names.append(Tag.parse(entry.name))
-                except TagInvalidError:
+                continue
+            try:
+                found.names.append(Tag.parse(entry.name))
+            except TagInvalidError:
+                if self._has_any(f"{folder}/{entry.name}", frozenset({"current"})):
                     self._tell(TreeFindingKind.TAG_INVALID, f"{repository}:{entry.name}", "no tag can have this name")
+                else:
+                    self.tell_foreign(folder, entry)
         return found
 
     def _digests(self, folder: str) -> Names:
         found = Names()
         for algorithm in self._entries(folder, found):
-            if algorithm.kind is not EntryKind.FOLDER:
+            key = f"{folder}/{algorithm.name}"
+            if algorithm.kind is not EntryKind.FOLDER or not _ALGORITHM.fullmatch(algorithm.name):
                 self.tell_foreign(folder, algorithm)
             elif algorithm.name not in _SUPPORTED:
                 detail = "digests of an algorithm that only very old clients used"
-                self._tell(TreeFindingKind.DIGEST_UNSUPPORTED, f"{folder}/{algorithm.name}", detail)
+                self._tell(TreeFindingKind.DIGEST_UNSUPPORTED, key, detail, key)
             else:
                 self._add_digests(f"{folder}/{algorithm.name}", algorithm.name, found)
         return found
@@ -147,7 +173,7 @@ class LinkTree:
             return self.files.entries(folder)
         except StorageError as error:
             found.is_complete = False
-            self._tell(TreeFindingKind.UNREADABLE, folder, str(error))
+            self._tell(TreeFindingKind.UNREADABLE, folder, str(error), folder)
             return []
 
     def _look_beside(self, folder: str, known: set[str]) -> None:
@@ -207,7 +233,16 @@ class LinkTree:
             detail = f"another name of {target}; when roadstead serves, the same bytes stand under both"
             self._tell(TreeFindingKind.DIGEST_ALIAS, key, detail)
         else:
-            self._tell(TreeFindingKind.LINK_MISMATCH, key, f"it says {target}")
+            self._tell(TreeFindingKind.LINK_MISMATCH, key, f"it says {target}", key)
+
+    def has_link(self, key: str) -> bool:
+        """Whether something stands where a link should, be it a symbolic one; where a deletion was, nothing does.
+
+        Raises:
+            StorageError: the disk does not say.
+        """
+        folder, _, name = key.rpartition("/")
+        return any(entry.name == name for entry in self.files.entries(folder))
 
     def read_tag(self, repository: RepositoryName, tag: Tag) -> TagLinks | None:
         """A tag with its history; None where it points at nothing.
@@ -221,7 +256,7 @@ class LinkTree:
         if current is None:
             self._look_beside(folder, {"current", "index"})
             if self.files.find(key) is None:  # else it was told of already
-                self._tell(TreeFindingKind.TAG_UNSET, f"{repository}:{tag}", "a tag that points at nothing")
+                self._tell(TreeFindingKind.TAG_UNSET, f"{repository}:{tag}", "a tag that points at nothing", key)
             return None
         history: list[Link] = []
         for name in self._digests(f"{folder}/index").names:
@@ -239,15 +274,16 @@ class LinkTree:
                 self._look_beside_link(key)
                 return None
         except StorageError as error:
-            self._tell(TreeFindingKind.UNREADABLE, key, str(error))
+            self._tell(TreeFindingKind.UNREADABLE, key, str(error), key)
             raise Unclear from error
         digest = paths.parse_digest(found.content.decode("ascii", "replace").strip())
         if digest is not None:
             return Link(digest, found.modified_ms)
         if found.content:
-            self._tell(TreeFindingKind.LINK_INVALID, key, f"no digest: {found.content[:80]!r}")
+            self._tell(TreeFindingKind.LINK_INVALID, key, f"no digest: {found.content[:80]!r}", key)
         else:
-            self._tell(TreeFindingKind.LINK_EMPTY, key, "an empty link, as registry:2 leaves it when its machine dies")
+            detail = "an empty link, as registry:2 leaves it when its machine dies"
+            self._tell(TreeFindingKind.LINK_EMPTY, key, detail, key)
         return None
 
     def _look_beside_link(self, key: str) -> None:
@@ -302,14 +338,23 @@ class LinkTree:
         """Names what does not belong where it stands."""
         key = f"{folder}/{entry.name}"
         if entry.kind is EntryKind.SYMLINK:
-            self._tell(TreeFindingKind.SYMLINK, key, "a symbolic link, which is not followed")
+            self._tell(TreeFindingKind.SYMLINK, key, "a symbolic link, which is not followed", key)
         elif entry.name.endswith(".tmp"):
             self._tell(TreeFindingKind.LEFTOVER, key, "left behind by registry:3 when its machine died")
         else:
             self._tell(TreeFindingKind.FOREIGN, key, f"a {entry.kind.value} that does not belong here")
 
-    def _tell(self, kind: TreeFindingKind, subject: str, detail: str) -> None:
-        self._report(TreeFinding(kind, subject, detail))
+    def _tell(self, kind: TreeFindingKind, subject: str, detail: str, key: str = "") -> None:
+        self._report(TreeFinding(kind, subject, detail, key))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a folder may be a part of a repository's name."""
+    try:
+        RepositoryName.parse(text)
+    except NameInvalidError:
+        return False
+    return True
 
 
 def _in_order(history: Sequence[Link], current: Link) -> tuple[Link, ...]:

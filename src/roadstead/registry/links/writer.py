@@ -1,8 +1,9 @@
 """Writes the link tree of registry:2, so that it serves what the catalogue knows.
 
 Promises: a link appears whole or not at all, and after what it refers to; what is there already is not written again;
-nothing is removed but what the catalogue would have taken up and has no more. What adoption left alone stays: damaged
-manifests, those of Docker's first format with the tags on them, half uploads, foreign files. Called from threads.
+nothing is removed but what the catalogue would have taken up and has no more. What adoption left alone stays byte for
+byte: damaged links, links to what is missing, manifests that only registry:2 understands with the tags on them, half
+uploads, foreign files. Called from threads.
 
 The times of links are those of the catalogue, so that an adoption afterwards finds the same history.
 """
@@ -15,6 +16,7 @@ from roadstead.registry import layout
 from roadstead.registry.links import paths
 from roadstead.registry.links.protocol import LinkFiles
 from roadstead.registry.links.reader import LinkTree, Unclear
+from roadstead.storage import EntryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class RepositoryContent:
     blobs: Mapping[str, int] = field(default_factory=dict[str, int])
     manifests: Mapping[str, int] = field(default_factory=dict[str, int])
     tags: Mapping[str, TagRecord] = field(default_factory=dict[str, TagRecord])
+    left_alone: frozenset[str] = frozenset()
+    """Keys of links that an adoption left alone: see ``registry.adoption.left_alone``."""
 
 
 @dataclass(slots=True)
@@ -108,8 +112,10 @@ class LinkWriter:
         """
         self._remove(paths.revision_link(repository, digest))
 
-    def set_tag(self, repository: RepositoryName, tag: Tag, record: TagRecord) -> None:
-        """Points a tag at a manifest that the repository has.
+    def set_tag(
+        self, repository: RepositoryName, tag: Tag, record: TagRecord, left_alone: frozenset[str] = frozenset()
+    ) -> None:
+        """Points a tag at a manifest that the repository has; of its history what was ``left_alone`` stays as it is.
 
         Raises:
             StorageError: a link could not be written.
@@ -118,7 +124,9 @@ class LinkWriter:
             key = paths.index_link(repository, tag, digest)
             if self._files.find(key) is None:
                 self._write(key, digest.encode(), at_ms)
-        self._write(paths.index_link(repository, tag, record.digest), record.digest.encode(), record.updated_ms)
+        index = paths.index_link(repository, tag, record.digest)
+        if index not in left_alone:
+            self._write(index, record.digest.encode(), record.updated_ms)
         self._write(paths.current_link(repository, tag), record.digest.encode(), record.updated_ms)
 
     def remove_tag(self, repository: RepositoryName, tag: Tag) -> None:
@@ -131,7 +139,8 @@ class LinkWriter:
         self._remove(paths.current_link(repository, tag))
         for algorithm in self._files.entries(f"{folder}/index"):
             for encoded in self._files.entries(f"{folder}/index/{algorithm.name}"):
-                self._remove(f"{folder}/index/{algorithm.name}/{encoded.name}/{paths.LINK}")
+                if encoded.kind is EntryKind.FOLDER:
+                    self._remove(f"{folder}/index/{algorithm.name}/{encoded.name}/{paths.LINK}")
             self._files.remove_folder(f"{folder}/index/{algorithm.name}")
         self._files.remove_folder(f"{folder}/index")
         self._files.remove_folder(folder)
@@ -146,13 +155,13 @@ class LinkWriter:
         """
         name = content.name
         for tag in self._tree.tags(name).names:
-            if tag not in content.tags and not self._leads_to(name, Tag(tag), is_left_alone):
+            if tag not in content.tags and not self._is_tag_left_alone(content, Tag(tag), is_left_alone):
                 self.remove_tag(name, Tag(tag))
         for digest in self._tree.revisions(name).names:
             if digest not in content.manifests and not is_left_alone(Digest(digest)):
                 self.remove_manifest(name, Digest(digest))
         for digest in self._tree.layers(name).names:
-            if digest not in content.blobs and not self._is_alias(name, Digest(digest), content):
+            if digest not in content.blobs and not self._is_layer_left_alone(content, Digest(digest)):
                 self.remove_blob(name, Digest(digest))
         self.remove_empty(name)
 
@@ -160,18 +169,28 @@ class LinkWriter:
         """What was written until now survives a loss of power when this returns."""
         self._files.flush()
 
-    def _leads_to(self, name: RepositoryName, tag: Tag, is_left_alone: Callable[[Digest], bool]) -> bool:
+    def _is_tag_left_alone(self, content: RepositoryContent, tag: Tag, is_left_alone: Callable[[Digest], bool]) -> bool:
+        key = paths.current_link(content.name, tag)
+        if key in content.left_alone or key.rpartition("/")[0] in content.left_alone:
+            return True
         try:
-            links = self._tree.read_tag(name, tag)
+            links = self._tree.read_tag(content.name, tag)
         except Unclear:
             return True
-        return links is not None and is_left_alone(links.current.digest)
+        return self._tree.has_link(key) if links is None else is_left_alone(links.current.digest)
 
-    def _is_alias(self, name: RepositoryName, digest: Digest, content: RepositoryContent) -> bool:
-        """Whether a link gives another name to a blob that the repository has."""
-        found = self._files.read(paths.layer_link(name, digest), paths.LINK_BYTES)
-        target = found.content.decode("ascii", "replace").strip() if found else ""
-        return target != digest and target in content.blobs
+    def _is_layer_left_alone(self, content: RepositoryContent, digest: Digest) -> bool:
+        """Whether a link is one that adoption does not take up: no digest, another name of a blob, one that it named.
+
+        What the catalogue had and has no more is written by us, and says the digest of its folder.
+        """
+        key = paths.layer_link(content.name, digest)
+        if key in content.left_alone:
+            return True
+        found = self._files.read(key, paths.LINK_BYTES)
+        if found is None:
+            return self._tree.has_link(key)
+        return found.content.decode("ascii", "replace").strip() != digest
 
     def remove_empty(self, name: RepositoryName) -> None:
         """Removes folders of a repository that hold nothing, so that it is not listed any more.

@@ -1,16 +1,21 @@
 """What readiness asks of a registry."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.registry import Registry
+from roadstead.registry.adoption.link_troubles import list_troubles
 from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.registry.statistics import measure_unfinished
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 
+NAMED: Final = 5
+"""Repositories that a sentence names."""
+
 
 def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[str, Check]:
-    """Checks of the catalogue, of space, of blobs found damaged, and of the maintenance mode, by name."""
+    """Checks of the catalogue, space, blobs found damaged, the maintenance mode and links for registry:2, by name."""
 
     async def catalogue() -> CheckResult:
         try:
@@ -39,7 +44,26 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
             return CheckResult(CheckState.DEGRADED, f"read-only: {state.message}")
         return CheckResult(CheckState.OK)
 
-    return {"catalogue": catalogue, "storage": storage, "blobs": blobs, "maintenance": maintenance}
+    return {
+        "catalogue": catalogue,
+        "storage": storage,
+        "blobs": blobs,
+        "maintenance": maintenance,
+        "links": _links_check(registry),
+    }
+
+
+def _links_check(registry: Registry) -> Check:
+    """Degraded while something stands in the way of links for registry:2: clients of ours do not notice."""
+
+    async def links() -> CheckResult:
+        aside = await list_troubles(registry.database)
+        if not aside:
+            return CheckResult(CheckState.OK)
+        named = ", ".join(sorted(aside)[:NAMED]) + (", …" if len(aside) > NAMED else "")
+        return CheckResult(CheckState.DEGRADED, f"links for registry:2 cannot be written: {named}; the log says why")
+
+    return links
 
 
 def stopping_check(is_stopping: Callable[[], bool]) -> Check:
