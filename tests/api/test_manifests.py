@@ -5,6 +5,7 @@ Manifests".
 """
 
 import json
+from typing import Any
 
 import pytest
 
@@ -254,7 +255,7 @@ async def test_other_sizes_are_accepted_when_told_so(instance: Instance) -> None
         await instance.open()
 
 
-NULLS = {
+NULLS: dict[str, tuple[ManifestContent, dict[str, Any]]] = {
     "no layers": (image(), {"layers": ...}),
     "null layers": (image(), {"layers": None}),
     "null annotations": (image(b"layer"), {"annotations": None}),
