@@ -7,6 +7,7 @@ Manifests".
 import json
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from sqlalchemy.dialects.sqlite import dialect
@@ -262,7 +263,7 @@ async def test_other_sizes_are_accepted_when_told_so(instance: Instance) -> None
         await instance.open()
 
 
-NULLS = {
+NULLS: dict[str, tuple[ManifestContent, dict[str, Any]]] = {
     "no layers": (image(), {"layers": ...}),
     "null layers": (image(), {"layers": None}),
     "null annotations": (image(b"layer"), {"annotations": None}),

@@ -9,6 +9,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from typing import cast
 
 import sqlalchemy as sa
 from alembic import op
@@ -57,17 +58,20 @@ def _body(reader: sqlite3.Connection, manifest_id: int) -> object:
 def _names(body: object) -> set[str]:
     """The digests in config, layers and manifests of whatever ``body`` is."""
     try:
-        document = json.loads(body) if isinstance(body, bytes) else None
+        document: object = json.loads(body) if isinstance(body, bytes) else None
     except (ValueError, RecursionError):
         return set()
-    if not isinstance(document, dict):
-        return set()
-    named = [document.get("config")]
-    for place in ("layers", "manifests"):
-        entries = document.get(place)
-        named += entries if isinstance(entries, list) else []
-    digests = [entry.get("digest") for entry in named if isinstance(entry, dict)]
+    named = [_get(document, "config"), *_items(_get(document, "layers")), *_items(_get(document, "manifests"))]
+    digests = [_get(entry, "digest") for entry in named]
     return {digest for digest in digests if isinstance(digest, str) and digest.isascii()}
+
+
+def _get(document: object, key: str) -> object:
+    return cast("dict[str, object]", document).get(key) if isinstance(document, dict) else None
+
+
+def _items(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def downgrade() -> None:
