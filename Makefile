@@ -1,6 +1,6 @@
 # The one door: `make help` lists what is behind it.
 .DEFAULT_GOAL := help
-.PHONY: help setup develop serve test test-fast lint format bench docs soak audit lock clean
+.PHONY: help setup develop serve image packages test test-fast lint format bench docs soak audit lock clean
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -30,6 +30,12 @@ develop: $(VENV)/.dev ## the same with everything that tests and linters need
 
 serve: $(VENV)/.runtime ## serve the registry at http://127.0.0.1:5000, data in ./data
 	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --ops-listen $(OPS_LISTEN) --data $(DATA)
+
+image: $(VENV)/.runtime ## build an OCI image into ./dist, and load it into docker or podman where one runs
+	@$(VENV)/bin/python -m deploy.build image $(ARGS)
+
+packages: $(VENV)/.runtime ## build a wheel and a Debian package with a systemd unit into ./dist
+	@$(VENV)/bin/python -m deploy.build packages $(ARGS)
 
 test: $(VENV)/.dev ## run all tests; installs the real clients they drive where it can
 	@$(VENV)/bin/python tests/system/provision.py

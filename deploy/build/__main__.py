@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import tempfile
 from pathlib import Path
@@ -23,11 +24,14 @@ def main() -> int:
     parser.add_argument("--no-load", action="store_true", help="do not load the image into docker or podman")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    options.cache.mkdir(parents=True, exist_ok=True)
     try:
-        if options.what == "image":
-            build_image(options.out.absolute(), options.cache.absolute(), loads=not options.no_load)
-        else:
-            build_packages(options.out.absolute(), options.cache.absolute())
+        with (options.cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two builds that share what is downloaded go one after the other
+            if options.what == "image":
+                build_image(options.out.absolute(), options.cache.absolute(), loads=not options.no_load)
+            else:
+                build_packages(options.out.absolute(), options.cache.absolute())
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_LABELS: Final = {"debian": ("Debian", "Debian"), "debian-security": ("Debian", "Debian-Security")}
 _ARCHIVES: Final = "cache/archives"
 
 
@@ -39,12 +40,18 @@ def find_mirror() -> Mirror:
     named = os.environ.get("DEBIAN_MIRROR", "")
     if named:
         return Mirror(named, os.environ.get("DEBIAN_SECURITY_MIRROR", ""))
-    listing = run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Identifier: Packages"])
-    found = {label: uri for origin, label, uri in map(str.split, listing.splitlines()) if origin == "Debian"}
+    listing = run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Identifier: Packages"])
+    found: dict[str, str] = {}
+    for line in listing.splitlines():
+        origin, label, uri = line.split("|")
+        if not origin:  # `apt-get update` has never run here: the end of the address says it as well
+            origin, label = _LABELS.get(uri.rstrip("/").rpartition("/")[2], ("", ""))
+        if origin == "Debian":
+            found.setdefault(label, uri)
     if "Debian" not in found:
         raise BuildError(
-            "this machine's apt knows no mirror of Debian (or needs `apt-get update` once): set DEBIAN_MIRROR, and"
-            " DEBIAN_SECURITY_MIRROR if there is one"
+            "this machine's apt knows no mirror of Debian: set DEBIAN_MIRROR, and DEBIAN_SECURITY_MIRROR if there is"
+            " one"
         )
     return Mirror(found["Debian"], found.get("Debian-Security", ""))
 

@@ -32,7 +32,7 @@ LEFT_OUT: Final = frozenset({
 """Dependencies that only scripts of packages, terminals, or modules of Python that nothing here imports would need."""
 UNUSED: Final = (
     "etc/ca-certificates*", "etc/cron*", "etc/default", "etc/dpkg", "etc/init.d", "etc/kernel", "etc/motd*",
-    "etc/profile*", "etc/skel", "etc/update-motd.d", "home", "media", "mnt", "opt", "srv",
+    "boot", "etc/profile*", "etc/skel", "etc/update-motd.d", "home", "media", "mnt", "opt", "srv",
     "usr/bin/[!p]*", "usr/games", "usr/include", "usr/lib/*/gconv", "usr/lib/*/libmvec.so.*",
     "usr/lib/*/libnss_[!fd]*", "usr/lib/valgrind", "usr/local/*", "usr/sbin/*", "usr/src",
     "usr/share/{bash-completion,binfmts,bug,debianutils,dict,info,lintian,locale,man,menu,misc,perl5,pixmaps,python*}",

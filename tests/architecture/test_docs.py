@@ -291,3 +291,16 @@ def test_examples_name_no_real_host(shown: Page) -> None:
         if "." in host and host != "example.com" and not host.endswith(".example.com")
     )
     assert not foreign, f"{shown.name}: write registry.example.com instead of {foreign}"
+
+
+@each_language()
+def test_the_unit_on_the_page_is_the_packages(language: str) -> None:
+    """Comments are in the page's language, and a clone's program is elsewhere; nothing else differs."""
+
+    def lines(text: str) -> list[str]:
+        program = re.sub(r"^ExecStart=\S+", "ExecStart=", text, flags=re.MULTILINE)
+        return [line for line in program.splitlines() if not line.startswith("#")]
+
+    unit = (ROOT / "deploy" / "debian" / "roadstead.service").read_text(encoding="utf-8")
+    (shown,) = (block.text for block in page(language, "how-to/systemd.md").blocks() if block.language == "ini")
+    assert lines(shown) == lines(unit)

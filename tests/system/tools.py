@@ -269,6 +269,8 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),
     Tool("strace", "kills and failures at exact points", ("strace",), Debian(("strace",))),
+    Tool("mmdebstrap", "a bare Debian, to install the package in", ("mmdebstrap",), Debian(("mmdebstrap",))),
+    Tool("systemd-analyze", "what a unit allows", ("systemd-analyze",), Debian(("systemd",))),
     Tool("iproute2", "network namespaces", ("ip",), Debian(("iproute2",))),
     Tool("faketime", "wrong clocks", ("faketime",), Debian(("faketime",))),
     Tool(

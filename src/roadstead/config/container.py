@@ -22,7 +22,11 @@ SETTINGS_FILES: Final = (
 """Of which the first that is there is read where no file is named."""
 
 _SOURCE: Final = "the image"
-_DEFAULTS: Final = {"listen.main": "0.0.0.0:5000", "data.folder": "/var/lib/registry"}
+_DEFAULTS: Final = {
+    "listen.main": "0.0.0.0:5000",
+    "listen.operations": "127.0.0.1:5001",  # where the health check looks, also beside a file of registry:2
+    "data.folder": "/var/lib/registry",
+}
 _REGISTRY2_DEFAULTS: Final = b"{version: 0.1, storage: {filesystem: {rootdirectory: /var/lib/registry}}}"
 """What matters here of the file that registry:2's image brings, over which people lay variables."""
 

@@ -99,7 +99,7 @@ def load(
         configuration = read_variables_alone(variables)
     if configuration is not None:
         notices = _notices_of(configuration, str(file or "registry:2's variables"), {value.key for value in later})
-        given |= _assigned(configuration, is_leave=file is not None)
+        given |= _assigned(configuration, given, is_leave=file is not None)
     else:
         if file is not None:
             given |= {value.key: value for value in read_own_file(file)}
@@ -152,12 +152,17 @@ def _outermost(findings: Iterable[Finding]) -> list[Finding]:
     return kept
 
 
-def _assigned(configuration: Registry2Configuration, *, is_leave: bool) -> dict[str, GivenValue]:
-    """The settings that it became; ``is_leave``: a file without auth was written by somebody who means everybody."""
+def _assigned(
+    configuration: Registry2Configuration, before: Mapping[str, GivenValue], *, is_leave: bool
+) -> dict[str, GivenValue]:
+    """The settings that it became; what registry:2 does where nothing is said goes behind what is there ``before``.
+
+    ``is_leave``: a file without auth was written by somebody who means everybody.
+    """
     return {
         each.target: GivenValue(each.target, each.value, each.source, is_text=False)
         for each in configuration.assignments
-        if is_leave or not each.source.endswith(OPEN)
+        if (each.keys or each.target not in before) and (is_leave or not each.source.endswith(OPEN))
     }
 
 

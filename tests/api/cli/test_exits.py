@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
 import roadstead
+from roadstead import config, storage
 from roadstead.cli.exits import EXITS, explain
 from roadstead.database import DatabaseBusyError, DatabaseDamagedError, DatabaseFullError
 from roadstead.errors import RoadsteadError
@@ -55,3 +57,16 @@ def test_a_sentence_and_a_code(error: RoadsteadError, code: int, said: str) -> N
     sentence, found = explain(error)
     assert found == code
     assert said in sentence
+
+
+def test_in_a_container_the_remedies_are_those_of_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    unsafe = config.ListenAddressUnsafeError("the image", "0.0.0.0:5000")
+    forbidden = storage.DataFolderForbiddenError(tmp_path / "data")
+    assert "docker" not in explain(unsafe)[0] + explain(forbidden)[0]
+
+    monkeypatch.setenv("ROADSTEAD_CONTAINER", "1")
+
+    assert "docker run -e ROADSTEAD_AUTHENTICATION__MODE=none …" in explain(unsafe)[0]
+    owner = tmp_path.stat()
+    assert f"docker run --user {owner.st_uid}:{owner.st_gid}" in explain(forbidden)[0]
+    assert "chown" not in explain(forbidden)[0]
