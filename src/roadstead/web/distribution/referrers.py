@@ -1,13 +1,11 @@
 """``GET /v2/<name>/referrers/<digest>``. Source: distribution specification, section "Listing Referrers"."""
 
-import json
-
 from roadstead.oci import Descriptor, Digest
 from roadstead.oci.media_type import OCI_INDEX
 from roadstead.registry import Registry
 from roadstead.web.distribution.endpoint import Methods, listing_headers
 from roadstead.web.distribution.routes import Route
-from roadstead.web.http import Request, Response
+from roadstead.web.http import Request, Response, json_line
 from roadstead.web.pagination import read_page_request
 
 
@@ -45,5 +43,4 @@ class ReferrersEndpoint:
         if artifact_type:
             headers.append((b"oci-filters-applied", b"artifactType"))
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
-        body = json.dumps(index, ensure_ascii=False).encode()
-        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], body)
+        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], json_line(index))
