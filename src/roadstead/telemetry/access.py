@@ -1,13 +1,12 @@
 """The access log: a line a request, gathered in memory and written in one piece.
 
-Promises: a line is written at most 100 ms after its request ended, earlier when 64 KiB have gathered, and at shutdown;
-a write that fails loses lines (they are counted), never a request. A write blocks while nobody reads a full pipe, like
-any log's.
+Promises: a line is handed on at most 100 ms after its request ended, earlier when 64 KiB have gathered, and at
+shutdown. What becomes of it then is the stream's matter, which neither blocks nor fails: see ``log_writer``.
 """
 
 import asyncio
 import datetime as dt
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -38,10 +37,18 @@ class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
     actor: str
 
 
+class ByteStream(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytearray, /) -> object:
+        """Adds bytes; they are the stream's from here on."""
+        ...
+
+
 class AccessLog:
     """Writes records to a stream; used from the event loop only."""
 
-    def __init__(self, stream: BinaryIO, *, is_human: bool = False, clock: Clock | None = None) -> None:
+    def __init__(self, stream: ByteStream, *, is_human: bool = False, clock: Clock | None = None) -> None:
         self._stream = stream
         self._append = self._append_human if is_human else self._append_json
         self._clock = clock or SystemClock()
@@ -51,7 +58,7 @@ class AccessLog:
         self._second = 0
         self._second_text = ""
         self.dropped_lines = 0
-        """Lines lost because they or the stream could not be written."""
+        """Lines that nothing can be written for."""
 
     def record(self, record: AccessRecord) -> None:
         """Adds a request that has ended; the record is the log's from here on."""
@@ -71,14 +78,9 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._buffer:
-            return
-        try:
+        if self._buffer:
             self._stream.write(self._buffer)
-            self._stream.flush()
-        except (OSError, ValueError):  # a full disk, a reader that went away, a closed stream
-            self.dropped_lines += self._buffer.count(b"\n")
-        self._buffer = bytearray()
+            self._buffer = bytearray()
 
     def _append_json(self, record: AccessRecord) -> None:
         try:
