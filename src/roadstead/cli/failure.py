@@ -57,4 +57,6 @@ def _explain(error: BaseException) -> tuple[str, int]:
 def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message}; see `{context.command_path} --help`" if context else message
+    if context is None:
+        return message
+    return f"{message}{' Otherwise' if message.endswith('?') else ';'} see `{context.command_path} --help`"

@@ -68,6 +68,15 @@ class LazyGroup(click.Group):
             raise TypeError(f"roadstead.cli.{name} must define a command {name}")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was asked for; click would look for the nearest among those that are imported: none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
         """Runs the command; click would answer a closed pipe with exit code 1, which means something else here."""
         try:

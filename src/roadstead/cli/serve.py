@@ -36,6 +36,12 @@ SETTING_OF_FLAG: Final = {
 }
 """What each flag sets."""
 
+_REMEDIES: Final = {
+    False: ("--listen", "--ops-listen"),
+    True: ("make serve LISTEN=127.0.0.1:5005", "make serve OPS_LISTEN=127.0.0.1:5006"),
+}
+"""How to choose other addresses, by whether make started the server."""
+
 _log = structlog.get_logger("roadstead.serve")
 
 
@@ -53,8 +59,11 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
 @click.option("--adopt", is_flag=True, help="Take over the folder of a registry:2 first, unless that is done.")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
+@click.option("--started-by-make", is_flag=True, hidden=True, help="Whether remedies name make's variables.")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
-def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, **flags: str | None) -> None:
+def serve(
+    config: Path | None, worker_descriptors: str | None, *, adopt: bool, started_by_make: bool, **flags: str | None
+) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
@@ -86,11 +95,17 @@ def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, *
         if worker_descriptors is not None:
             _run(serve_process(inherited_process(settings, read, log, worker_descriptors), on_start=_log_start))
         else:
-            _serve_alone(loaded, read, log, config, adopts=adopt)
+            _serve_alone(loaded, read, log, config, adopts=adopt, remedies=_REMEDIES[started_by_make])
 
 
 def _serve_alone(
-    loaded: LoadedSettings, read: Callable[[], Settings], log: LogWriter, config: Path | None, *, adopts: bool
+    loaded: LoadedSettings,
+    read: Callable[[], Settings],
+    log: LogWriter,
+    config: Path | None,
+    *,
+    adopts: bool,
+    remedies: tuple[str, str],
 ) -> None:
     """Serves as the one who holds the data folder, with or without workers."""
     settings = loaded.settings
@@ -98,8 +113,8 @@ def _serve_alone(
         say = _log.info if notice.verdict == Verdict.IGNORED else _log.warning
         say("not as with registry:2", key=notice.key, where=notice.source, meaning=notice.text)
     with contextlib.ExitStack() as stack:
-        main = stack.enter_context(listener(settings.listen.main, "--listen"))
-        operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
+        main = stack.enter_context(listener(settings.listen.main, remedies[0]))
+        operations = stack.enter_context(listener(settings.listen.operations, remedies[1]))
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
         take_charge(settings, folder, config, adopts=adopts)

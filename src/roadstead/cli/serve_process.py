@@ -66,8 +66,11 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     authentication.find_problem()  # so that the log says at the start whose password cannot be used, not at a login
     registry = app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
+    log = process.log
     access_log = (
-        AccessLog(process.log, is_human=is_human(settings.log.format, process.log)) if settings.log.access else None
+        AccessLog(log, is_human=is_human(settings.log.format, log), columns=log.columns)
+        if settings.log.access
+        else None
     )
     try:
         if process.parent is None:
@@ -88,7 +91,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
             ),
         ]
         metrics.connections.set_function(lambda: len(servers[0].server_state.connections))
-        metrics.lost_lines.sources.append(lambda: process.log.lost_lines)
+        metrics.lost_lines.sources.append(lambda: log.lost_lines)
         if access_log is not None:
             metrics.lost_lines.sources.append(lambda: access_log.dropped_lines)
 

@@ -63,6 +63,13 @@ class LogWriter(io.RawIOBase):
         """Whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
+    def columns(self) -> int:
+        """How wide the terminal is now; 0 where there is none."""
+        try:
+            return os.get_terminal_size(self._descriptor).columns
+        except OSError:
+            return 0
+
     def fileno(self) -> int:
         """The descriptor."""
         return self._descriptor
@@ -85,7 +92,7 @@ class LogWriter(io.RawIOBase):
             self._changed.wait_for(lambda: self._pending or self._is_ended)
             joined = b"".join(self._pending)
             self._pending.clear()
-        return [joined[start : start + PIECE_BYTES] for start in range(0, len(joined), PIECE_BYTES)]
+        return list(_pieces(joined))
 
     def _write_out(self, piece: bytes) -> None:
         before = b"\n" if self._is_torn else b""
@@ -95,7 +102,7 @@ class LogWriter(io.RawIOBase):
             while done < len(content):
                 done += self._write_some(content[done:])
         if done:
-            self._is_torn = not content.endswith(b"\n", 0, done)
+            self._is_torn = done < len(content) and not content.endswith(b"\n", 0, done)
         with self._changed:
             self.lost_lines += piece.count(b"\n", max(0, done - len(before)))
             self._pending_bytes -= len(piece)
@@ -108,6 +115,16 @@ class LogWriter(io.RawIOBase):
             waiting.register(self._descriptor, select.POLLOUT)
             waiting.poll()
             return 0
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    """``content`` in pieces that end where a line ends, unless it is longer than a piece."""
+    start = 0
+    while start < len(content):
+        end = min(start + PIECE_BYTES, len(content))
+        end = content.rfind(b"\n", start, end) + 1 or end
+        yield content[start:end]
+        start = end
 
 
 @contextlib.contextmanager

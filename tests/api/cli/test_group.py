@@ -80,7 +80,10 @@ def test_without_a_command_it_shows_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
+        (["nonsense"], "No such command 'nonsense'; see `roadstead --help`"),
+        (["servee"], "No such command 'servee'. Did you mean 'serve'? Otherwise see `roadstead --help`"),
+        (["certs", "shw"], "Did you mean 'show'?"),
+        (["serve", "--lisen", "x"], "'--listen'"),
         (["ls", "--limit", "0"], "see `roadstead ls --help`"),
         (["ls", "UPPER"], "components are lower-case"),
         (["inspect", "app:bad tag"], "a tag has 1 to 128 characters"),
