@@ -9,6 +9,14 @@ OPS_LISTEN ?= 127.0.0.1:5001
 DATA ?= ./data
 JOBS ?= auto
 
+# A virtual environment knows its own path and its Python's: where the clone was moved, or that Python is gone, it is
+# made again.
+ifneq ($(wildcard $(VENV)/.runtime),)
+ifneq ($(shell deploy/make-venv --is-usable $(VENV) && echo yes),yes)
+$(shell rm -f $(VENV)/.runtime $(VENV)/.dev)
+endif
+endif
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
 
@@ -29,7 +37,7 @@ setup: $(VENV)/.runtime ## make .venv with roadstead in it, from the lock
 develop: $(VENV)/.dev ## the same with everything that tests and linters need
 
 serve: $(VENV)/.runtime ## serve the registry at http://127.0.0.1:5000, data in ./data
-	@exec $(VENV)/bin/roadstead serve --listen $(LISTEN) --ops-listen $(OPS_LISTEN) --data $(DATA)
+	@exec $(VENV)/bin/roadstead serve --started-by-make --listen $(LISTEN) --ops-listen $(OPS_LISTEN) --data $(DATA)
 
 image: $(VENV)/.runtime ## build an OCI image into ./dist, and load it into docker or podman where one runs
 	@$(VENV)/bin/python -m deploy.build image $(ARGS)

@@ -197,7 +197,7 @@ async def test_a_blob_that_a_manifest_names_is_not_deleted(instance: Instance) -
 
 async def test_deleting_in_an_unknown_repository(client: AsgiClient) -> None:
     answer = await client.request("DELETE", f"/v2/nobody/blobs/{ABSENT}")
-    assert (answer.status, answer.codes) == (404, ["NAME_UNKNOWN"])
+    assert (answer.status, answer.codes) == (404, ["BLOB_UNKNOWN"])
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "long"])

@@ -99,6 +99,8 @@ async def test_walking_by_last_alone(tagged: AsgiClient) -> None:
         ("n=0&last=a", []),
         ("n=007", TAGS[:7]),
         ("last=", TAGS),
+        ("n=", TAGS),
+        ("n=&last=", TAGS),
     ],
 )
 async def test_parts_of_the_list(tagged: AsgiClient, query: str, expected: list[str]) -> None:
@@ -108,7 +110,7 @@ async def test_parts_of_the_list(tagged: AsgiClient, query: str, expected: list[
         assert (answer.header("link") == "") == (query != "n=007")
 
 
-@pytest.mark.parametrize("size", ["-1", "x", "1.5", "", "%20", "1e3", "9" * 21, "%D9%A3"])
+@pytest.mark.parametrize("size", ["-1", "x", "1.5", "+1", "%20", "1e3", "9" * 21, "%D9%A3"])
 async def test_sizes_that_are_none(tagged: AsgiClient, size: str) -> None:
     for path in ("/v2/app/tags/list", "/v2/_catalog", f"/v2/app/referrers/{digest_of(b'')}"):
         answer = await tagged.request("GET", f"{path}?n={size}")
@@ -241,8 +243,10 @@ async def test_all_referrers(referred: Instance) -> None:
         (OCI_MANIFEST, []),
     ],
 )
-async def test_referrers_of_a_type(referred: Instance, wanted: str, expected: list[ManifestContent]) -> None:
-    answer = await referrers(referred, f"?artifactType={quote(wanted, safe='')}")
+@pytest.mark.parametrize("safe", ["", "/+"], ids=["encoded", "bare"])
+async def test_referrers_of_a_type(referred: Instance, wanted: str, expected: list[ManifestContent], safe: str) -> None:
+    """A bare plus is what it looks like: only forms mean a space by it, and no media type has one."""
+    answer = await referrers(referred, f"?artifactType={quote(wanted, safe=safe)}")
     assert digests(answer) == sorted(manifest.digest for manifest in expected)
     assert answer.header("oci-filters-applied") == "artifactType"
 

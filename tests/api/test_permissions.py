@@ -329,7 +329,6 @@ async def test_undo_brings_nothing_in_from_another_repository(instance: Instance
         "/v2/public/../other/app/manifests/v1",
         "/v2/public/%2e%2e/other/app/manifests/v1",
         "/v2/public%2f..%2fother/app/manifests/v1",
-        "/v2//other/app/manifests/v1",
         "/v2/public/app/manifests/../../../other/app/manifests/v1",
         "/v2/public/app/manifests/..%2f..%2f..%2fother%2fapp%2fmanifests%2fv1",
         "/v2/public/app/blobs/uploads/../../../other/app/manifests/v1",
@@ -343,6 +342,25 @@ async def test_no_path_leads_around(instance: Instance, gate: Gate, path: str) -
     await instance.push(OTHER, image(b"secret"), "v1")
     for visit in (gate.nobody(), gate.user("norights")):
         assert (await visit("GET", path)).status in {400, 401, 403, 404}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/other%2Fapp/manifests/v1", "/v2/%6fther/app/manifests/v1", "/v2/other%2fapp%2fmanifests%2fv1"],
+)
+async def test_an_encoded_name_is_asked_about_as_what_it_is(instance: Instance, gate: Gate, path: str) -> None:
+    await instance.push(OTHER, image(b"secret"), "v1")
+    assert (await gate.nobody()("GET", path)).status == 401
+    assert (await gate.user("norights")("GET", path)).status == 403
+    assert (await gate.user("admin")("GET", path)).status == 200
+
+
+async def test_a_doubled_slash_leads_to_where_one_is_asked(instance: Instance, gate: Gate) -> None:
+    await instance.push(OTHER, image(b"secret"), "v1")
+    for visit in (gate.nobody(), gate.user("norights")):
+        answer = await visit("GET", "/v2//other/app/manifests/v1")
+        assert (answer.status, answer.body) == (301, b"")
+        assert (await visit("GET", answer.header("location"))).status in {401, 403}
 
 
 async def test_folders_are_no_prefixes(instance: Instance, gate: Gate) -> None:

@@ -220,7 +220,8 @@ def _build_go(tool: Tool, source: GoProgram) -> None:
     folder = str(json.loads(answer.stdout)["Dir"])
     with tempfile.TemporaryDirectory(prefix="roadstead-") as out:
         target = Path(out) / tool.programs[0]
-        command = ["go", "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(target)]
+        build = ["go", "test", "-c"] if source.is_test else ["go", "build"]
+        command = [*build, "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(target)]
         _must([*command, f"./{source.folder}"], GO_TIMEOUT_SECONDS, folder)
         _place(tool, target.read_bytes())
 

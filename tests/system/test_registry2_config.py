@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from roadstead.config import SettingsInvalidError, load, require_files
-from tests.system.process import Daemon
+from tests.system.process import Daemon, until
 from tests.system.servers import free_port
 from tests.system.tools import path_of
 
@@ -141,7 +141,7 @@ def test_an_address_without_a_host_is_every_one_of_both_kinds(both: Callable[...
     for server in servers:
         for host in ("127.0.0.1", "[::1]"):
             assert httpx.get(f"http://{host}:{server.port}/v2/", trust_env=False).status_code == 200
-    assert '"client":"127.0.0.1"' in servers[1].log()
+    until(lambda: '"client":"127.0.0.1"' in servers[1].log(), what="the request is in the log")
 
 
 def test_headers_are_on_every_answer(both: Callable[..., tuple[Server, Server]]) -> None:
@@ -171,6 +171,14 @@ def test_the_host_is_in_locations(both: Callable[..., tuple[Server, Server]]) ->
 def test_relative_locations(both: Callable[..., tuple[Server, Server]]) -> None:
     for answer in both_answers(both(config(http={"relativeurls": True})), "POST", "/v2/app/blobs/uploads/"):
         assert answer.headers["location"].startswith("/v2/app/blobs/uploads/")
+
+
+def test_locations_that_are_not_relative(both: Callable[..., tuple[Server, Server]]) -> None:
+    """Whole URLs, with the scheme and host that the client asked for."""
+    for server in both(config(http={"relativeurls": False})):
+        answer = server.request("POST", "/v2/app/blobs/uploads/", headers={"Host": "registry.example.com:8443"})
+        assert answer.headers["location"].startswith("http://registry.example.com:8443/v2/app/blobs/uploads/")
+        server.push("app")
 
 
 def test_the_catalogue_comes_in_pages_of_the_files_size(both: Callable[..., tuple[Server, Server]]) -> None:

@@ -69,6 +69,8 @@ class GoProgram:
     module: str
     folder: str
     version: str
+    is_test: bool = False
+    """Whether it is the tests of its folder, compiled to a program."""
 
     @property
     def package(self) -> str:
@@ -78,7 +80,8 @@ class GoProgram:
     def command(self, name: str) -> str:
         """The command that builds the program into the checkout's own cache."""
         first = "" if shutil.which("go") else "(install a Go toolchain first) "
-        return f"{first}{PROVISION} {name}  (go install {self.package}@{self.version})"
+        how = "go test -c, of" if self.is_test else "go install"
+        return f"{first}{PROVISION} {name}  ({how} {self.package}@{self.version})"
 
     def stamp(self) -> str:
         """What was built, so that a new pin is built again."""
@@ -280,6 +283,17 @@ TOOLS: Final[tuple[Tool, ...]] = (
         GoProgram("github.com/opencontainers/distribution-spec/conformance", ".", "v0.0.0-20260831232431-97274622c111"),
         variable="ROADSTEAD_CONFORMANCE",
         beside="../shared/bin/oci-conformance",
+    ),
+    Tool(
+        "oci-conformance-1.1",
+        "the same as of version 1.1, when it was a suite of Go tests",
+        ("oci-conformance-1.1",),
+        GoProgram(
+            "github.com/opencontainers/distribution-spec/conformance",
+            ".",
+            "v0.0.0-20231101194043-f2182352d4cc",
+            is_test=True,
+        ),
     ),
 )
 

@@ -1,7 +1,6 @@
 """How a command that failed ends: one sentence on stderr, and an exit code."""
 
 import json
-import os
 import sys
 import traceback
 
@@ -9,28 +8,34 @@ import click
 
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.refusal import PipeClosedError
+from roadstead.cli.streams import settle, silence, tell
 from roadstead.errors import RoadsteadError
 
 
 def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
-    """Tells of ``error`` and returns the exit code that goes with it."""
+    """Tells of ``error``, if there is where to, and returns the exit code that goes with it."""
+    code = _tell(error, as_json=as_json, is_debugging=is_debugging)
+    settle()
+    return code
+
+
+def _tell(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, BrokenPipeError | PipeClosedError):
-        _silence_output()
+        silence(sys.stdout)
         return ExitCode.PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
+        tell(error.format_message())
         return ExitCode.USAGE
     if is_debugging and not isinstance(error, click.ClickException):
-        traceback.print_exception(error)
-    _drop_unwritable_output()
+        tell("".join(traceback.format_exception(error)).rstrip())
     sentence, code = _explain(error)
-    click.echo(json.dumps({"error": sentence}) if as_json else click.style("error: ", fg="red") + sentence, err=True)
+    tell(json.dumps({"error": sentence}) if as_json else click.style("error: ", fg="red") + sentence)
     return code
 
 
@@ -52,19 +57,6 @@ def _explain(error: BaseException) -> tuple[str, int]:
 def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message}; see `{context.command_path} --help`" if context else message
-
-
-def _drop_unwritable_output() -> None:
-    """What could not be written now will not be written at the end: the interpreter must not try, and exit with 120."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _silence_output()
-
-
-def _silence_output() -> None:
-    """Gives the interpreter somewhere to flush what nobody reads any more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    if context is None:
+        return message
+    return f"{message}{' Otherwise' if message.endswith('?') else ';'} see `{context.command_path} --help`"

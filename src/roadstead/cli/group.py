@@ -18,6 +18,7 @@ from roadstead import __version__
 from roadstead.cli.exit_code import MEANINGS, ExitCode
 from roadstead.cli.refusal import PipeClosedError
 from roadstead.cli.shells import COMPLETION_VARIABLE, register
+from roadstead.cli.streams import complete_streams, settle
 
 COMMANDS: Final = {
     "serve": "Serve the registry.",
@@ -67,6 +68,15 @@ class LazyGroup(click.Group):
             raise TypeError(f"roadstead.cli.{name} must define a command {name}")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was asked for; click would look for the nearest among those that are imported: none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
         """Runs the command; click would answer a closed pipe with exit code 1, which means something else here."""
         try:
@@ -88,6 +98,7 @@ class LazyGroup(click.Group):
         """Runs a command and ends the process with its exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        complete_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # names that the locale cannot spell are no failure
@@ -96,6 +107,7 @@ class LazyGroup(click.Group):
                 register()
             code = super().main(arguments, prog_name or "roadstead", **extra)
             sys.stdout.flush()
+            settle()
         except BaseException as error:  # noqa: BLE001 - this is the last one to see it
             from roadstead.cli.failure import end  # noqa: PLC0415 - only when something went wrong
 

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 import structlog
@@ -17,9 +17,9 @@ from roadstead.cli.serve_adoption import take_charge
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
 from roadstead.cli.serve_workers import inherited_process, serve_workers
-from roadstead.config import ListenAddress, Settings, load, require_files
+from roadstead.config import ListenAddress, LoadedSettings, Settings, load, require_files
 from roadstead.config.registry2 import Verdict
-from roadstead.telemetry import configure_logging
+from roadstead.telemetry import LogWriter, configure_logging, log_stream
 
 SETTING_OF_FLAG: Final = {
     "listen": "listen.main",
@@ -35,6 +35,12 @@ SETTING_OF_FLAG: Final = {
     "workers": "listen.workers",
 }
 """What each flag sets."""
+
+_REMEDIES: Final = {
+    False: ("--listen", "--ops-listen"),
+    True: ("make serve LISTEN=127.0.0.1:5005", "make serve OPS_LISTEN=127.0.0.1:5006"),
+}
+"""How to choose other addresses, by whether make started the server."""
 
 _log = structlog.get_logger("roadstead.serve")
 
@@ -53,8 +59,11 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
 @click.option("--adopt", is_flag=True, help="Take over the folder of a registry:2 first, unless that is done.")
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
+@click.option("--started-by-make", is_flag=True, hidden=True, help="Whether remedies name make's variables.")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
-def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, **flags: str | None) -> None:
+def serve(
+    config: Path | None, worker_descriptors: str | None, *, adopt: bool, started_by_make: bool, **flags: str | None
+) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
@@ -80,24 +89,40 @@ def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, *
     loaded = load(config, overrides=overrides)
     settings = loaded.settings
     require_files(settings, loaded.sources)
-    configure_logging(sys.stderr, level=settings.log.level, log_format=settings.log.format)
-    raise_file_limit()
-    if worker_descriptors is not None:
-        _run(serve_process(inherited_process(settings, read, worker_descriptors), on_start=_log_start))
-        return
+    with log_stream(sys.stderr.fileno()) as (log, stream), contextlib.redirect_stderr(stream):
+        configure_logging(stream, level=settings.log.level, log_format=settings.log.format)
+        raise_file_limit()
+        if worker_descriptors is not None:
+            _run(serve_process(inherited_process(settings, read, log, worker_descriptors), on_start=_log_start))
+        else:
+            _serve_alone(loaded, read, log, config, adopts=adopt, remedies=_REMEDIES[started_by_make])
+
+
+def _serve_alone(
+    loaded: LoadedSettings,
+    read: Callable[[], Settings],
+    log: LogWriter,
+    config: Path | None,
+    *,
+    adopts: bool,
+    remedies: tuple[str, str],
+) -> None:
+    """Serves as the one who holds the data folder, with or without workers."""
+    settings = loaded.settings
     for notice in loaded.notices:
         say = _log.info if notice.verdict == Verdict.IGNORED else _log.warning
         say("not as with registry:2", key=notice.key, where=notice.source, meaning=notice.text)
     with contextlib.ExitStack() as stack:
-        main = stack.enter_context(listener(settings.listen.main, "--listen"))
-        operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
+        main = stack.enter_context(listener(settings.listen.main, remedies[0]))
+        operations = stack.enter_context(listener(settings.listen.operations, remedies[1]))
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
-        take_charge(settings, folder, config, adopts=adopt)
-        process = Process(settings=settings, read=read, main=main, operations=operations)
+        take_charge(settings, folder, config, adopts=adopts)
+        process = Process(settings=settings, read=read, main=main, operations=operations, log=log)
+        _, out = stack.enter_context(log_stream(sys.stdout.fileno()))
 
         def on_start() -> None:
-            _greet(settings, main)
+            _greet(settings, main, out)
 
         if settings.listen.workers == 1:
             _run(serve_process(process, on_start))
@@ -128,7 +153,8 @@ def _how_to_trust(settings: Settings, address: str) -> str:
     return f"  roadstead certs trust {authority} --host {address}    # once, and again on every other machine\n"
 
 
-def _greet(settings: Settings, listening: socket.socket) -> None:
+def _greet(settings: Settings, listening: socket.socket, out: TextIO) -> None:
+    """Says where the registry is and what to try; ``out`` may be read by nobody."""
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     listens = str(ListenAddress(host, port))
@@ -139,12 +165,12 @@ def _greet(settings: Settings, listening: socket.socket) -> None:
     if has_clear_passwords(settings):
         _log.warning("passwords travel in the clear", remedy="use --tls, or a proxy with TLS in http.trusted_proxies")
     scheme = "http" if settings.tls.mode == "off" else "https"
-    click.echo(
+    out.write(
         f"roadstead {__version__} at {scheme}://{listens}, open to {who}\n"
         f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"
         f"{_how_to_trust(settings, f'{shown}:{port}')}"
+        f"  docker pull alpine\n"
         f"  docker tag alpine {shown}:{port}/alpine\n"
         f"  docker push {shown}:{port}/alpine\n"
-        f"  docker pull {shown}:{port}/alpine\n"
+        f"  docker pull {shown}:{port}/alpine\n\n"
     )
-    sys.stdout.flush()

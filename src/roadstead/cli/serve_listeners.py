@@ -17,13 +17,13 @@ EVERY_ADDRESS: Final = "::"
 class ListenError(RoadsteadError):
     """An address cannot be listened on."""
 
-    def __init__(self, address: ListenAddress, flag: str, reason: str) -> None:
-        super().__init__(f"cannot listen on {address}: {reason}; choose another address with {flag}")
+    def __init__(self, address: ListenAddress, remedy: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {address}: {reason}; choose another address with {remedy}")
 
 
 @contextlib.contextmanager
-def listener(address: ListenAddress, flag: str) -> Generator[socket.socket, None, None]:
-    """A socket bound to ``address``.
+def listener(address: ListenAddress, remedy: str) -> Generator[socket.socket, None, None]:
+    """A socket bound to ``address``; ``remedy`` is how whoever started the server chooses another one.
 
     ``[::]`` is every address, IPv6 and IPv4; on a system without IPv6, every IPv4 one.
 
@@ -42,7 +42,7 @@ def listener(address: ListenAddress, flag: str) -> Generator[socket.socket, None
             listening.bind((host, address.port))
         except OSError as error:
             in_use = "another program uses it" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise ListenError(address, flag, in_use) from error
+            raise ListenError(address, remedy, in_use) from error
         listening.setblocking(False)  # noqa: FBT003 - its only parameter
         yield listening
 

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import signal
 import socket
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ from roadstead import __version__, app
 from roadstead.certificates.serving import build_certificate
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
-from roadstead.telemetry import AccessLog, Metrics, is_human, set_log_level
+from roadstead.telemetry import AccessLog, LogWriter, Metrics, is_human, set_log_level
 from roadstead.web.connection import ListeningContext, ListeningServer, Reason, server_config
 from roadstead.web.context import Refusal
 from roadstead.web.http import Application
@@ -44,12 +43,16 @@ class _Server(ListeningServer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What one serving process is given; ``parent`` is a pipe that ends when the parent of a worker dies."""
+    """What one serving process is given; ``parent`` is a pipe that ends when the parent of a worker dies.
+
+    ``log`` is where its lines go, those of the access log among them.
+    """
 
     settings: Settings
     read: Callable[[], Settings]
     main: socket.socket
     operations: socket.socket
+    log: LogWriter
     parent: int | None = None
 
 
@@ -63,8 +66,9 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     authentication.find_problem()  # so that the log says at the start whose password cannot be used, not at a login
     registry = app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
+    log = process.log
     access_log = (
-        AccessLog(sys.stderr.buffer, is_human=is_human(settings.log.format, sys.stderr))
+        AccessLog(log, is_human=is_human(settings.log.format, log), columns=log.columns)
         if settings.log.access
         else None
     )
@@ -87,8 +91,9 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
             ),
         ]
         metrics.connections.set_function(lambda: len(servers[0].server_state.connections))
+        metrics.lost_lines.sources.append(lambda: log.lost_lines)
         if access_log is not None:
-            metrics.access_log_dropped.set_function(lambda: access_log.dropped_lines)
+            metrics.lost_lines.sources.append(lambda: access_log.dropped_lines)
 
         def read_again() -> None:
             authentication.read_again()
@@ -184,12 +189,13 @@ def _handle_signals(
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        if stopping.is_set():  # the second time somebody is in a hurry
+        is_first = not stopping.is_set()
+        stopping.set()
+        if is_first:
+            _log.info("stopping: requests in hand are finished first")
+        else:  # somebody is in a hurry
             for server in servers:
                 server.force_exit = True
-        else:
-            _log.info("stopping: requests in hand are finished first")
-        stopping.set()
 
     def stop_for_parent() -> None:
         loop.remove_reader(process.parent or 0)

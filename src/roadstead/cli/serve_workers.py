@@ -24,6 +24,7 @@ from roadstead import app
 from roadstead.cli.serve_process import Process, serve_application
 from roadstead.config import Settings
 from roadstead.storage import DataFolder
+from roadstead.telemetry import LogWriter
 from roadstead.web.operations import FleetOperations
 
 RESTART_SECONDS: Final = 1.0
@@ -44,7 +45,7 @@ class _Place:
     listening: socket.socket
 
 
-def inherited_process(settings: Settings, read: Callable[[], Settings], descriptors: str) -> Process:
+def inherited_process(settings: Settings, read: Callable[[], Settings], log: LogWriter, descriptors: str) -> Process:
     """What a worker was handed by its parent: main socket, operations socket, pipe, lock."""
     main, operations, pipe, _lock = (int(text) for text in descriptors.split(","))
     return Process(
@@ -52,6 +53,7 @@ def inherited_process(settings: Settings, read: Callable[[], Settings], descript
         read=read,
         main=socket.socket(fileno=main),
         operations=socket.socket(fileno=operations),
+        log=log,
         parent=pipe,
     )
 

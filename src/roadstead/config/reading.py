@@ -10,6 +10,7 @@ import yaml
 
 from roadstead.config.description import ENVIRONMENT_PREFIX, describe_settings
 from roadstead.config.errors import SettingInvalidError, SettingsFileInvalidError, SettingUnknownError
+from roadstead.config.service_variables import is_of_a_service
 
 MAXIMUM_FILE_BYTES: Final = 1024 * 1024
 """A settings file has a few kilobytes; one of this size is another file given by mistake."""
@@ -70,7 +71,7 @@ def read_environment(environment: Mapping[str, str]) -> Iterator[GivenValue]:
     names = {description.environment_name: description for description in describe_settings()}
     secret_files = {name + _FILE_SUFFIX: name for name, description in names.items() if description.is_secret}
     for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or not text or is_of_a_service(variable, text):
             continue
         if variable in names:
             yield GivenValue(names[variable].key, text, variable, is_text=True)

@@ -1,6 +1,7 @@
 """What the server tells about itself: logs, the access log, metrics."""
 
 from roadstead.telemetry.access import AccessLog, AccessRecord
+from roadstead.telemetry.log_writer import LogWriter, log_stream
 from roadstead.telemetry.logs import bind_request_id, configure_logging, is_human, set_log_level
 from roadstead.telemetry.loop_lag import measure_loop_lag
 from roadstead.telemetry.metrics import Metrics
@@ -9,11 +10,13 @@ from roadstead.telemetry.requests import RequestCounters
 __all__ = [
     "AccessLog",
     "AccessRecord",
+    "LogWriter",
     "Metrics",
     "RequestCounters",
     "bind_request_id",
     "configure_logging",
     "is_human",
+    "log_stream",
     "measure_loop_lag",
     "set_log_level",
 ]

@@ -1,13 +1,14 @@
 """The access log: a line a request, gathered in memory and written in one piece.
 
-Promises: a line is written at most 100 ms after its request ended, earlier when 64 KiB have gathered, and at shutdown;
-a write that fails loses lines (they are counted), never a request. A write blocks while nobody reads a full pipe, like
-any log's.
+Promises: a line is handed on at most 100 ms after its request ended, earlier when 64 KiB have gathered, and at
+shutdown. What becomes of it then is the stream's matter, which neither blocks nor fails: see ``log_writer``.
 """
 
 import asyncio
 import datetime as dt
-from typing import BinaryIO, Final
+import re
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import msgspec
 
@@ -16,8 +17,16 @@ from roadstead.telemetry.redaction import escape_control
 
 FLUSH_SECONDS: Final = 0.1
 BUFFER_BYTES: Final = 64 * 1024
+TIME_OF_DAY: Final = len("2026-03-02T")
+"""Where the time of day begins in a time."""
+
+LEAST_PATH: Final = 16
+"""Characters of a path that a line has, however narrow the terminal."""
+
 TEXT_LENGTH: Final = 1024
 """Characters of a path or user agent that are kept: a line stays readable, whatever a client sends."""
+
+_DIGEST: Final = re.compile(r"(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 
 
 class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
@@ -38,12 +47,29 @@ class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
     actor: str
 
 
+class ByteStream(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytearray, /) -> object:
+        """Adds bytes; they are the stream's from here on."""
+        ...
+
+
 class AccessLog:
     """Writes records to a stream; used from the event loop only."""
 
-    def __init__(self, stream: BinaryIO, *, is_human: bool = False, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        *,
+        is_human: bool = False,
+        columns: Callable[[], int] = lambda: 0,
+        clock: Clock | None = None,
+    ) -> None:
+        """``columns`` are those of the terminal, so that lines for people do not wrap; 0: it is none."""
         self._stream = stream
         self._append = self._append_human if is_human else self._append_json
+        self._columns = columns
         self._clock = clock or SystemClock()
         self._encode = msgspec.json.Encoder().encode
         self._buffer = bytearray()
@@ -51,7 +77,7 @@ class AccessLog:
         self._second = 0
         self._second_text = ""
         self.dropped_lines = 0
-        """Lines lost because they or the stream could not be written."""
+        """Lines that nothing can be written for."""
 
     def record(self, record: AccessRecord) -> None:
         """Adds a request that has ended; the record is the log's from here on."""
@@ -71,14 +97,9 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._buffer:
-            return
-        try:
+        if self._buffer:
             self._stream.write(self._buffer)
-            self._stream.flush()
-        except (OSError, ValueError):  # a full disk, a reader that went away, a closed stream
-            self.dropped_lines += self._buffer.count(b"\n")
-        self._buffer = bytearray()
+            self._buffer = bytearray()
 
     def _append_json(self, record: AccessRecord) -> None:
         try:
@@ -87,10 +108,15 @@ class AccessLog:
             self.dropped_lines += 1
 
     def _append_human(self, record: AccessRecord) -> None:
-        text = (
-            f"{record.time} {record.client} {record.actor} {record.method} {record.path} {record.status}"
-            f" {record.bytes}B {record.duration_seconds * 1000:.1f}ms {record.user_agent!r} {record.request_id}"
-        )
+        """What matters most comes first; on a terminal, what does not fit is left out, or shortened."""
+        columns = self._columns()
+        before = f"{record.time[TIME_OF_DAY:] if columns else record.time} {record.status} {record.method} "
+        after = f" {record.bytes}B {record.duration_seconds * 1000:.1f}ms"
+        path = _fitted(record.path, columns - len(before) - len(after)) if columns else record.path
+        text = f"{before}{path}{after}"
+        for part in (record.client, record.actor, record.user_agent.partition(" ")[0], record.request_id):
+            if part not in {"", "-"} and not 0 < columns < len(text) + 1 + len(part):
+                text += f" {part}"
         if not text.isprintable():
             text = escape_control(text).replace("\n", "\\n")
         self._buffer += text.encode("utf-8", "backslashreplace") + b"\n"
@@ -102,3 +128,15 @@ class AccessLog:
             self._second = second
             self._second_text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         return f"{self._second_text}{millisecond:03d}Z"
+
+
+def _fitted(path: str, room: int) -> str:
+    """``path`` in ``room`` characters: with short digests, as docker shows them, else without its middle."""
+    if len(path) <= room:
+        return path
+    path = _DIGEST.sub(r"\1…", path)
+    room = max(room, LEAST_PATH)
+    if len(path) <= room:
+        return path
+    tail = (room - 1) * 2 // 3
+    return f"{path[: room - 1 - tail]}…{path[-tail:]}"

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, Protocol, TextIO
 
 import msgspec
 import structlog
@@ -38,7 +38,11 @@ def bind_request_id(request_id: str) -> None:
     _request_id.set(request_id)
 
 
-def is_human(log_format: Format, stream: TextIO) -> bool:
+class _Stream(Protocol):
+    def isatty(self) -> bool: ...
+
+
+def is_human(log_format: Format, stream: _Stream) -> bool:
     """Whether lines are for people: asked for, or ``auto`` on a terminal."""
     return log_format == "human" or (log_format == "auto" and stream.isatty())
 

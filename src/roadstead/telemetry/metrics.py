@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from prometheus_client import (
@@ -15,6 +16,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.telemetry.requests import RequestCounters
@@ -31,6 +34,19 @@ class Observer(Protocol):
     def observe(self, amount: float) -> None:
         """Adds one."""
         ...
+
+
+class LostLines(Collector):
+    """Counts the lines of the log that were lost, as others know it."""
+
+    def __init__(self) -> None:
+        self.sources: list[Callable[[], int]] = []
+        """Each tells how many it has lost so far."""
+
+    def collect(self) -> Iterable[Metric]:
+        """One counter."""
+        value = sum(source() for source in self.sources)
+        yield CounterMetricFamily("roadstead_log_lines_lost", "Lines of the log that could not be written", value=value)
 
 
 class Metrics:
@@ -91,9 +107,8 @@ class Metrics:
             "roadstead_certificate_days_left", "Days until the main listener's certificate ends; NaN without one"
         )
         self.certificate_days_left.set(math.nan)
-        self.access_log_dropped = self._gauge(
-            "roadstead_access_log_dropped_lines", "Lines of the access log that could not be written"
-        )
+        self.lost_lines = LostLines()
+        self.registry.register(self.lost_lines)
         self._add_process_metrics(version)
 
     def storage_action(self, driver: str, action: str) -> Observer:

@@ -3,7 +3,6 @@
 Source: distribution specification, section "Error Codes"; the codes that it lacks are registry:2's.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ from roadstead.web.http import (
     Headers,
     QueryInvalidError,
     Response,
+    json_line,
 )
 from roadstead.web.pagination import PageSizeInvalidError
 from roadstead.web.ranges import RangeUnsatisfiableError
@@ -207,7 +207,7 @@ def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
     entries = [{"code": code, "message": str(error), "detail": detail} for detail in _details(error)]
     if isinstance(error, ManifestBlobUnknownError) and (more := len(error.digests) - NAMED_BLOBS) > 0:
         entries.append({"code": code, "message": f"and {more} more", "detail": {"missing": len(error.digests)}})
-    return json.dumps({"errors": entries}).encode()
+    return json_line({"errors": entries})
 
 
 def _details(error: RoadsteadError) -> Sequence[object]:

@@ -68,7 +68,9 @@ class Request:
         return int(value) if value.isdecimal() else None
 
     def query_values(self, name: str) -> list[str]:
-        """All values of a query parameter, in order.
+        """All values of a query parameter, in order; ``+`` stands for itself, as in ``application/spdx+json``.
+
+        Only forms write a space so, and nothing that a parameter names here has a space.
 
         Raises:
             QueryInvalidError: the query has too many fields or is no UTF-8.
@@ -128,7 +130,10 @@ def _parse_query(query_string: bytes) -> dict[str, list[str]]:
         return {}
     try:
         return parse_qs(
-            query_string.decode("ascii"), keep_blank_values=True, max_num_fields=QUERY_FIELDS, errors="strict"
+            query_string.decode("ascii").replace("+", "%2B"),
+            keep_blank_values=True,
+            max_num_fields=QUERY_FIELDS,
+            errors="strict",
         )
     except ValueError:
         raise QueryInvalidError(f"it must be percent-encoded UTF-8 with at most {QUERY_FIELDS} fields") from None
@@ -155,7 +160,12 @@ class Response:
 
 def json_response(status: int, document: object, headers: Headers | None = None) -> Response:
     """An answer with a JSON document."""
-    return Response(status, [JSON, *(headers or [])], json.dumps(document, ensure_ascii=False).encode())
+    return Response(status, [JSON, *(headers or [])], json_line(document))
+
+
+def json_line(document: object) -> bytes:
+    """A JSON document as a line: what comes after it on a terminal, such as a prompt, begins on one of its own."""
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 def warning(text: str) -> tuple[bytes, bytes]:

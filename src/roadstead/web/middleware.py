@@ -227,4 +227,4 @@ def _internal_error(request_id: str) -> bytes:
 
 
 def _error(code: ErrorCode, message: str) -> bytes:
-    return msgspec.json.encode({"errors": [{"code": code, "message": message, "detail": None}]})
+    return msgspec.json.encode({"errors": [{"code": code, "message": message, "detail": None}]}) + b"\n"

@@ -33,11 +33,11 @@ def read_page_request(request: Request, maximum: int) -> PageRequest:
     """The page asked for, at most ``maximum`` items.
 
     Raises:
-        PageSizeInvalidError: ``n`` is malformed.
+        PageSizeInvalidError: ``n`` is malformed; an empty one is as if absent, as registry:2 has it.
     """
     text = request.query("n")
     after = request.query("last") or ""
-    if text is None:
+    if not text:
         return PageRequest(maximum, after, is_reduced=False)
     if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS):
         raise PageSizeInvalidError

@@ -80,7 +80,10 @@ def test_without_a_command_it_shows_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
+        (["nonsense"], "No such command 'nonsense'; see `roadstead --help`"),
+        (["servee"], "No such command 'servee'. Did you mean 'serve'? Otherwise see `roadstead --help`"),
+        (["certs", "shw"], "Did you mean 'show'?"),
+        (["serve", "--lisen", "x"], "'--listen'"),
         (["ls", "--limit", "0"], "see `roadstead ls --help`"),
         (["ls", "UPPER"], "components are lower-case"),
         (["inspect", "app:bad tag"], "a tag has 1 to 128 characters"),
@@ -161,6 +164,27 @@ def test_output_that_cannot_be_written_says_so(command: Command) -> None:
     assert done.returncode == ExitCode.UNREACHABLE
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("gone", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", ">&- 2>/dev/full"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("ls", ExitCode.DONE), ("ls nobody/has/this", ExitCode.REFUSED), ("nonsense", ExitCode.USAGE),
+     ("", ExitCode.USAGE)],
+)  # fmt: skip
+def test_a_stream_that_is_not_there_changes_no_exit_code(
+    command: Command, arguments: str, code: ExitCode, gone: str
+) -> None:
+    """Closed by whoever started the program, or on a full disk: what is left says the same, and nothing else."""
+    data = f"--data {command.folder}" if arguments.startswith("ls") else ""
+    done = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} {arguments} {data} {gone}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if "2>" not in gone and code is ExitCode.REFUSED:
+        assert "there is no repository nobody/has/this" in done.stderr
 
 
 def test_names_that_the_locale_cannot_spell_are_escaped(command: Command) -> None:

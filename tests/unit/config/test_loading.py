@@ -188,3 +188,18 @@ def test_passwords_need_their_file() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().limits.connections = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("service", ["ROADSTEAD", "ROADSTEAD_HTTP", "ROADSTEAD_LISTEN", "ROADSTEAD__HTTP"])
+def test_what_a_cluster_sets_for_its_services_is_no_setting(service: str) -> None:
+    environment = {
+        f"{service}_PORT": "tcp://10.0.0.1:5000",
+        f"{service}_PORT_5000_TCP": "tcp://10.0.0.1:5000",
+        f"{service}_PORT_5000_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_5000_TCP_PORT": "5000",
+        f"{service}_PORT_5000_TCP_PROTO": "tcp",
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "5000",
+        f"{service}_SERVICE_PORT_REGISTRY": "5000",
+    }
+    assert load_settings(None, environment) == load_settings(None, {})

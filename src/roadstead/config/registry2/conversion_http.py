@@ -138,19 +138,18 @@ def _convert_host(draft: Draft) -> None:
 
 
 def _convert_relative_urls(draft: Draft) -> None:
-    """Whole URLs are made of http.host, or else of what any proxy claims; that is not believed here without leave."""
+    """Whole URLs are made of http.host, or else of what the client asked for; which of the two must be known.
+
+    registry:2 believes whatever proxy says what that was, here one is believed that the settings name.
+    """
     path = "http.relativeurls"
     if draft.find(path) is None:
         return
     is_relative = draft.read(path, truth, default=False)
-    if is_relative or "http.external_url" in draft.assignments:
-        draft.set("http.relative_urls", is_relative, path)
-    else:
-        draft.say(
-            path,
-            Verdict.DIFFERENT,
-            "Locations stay paths, which are right behind every proxy; for whole URLs set http.host.",
-        )
+    draft.set("http.relative_urls", is_relative, path)
+    if not is_relative and "http.external_url" not in draft.assignments:
+        draft.say(path, Verdict.DIFFERENT, "Whole URLs, with the scheme and host of the request; behind a proxy these"
+                  " are the client's only if http.trusted_proxies names it, or set http.host.")  # fmt: skip
 
 
 def _convert_drain(draft: Draft) -> None:

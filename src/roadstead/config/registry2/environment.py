@@ -6,7 +6,6 @@ applied in the order of their names, so that the more specific comes later. What
 makes the value empty; it does not count as not set.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -15,11 +14,9 @@ from roadstead.config.registry2.finding import Finding, Verdict
 from roadstead.config.registry2.keys import TREE, Key, Kind, Place
 from roadstead.config.registry2.nodes import Mapping as MappingNode
 from roadstead.config.registry2.nodes import Node, Scalar, Sequence, parse
+from roadstead.config.service_variables import is_of_a_service
 
 PREFIX: Final = "REGISTRY_"
-
-_OF_A_CLUSTER: Final = re.compile(r"REGISTRY_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_(?:TCP|UDP)(?:_\w+)?)?)")
-"""What Kubernetes and linked containers set for a service that happens to be called registry."""
 
 _SHORT_FORMS: Final = frozenset({"storage", "auth"})
 """Where a single word stands for a mapping with that one key."""
@@ -32,7 +29,7 @@ class _UnrecognisedError(Exception):
 def registry_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The variables that may be registry:2's, in the order in which it applies them."""
     for name in sorted(environment):
-        if name.startswith(PREFIX) and not _OF_A_CLUSTER.fullmatch(name):
+        if name.startswith(PREFIX) and not is_of_a_service(name, environment[name]):
             yield name, environment[name]
 
 

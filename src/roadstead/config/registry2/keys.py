@@ -160,8 +160,8 @@ _HTTP: Final = (
     Key("http.host", T, H, "Scheme and host of the URLs that clients are given.", ("http.external_url",)),
     Key("http.prefix", T, H, "Path below which everything is served.", ("http.prefix",)),
     Key("http.secret", T, X, "Not needed: where an upload stands is in the catalogue. Keep it for going back."),
-    Key("http.relativeurls", B, H, "Whether Location headers are paths alone; not set, they are. With http.host they"
-        " are whole URLs.",
+    Key("http.relativeurls", B, H, "Whether Location headers are paths alone; not set, they are. With false or"
+        " http.host they are whole URLs; behind a proxy, false needs http.trusted_proxies of ours.",
         ("http.relative_urls",)),
     Key("http.draintimeout", S, H, "Time for requests to end at the stop; not set, 30s instead of none.",
         ("limits.drain_timeout_seconds",)),

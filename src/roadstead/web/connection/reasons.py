@@ -63,7 +63,7 @@ def refusal_answer(
     ``added`` are the headers of the settings.
     """
     error = {"code": reason.code, "message": reason.message, "detail": None}
-    body = msgspec.json.encode({"errors": [error]})
+    body = msgspec.json.encode({"errors": [error]}) + b"\n"
     fixed = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),

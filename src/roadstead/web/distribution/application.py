@@ -16,7 +16,7 @@ from roadstead.web.distribution.catalog import CatalogEndpoint
 from roadstead.web.distribution.manifests import ManifestEndpoint
 from roadstead.web.distribution.permissions import PERMISSIONS, authorise, identify
 from roadstead.web.distribution.referrers import ReferrersEndpoint
-from roadstead.web.distribution.routes import Route, find_route
+from roadstead.web.distribution.routes import PathMovedError, Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
 from roadstead.web.distribution.undo import UndoEndpoint
 from roadstead.web.distribution.uploads import UploadChunkEndpoint, UploadEndpoint
@@ -107,6 +107,9 @@ class Distribution:
             caller = self._authentication.recall(scope)
             if caller is None:
                 caller = await identify(self._authentication, scope, permission, route.repository)
+        except PathMovedError as error:
+            self._admit(scope, "")
+            return _moved(context, error.path, scope["query_string"])
         except TooManyRequestsError:
             raise
         except RoadsteadError:
@@ -126,10 +129,18 @@ class Distribution:
 def _report(error: RoadsteadError) -> None:
     problem = problem_of(error)
     if problem.status >= INTERNAL or problem.code is ErrorCode.UNKNOWN:
-        details = {key: str(value) for key, value in vars(error).items()}
-        _log.error("request failed", **{**details, "reason": str(error), "cause": repr(error.__cause__)})
+        details: dict[str, str] = {key: str(value) for key, value in vars(error).items() if value is not None}
+        if error.__cause__ is not None:
+            details["cause"] = repr(error.__cause__)
+        _log.error("request failed", **{**details, "reason": str(error)})
     elif isinstance(error, ClientDisconnectedError):
         _log.info("client went away before the end of its request")
+
+
+def _moved(context: RequestContext, path: str, query: bytes) -> Response:
+    """Where a path with doubled slashes leads, as registry:2 says it: before it asks who wants to know."""
+    name, location = context.location(path)
+    return Response(301, [(name, location + b"?" + query if query else location)])
 
 
 def _options(methods: Iterable[str]) -> Response:

@@ -14,6 +14,7 @@ from roadstead.events import Event, EventAction
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
 from roadstead.registry.blobs import OCTETS
+from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.storage import ObjectReader
 from roadstead.web.context import PROXIED_KEY
 from roadstead.web.distribution.endpoint import Methods, digest_header, etag, origin_of
@@ -88,8 +89,12 @@ class BlobEndpoint:
             self._pulls.add(event)
 
     async def delete(self, request: Request, route: Route) -> Response:
-        """Takes the blob out of the repository."""
-        await self._blobs.delete(route.repository, Digest.parse(route.reference), origin=origin_of(request))
+        """Takes the blob out of the repository; of a repository that is not there, every blob is unknown."""
+        digest = Digest.parse(route.reference)
+        try:
+            await self._blobs.delete(route.repository, digest, origin=origin_of(request))
+        except RepositoryUnknownError:
+            raise BlobUnknownError(digest) from None
         return Response(202)
 
 

@@ -8,7 +8,9 @@ from typing import Final
 
 from roadstead.events import Event, EventAction
 from roadstead.oci import Digest, Tag, parse_reference
+from roadstead.oci.errors import TagInvalidError
 from roadstead.registry import Registry
+from roadstead.registry.errors import ManifestUnknownError, RepositoryUnknownError
 from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, etag, origin_of
 from roadstead.web.distribution.routes import Route
@@ -17,6 +19,9 @@ from roadstead.web.ranges import matches_etag
 
 MAXIMUM_TAGS: Final = 100
 """Tags set by one push; the specification asks for at least 10."""
+
+SHOWN_CHARACTERS: Final = 256
+"""Of what is no tag: twice as many as one may have."""
 
 
 class ManifestEndpoint:
@@ -34,8 +39,7 @@ class ManifestEndpoint:
 
     async def get(self, request: Request, route: Route) -> Response:
         """The manifest, byte for byte as it was pushed, whatever ``Accept`` says: its digest is its identity."""
-        reference = parse_reference(route.reference)
-        stored = await self._manifests.get(route.repository, reference)
+        reference, stored = await self._get(route)
         headers = _headers(stored)
         if _is_known_to(request, stored.digest):
             return Response(304, headers)
@@ -45,12 +49,26 @@ class ManifestEndpoint:
 
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body."""
-        reference = parse_reference(route.reference)
-        stored = await self._manifests.get(route.repository, reference)
+        reference, stored = await self._get(route)
         if _is_known_to(request, stored.digest):
             return Response(304, _headers(stored))
         self._note_pull(request, route, reference, stored)
         return Response(200, _headers(stored), size_bytes=stored.size_bytes)
+
+    async def _get(self, route: Route) -> tuple[Tag | Digest, StoredManifest]:
+        """What the path names. What cannot be a tag, and what would be in a repository that is not there, is unknown.
+
+        Clients ask for what may not be there, and tell by the code; registry:2 answers the same.
+
+        Raises:
+            ManifestUnknownError: there is none.
+            DigestInvalidError: the path has a digest that cannot be one.
+        """
+        try:
+            reference = parse_reference(route.reference)
+            return reference, await self._manifests.get(route.repository, reference)
+        except (TagInvalidError, RepositoryUnknownError):
+            raise _unknown(route) from None
 
     def _note_pull(self, request: Request, route: Route, reference: Tag | Digest, stored: StoredManifest) -> None:
         """An event, if anybody waits for it; as registry:2, for HEAD too, but not for an answer of 304."""
@@ -85,12 +103,19 @@ class ManifestEndpoint:
 
     async def delete(self, request: Request, route: Route) -> Response:
         """Deletes a tag, or a manifest with its tags."""
-        reference = parse_reference(route.reference)
-        if isinstance(reference, Tag):
-            await self._tags.delete(route.repository, reference, origin=origin_of(request))
-        else:
-            await self._manifests.delete(route.repository, reference, origin=origin_of(request))
+        try:
+            reference = parse_reference(route.reference)
+            if isinstance(reference, Tag):
+                await self._tags.delete(route.repository, reference, origin=origin_of(request))
+            else:
+                await self._manifests.delete(route.repository, reference, origin=origin_of(request))
+        except (TagInvalidError, RepositoryUnknownError):
+            raise _unknown(route) from None
         return Response(202)
+
+
+def _unknown(route: Route) -> ManifestUnknownError:
+    return ManifestUnknownError(route.repository, route.reference[:SHOWN_CHARACTERS])
 
 
 def _headers(stored: StoredManifest) -> Headers:

@@ -37,7 +37,8 @@ class ReferrersEndpoint:
         if artifact_type:
             headers.append((b"oci-filters-applied", b"artifactType"))
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
-        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], msgspec.json.encode(index))
+        body = msgspec.json.encode(index) + b"\n"
+        return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], body)
 
 
 def _descriptor(referrer: Referrer) -> dict[str, object]:

@@ -5,10 +5,11 @@ repository".
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Final
 
 from roadstead.oci import Digest, RepositoryName, parse_algorithm
-from roadstead.oci.errors import DigestInvalidError
+from roadstead.oci.errors import DigestInvalidError, NameInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
@@ -17,6 +18,9 @@ from roadstead.web.distribution.permissions import pull_scope
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import ContentRangeInvalidError, error_response
 from roadstead.web.http import Headers, Request, Response
+
+DEFAULT: Final = "sha256"
+"""The algorithm of an upload whose client does not say which digest it will have."""
 
 CHUNK_BYTES: Final = 1 << 20
 """Sent as ``OCI-Chunk-Min-Length``: each chunk costs a flush to disk, so smaller ones are accepted but slow."""
@@ -38,41 +42,59 @@ class UploadEndpoint:
 
     async def post(self, request: Request, route: Route) -> Response:
         """One of: a mount, a whole blob, or the beginning of an upload."""
-        mount = request.query("mount")
-        if mount is not None:
-            digest = Digest.parse(mount)
-            if await self._mount(request, route.repository, digest):
-                return _created(request, route.repository, digest)
-            return await self._begin(request, route.repository, digest.algorithm)
-        stated = request.query("digest")
-        if stated is not None:
-            digest = Digest.parse(stated)
-            if request.content_length != 0 or digest == Digest.of(b"", digest.algorithm):
-                return await self._push(request, route.repository, digest)
-            return await self._begin(request, route.repository, digest.algorithm)
+        if request.query("mount") is not None:
+            return await self._mount(request, route.repository)
+        if request.query("digest") is not None:
+            return await self._take_whole(request, route.repository)
         algorithm = request.query("digest-algorithm")
-        return await self._begin(request, route.repository, parse_algorithm(algorithm) if algorithm else "sha256")
+        return await self._begin(request, route.repository, parse_algorithm(algorithm) if algorithm else DEFAULT)
 
-    async def _mount(self, request: Request, repository: RepositoryName, digest: Digest) -> bool:
-        """Only from where the caller may pull: else a digest would be enough to read any blob."""
-        text = request.query("from")
-        source = RepositoryName.parse(text) if text else None
-        return await self._blobs.mount(
+    async def _mount(self, request: Request, repository: RepositoryName) -> Response:
+        """Mounts a blob, only from where the caller may pull: else a digest would be enough to read any blob.
+
+        Whatever cannot be mounted becomes an upload, also what no digest or repository can be called: registry:2 and
+        registry:3 do the same, and so does the specification ("or from a repository that does not exist …, 202").
+        """
+        try:
+            digest = Digest.parse(request.query("mount") or "")
+            text = request.query("from")
+            source = RepositoryName.parse(text) if text else None
+        except (DigestInvalidError, NameInvalidError):
+            return await self._begin(request, repository, DEFAULT)
+        is_mounted = await self._blobs.mount(
             repository, digest, source, scope=pull_scope(caller_of(request)), origin=origin_of(request)
         )
+        if is_mounted:
+            return _created(request, repository, digest)
+        return await self._begin(request, repository, digest.algorithm)
+
+    async def _take_whole(self, request: Request, repository: RepositoryName) -> Response:
+        """The blob ``digest``; without a body the beginning of its upload, unless the blob is empty itself."""
+        stated = request.query("digest")
+        digest = Digest.parse(stated) if stated else None
+        body = await _find_body(request)
+        if digest is None:
+            if body is not None:
+                raise DigestInvalidError("", "a whole blob needs ?digest=")
+            return await self._begin(request, repository, DEFAULT)
+        if body is None and digest != Digest.of(b"", digest.algorithm):
+            return await self._begin(request, repository, digest.algorithm)
+        return await self._push(request, repository, digest, body or _nothing())
 
     async def _begin(self, request: Request, repository: RepositoryName, algorithm: str) -> Response:
         session = await self._uploads.start(repository, algorithm)
         return Response(202, [*_progress(request, session), (b"oci-chunk-min-length", b"%d" % CHUNK_BYTES)])
 
-    async def _push(self, request: Request, repository: RepositoryName, digest: Digest) -> Response:
+    async def _push(
+        self, request: Request, repository: RepositoryName, digest: Digest, body: AsyncIterator[bytes]
+    ) -> Response:
         """A whole blob in one request; nothing of it stays if it fails, since the client knows no session."""
         session = await self._uploads.start(repository, digest.algorithm)
         try:
             await self._uploads.finish(
                 repository,
                 session.id,
-                request.iter_body(),
+                body,
                 digest,
                 length=request.content_length,
                 origin=origin_of(request),
@@ -105,8 +127,8 @@ class UploadChunkEndpoint:
 
     async def patch(self, request: Request, route: Route) -> Response:
         """A chunk, or a stream of unknown length."""
-        begin = _begin(request)
         try:
+            begin = await self._begin(request, route)
             session = await self._uploads.append(
                 route.repository, route.reference, request.iter_body(), begin=begin, length=request.content_length
             )
@@ -120,8 +142,8 @@ class UploadChunkEndpoint:
         if stated is None:
             raise DigestInvalidError("", "closing an upload needs ?digest=")
         digest = Digest.parse(stated)
-        begin = _begin(request)
         try:
+            begin = await self._begin(request, route)
             await self._uploads.finish(
                 route.repository,
                 route.reference,
@@ -140,6 +162,26 @@ class UploadChunkEndpoint:
         await self._uploads.cancel(route.repository, route.reference)
         return Response(204)
 
+    async def _begin(self, request: Request, route: Route) -> int | None:
+        """The offset at which the client says its chunk belongs; None where it says nothing.
+
+        Raises:
+            ContentRangeInvalidError: what it says is malformed.
+            UploadOffsetError, UploadUnknownError: the upload stands elsewhere, or is not there.
+            UploadSizeMismatchError: the chunk belongs there, but has another length than the client says.
+        """
+        header = request.header(b"content-range")
+        if not header:
+            return None
+        begin, length = _stated_range(header)
+        stated = request.content_length
+        if stated is not None and stated != length:
+            session = await self._uploads.get(route.repository, route.reference)
+            if begin != session.offset:
+                raise UploadOffsetError(session.id, session.offset)
+            raise UploadSizeMismatchError(length, stated)
+        return begin
+
     async def _out_of_order(self, request: Request, route: Route, error: UploadOffsetError) -> Response:
         """The error, with what the client needs to go on."""
         response = error_response(error)
@@ -147,19 +189,33 @@ class UploadChunkEndpoint:
         return response
 
 
-def _begin(request: Request) -> int | None:
-    """The offset at which the client says its chunk belongs; None where it says nothing."""
-    header = request.header(b"content-range")
-    if not header:
-        return None
+async def _find_body(request: Request) -> AsyncIterator[bytes] | None:
+    """The body, None where it is empty: of one without a stated length this shows only when its first bytes arrive."""
+    body = request.iter_body()
+    if (stated := request.content_length) is not None:
+        return body if stated else None
+    first = await anext(body, None)
+    return None if first is None else _joined(first, body)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    no_pieces: tuple[bytes, ...] = ()
+    for piece in no_pieces:
+        yield piece
+
+
+def _stated_range(header: str) -> tuple[int, int]:
+    """Offset and length of a chunk."""
     match = _CONTENT_RANGE.fullmatch(header)
     if match is None or int(match[2]) < int(match[1]):
         raise ContentRangeInvalidError
-    begin, length = int(match[1]), int(match[2]) - int(match[1]) + 1
-    stated = request.content_length
-    if stated is not None and stated != length:
-        raise UploadSizeMismatchError(length, stated)
-    return begin
+    return int(match[1]), int(match[2]) - int(match[1]) + 1
 
 
 def _progress(request: Request, session: UploadSession) -> Headers:

@@ -120,17 +120,42 @@ def test_a_variable_that_is_no_yaml_is_named(configurations: Configurations) -> 
         configurations.load("", {"REGISTRY_HTTP_HEADERS": "{a"})
 
 
-def test_what_a_cluster_sets_for_a_service_called_registry_is_not_ours(configurations: Configurations) -> None:
-    environment = {
-        "REGISTRY_PORT": "tcp://10.0.0.1:5000",
-        "REGISTRY_PORT_5000_TCP": "tcp://10.0.0.1:5000",
-        "REGISTRY_PORT_5000_TCP_ADDR": "10.0.0.1",
-        "REGISTRY_SERVICE_HOST": "10.0.0.1",
-        "REGISTRY_SERVICE_PORT": "5000",
-        "REGISTRY_SERVICE_PORT_REGISTRY": "5000",
+def variables_of_a_service(name: str) -> dict[str, str]:
+    """What Kubernetes sets in each container of a namespace that has the service."""
+    return {
+        f"{name}_PORT": "tcp://10.0.0.1:5000",
+        f"{name}_PORT_5000_TCP": "tcp://10.0.0.1:5000",
+        f"{name}_PORT_5000_TCP_ADDR": "10.0.0.1",
+        f"{name}_PORT_5000_TCP_PORT": "5000",
+        f"{name}_PORT_5000_TCP_PROTO": "tcp",
+        f"{name}_PORT_53_UDP": "udp://10.0.0.1:53",
+        f"{name}_PORT_53_UDP_PROTO": "udp",
+        f"{name}_SERVICE_HOST": "10.0.0.1",
+        f"{name}_SERVICE_PORT": "5000",
+        f"{name}_SERVICE_PORT_HTTP": "5000",
     }
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["REGISTRY", "REGISTRY_AUTH", "REGISTRY_HTTP", "REGISTRY_STORAGE_S3", "REGISTRY_AUTH_TOKEN", "REGISTRY_REDIS_TLS"],
+)
+def test_what_a_cluster_sets_for_its_services_is_not_ours(configurations: Configurations, service: str) -> None:
+    """Kubernetes names them after the service, whatever that is called: `registry-auth` is no key of ours."""
+    environment = variables_of_a_service(service)
     assert configurations.load("", environment).notices == configurations.load("").notices
     assert load(None, environment).notices == ()
+
+
+@pytest.mark.parametrize("value", ["5000", "x", "{a: b}"])
+def test_a_key_called_port_is_still_a_key(configurations: Configurations, value: str) -> None:
+    """Only what has the value of a service's variable is one."""
+    (notice,) = (
+        notice
+        for notice in configurations.load("", {"REGISTRY_HTTP_DEBUG_PORT": value}).notices
+        if notice.key == "REGISTRY_HTTP_DEBUG_PORT"
+    )
+    assert notice.verdict is Verdict.UNKNOWN
 
 
 # ── Without a file of registry:2's ────────────────────────────────────────────────────────────────────────────
