@@ -25,7 +25,7 @@ from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownEr
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.removal import remove_repository
 from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
-from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
+from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
 from roadstead.testing.instance import Instance
 from tests.profiles import scaled
 
@@ -38,7 +38,9 @@ PLAIN = image(b"one", b"two")
 OTHER = image(b"two", b"three", docker=True)
 LIST = index(PLAIN, OTHER)
 SIGNATURE = artifact(b"signed", artifact_type="a/signature", subject=LIST)
-MANIFESTS = {manifest.digest: manifest for manifest in (PLAIN, OTHER, LIST, SIGNATURE)}
+CACHE = build_cache(b"one", b"cached")
+WINDOWS = foreign_image(b"windows", b"three")
+MANIFESTS = {manifest.digest: manifest for manifest in (PLAIN, OTHER, LIST, SIGNATURE, CACHE, WINDOWS)}
 CONTENTS = {blob.digest: blob.content for manifest in MANIFESTS.values() for blob in manifest.blobs} | {
     digest_of(b"lonely"): b"lonely"
 }

@@ -230,8 +230,9 @@ def _media_type(document: dict[str, Any], sent: str) -> str:
 
 
 def _media_type_by_shape(document: dict[str, Any]) -> str:
-    """As registry:2 tells the two apart where nothing is stated."""
-    return media_types.OCI_MANIFEST if document.get("manifests") is None else media_types.OCI_INDEX
+    """As registry:2 tells the two apart where nothing is stated; what has no config cannot be an image."""
+    is_index = document.get("manifests") is not None or ("manifests" in document and document.get("config") is None)
+    return media_types.OCI_INDEX if is_index else media_types.OCI_MANIFEST
 
 
 def _refuse_ambiguity(document: dict[str, Any], shape: _Shape) -> None:

@@ -144,7 +144,16 @@ def _named(table: Table) -> ColumnElement[bool]:
 
 def _kept_by(table: Table) -> ColumnElement[bool]:
     """Whether a manifest with a row of ``table`` names the blob in a repository that has the blob."""
-    return exists().where(repository_blobs.c.blob_id == blobs.c.id, _named(table)).correlate(blobs)
+    is_linked = (
+        exists()
+        .where(
+            table.c.manifest_id == manifest_blobs.c.manifest_id,
+            repository_blobs.c.repository_id == table.c.repository_id,
+            repository_blobs.c.blob_id == blobs.c.id,
+        )
+        .correlate(manifest_blobs, blobs)
+    )
+    return exists().where(manifest_blobs.c.blob_digest == blobs.c.digest, is_linked).correlate(blobs)
 
 
 _has_review = (

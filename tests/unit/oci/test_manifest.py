@@ -203,6 +203,8 @@ def test_the_type_of_an_image(stated: str, sent: str, expected: str | None) -> N
 
 def test_the_type_of_an_index_that_nobody_states() -> None:
     assert parse(without(INDEX, "mediaType")).media_type == OCI_INDEX
+    assert parse({"schemaVersion": 2, "manifests": None}).media_type == OCI_INDEX
+    assert parse(without(IMAGE, "mediaType") | {"manifests": None}).media_type == OCI_MANIFEST
 
 
 def test_what_an_image_says() -> None:

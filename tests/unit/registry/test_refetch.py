@@ -8,14 +8,19 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from roadstead.oci import Digest
+from roadstead.database import Transaction
+from roadstead.oci import Digest, parse_manifest
+from roadstead.registry import store
 from roadstead.registry.integrity.refetch import Refetcher
+from roadstead.registry.manifests import ensure_manifest
 from roadstead.remotes import Upstream, UpstreamError
+from roadstead.testing.images import OCI_MANIFEST, BlobContent, describe, encode
 from roadstead.testing.instance import Instance
 
 pytestmark = pytest.mark.anyio
 
 CONTENT = b"content" * 100
+ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 
 
 class Source(Upstream):
@@ -40,6 +45,22 @@ class Source(Upstream):
         yield body()
 
 
+class ManifestSource(Upstream):
+    """An upstream of one manifest."""
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        super().__init__("http://upstream.example.com")
+        self.body = body
+        self.media_type = media_type
+
+    async def fetch_manifest(self, repository: str, digest: str, maximum_bytes: int) -> tuple[bytes, str]:
+        """The manifest, whatever is asked for."""
+        assert repository
+        assert digest
+        assert len(self.body) <= maximum_bytes
+        return self.body, self.media_type
+
+
 async def quarantined(instance: Instance) -> Digest:
     digest = Digest(await instance.push_blob("team/app", CONTENT))
     await instance.registry.blobs.quarantine(digest, "for the test")
@@ -61,6 +82,28 @@ async def test_a_blob_is_healed(instance: Instance) -> None:
     assert await status(instance, digest) == 200
     await refetcher.round()
     assert len(source.asked) == 1, "nothing is left to do"
+
+
+async def test_what_was_taken_up_is_healed_though_it_could_not_be_pushed(instance: Instance) -> None:
+    """A registry:2 had taken a size that is wrong, and another one a type that was withdrawn since."""
+    config, layer = BlobContent(b"{}"), BlobContent(b"layer")
+    wrong: dict[str, object] = {"config": describe(config), "layers": [describe(layer, size=7)]}
+    withdrawn = {"mediaType": ARTIFACT, "artifactType": "a/b", "blobs": [describe(layer)]}
+    for blob in (config, layer):
+        await instance.push_blob("team/app", blob.content)
+    for document in ({"schemaVersion": 2, "mediaType": OCI_MANIFEST} | wrong, withdrawn):
+        body, media_type = encode(document), str(document["mediaType"])
+        digest = Digest.of(body)
+
+        async def take_up(transaction: Transaction, body: bytes = body, digest: Digest = digest) -> None:
+            manifest_id = await ensure_manifest(transaction, parse_manifest(body, ""), digest, body[:-1], 0)
+            await transaction.execute(store.LINK_MANIFEST, repository_id=1, manifest_id=manifest_id, pushed_ms=0)
+
+        await instance.registry.database.write(take_up)
+        source = ManifestSource(body, media_type)
+        assert await Refetcher(instance.registry, source, lambda: None).heal_manifest(digest)
+        answer = await instance.client.request("GET", f"/v2/team/app/manifests/{digest}")
+        assert (answer.body, answer.header("content-type")) == (body, media_type)
 
 
 @pytest.mark.parametrize(
