@@ -25,7 +25,7 @@ GLIBC_MINOR: Final = 41
 
 PACKAGES: Final = ("base-files", "ca-certificates", f"libpython{PYTHON}-stdlib", f"python{PYTHON}-minimal")
 LEFT_OUT: Final = frozenset({
-    "debconf", "dpkg", "gcc-14-base", "libacl1", "libbz2-1.0", "libcrypt1", "libdb5.3t64", "libmd0", "libncursesw6",
+    "debconf", "dpkg", "libacl1", "libbz2-1.0", "libcrypt1", "libdb5.3t64", "libmd0", "libncursesw6",
     "libpcre2-8-0", "libreadline8t64", "libselinux1", "libtinfo6", "mawk", "openssl", "openssl-provider-legacy",
     "perl-base", "readline-common", "tar",
 })  # fmt: skip

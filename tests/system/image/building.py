@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DOWNLOADS: Final = ROOT / ".cache" / "build"
 KEPT: Final = ROOT / ".cache" / "built"
 ROOTS: Final = ROOT / ".cache" / "roots"
+BUILDS_KEPT: Final = 3
+"""Of each kind: for whoever goes to and fro between two branches."""
 EPOCH: Final = 1_767_225_600
 """Of every build in tests: any time that is over."""
 BUILD_SECONDS: Final = 900.0
@@ -49,7 +51,7 @@ def build_once(what: str) -> Built:
     folder = KEPT / f"{what}-{_hash_of_sources()}"
     with _locked(KEPT / f"{what}.lock"):
         if not (folder / "complete").exists():
-            for old in KEPT.glob(f"{what}-*"):
+            for old in sorted(KEPT.glob(f"{what}-*"), key=lambda path: path.stat().st_mtime)[:-BUILDS_KEPT]:
                 shutil.rmtree(old)
             build(what, folder, umask=0o022)
             (folder / "complete").touch()

@@ -6,6 +6,8 @@ import json
 import secrets
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +18,7 @@ import pytest
 from deploy.build import engines
 from tests.factories.images import write_docker_archive
 from tests.system.machines import NO_NETWORK
-from tests.system.oracle import Witness
+from tests.system.oracle import Stored, Witness
 from tests.system.process import run, until
 from tests.system.servers import RegistryServer, free_port
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 OPEN: Final = ("-e", "ROADSTEAD_AUTHENTICATION__MODE=none")
 PROGRAM: Final = Path(sys.executable).parent / "roadstead"
 HEALTHCHECK: Final = "/usr/lib/roadstead/healthcheck"
+ENGINE_SECONDS: Final = 300.0
+"""The daemons of tests copy all of an image for each container, which a busy disk makes a matter of minutes."""
 PODMAN_LIMITS: Final = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 """Podman asks for more open files than a machine without CAP_SYS_RESOURCE may give."""
 
@@ -46,7 +50,7 @@ class Container:
         listen = ("-e", f"ROADSTEAD_LISTEN__MAIN=0.0.0.0:{self.port}")
         operations = ("-e", f"ROADSTEAD_LISTEN__OPERATIONS=127.0.0.1:{operations_port}")
         words = ["run", "-d", "--name", self.name, "--network", "host", *listen, *operations, *options]
-        engine(*words, image)
+        engine(*words, image, timeout_seconds=ENGINE_SECONDS)
 
     @property
     def url(self) -> str:
@@ -55,7 +59,7 @@ class Container:
 
     def wait(self) -> None:
         """Wait until it answers; fails at once when it has ended."""
-        until(self._answers, what=f"{self.name} answers")
+        until(self._answers, what=f"{self.name} answers", timeout_seconds=120)
 
     def _answers(self) -> bool:
         try:
@@ -78,7 +82,7 @@ class Container:
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
-        self.engine("stop", "--time", "20", self.name)
+        self.engine("stop", "--time", "60", self.name, timeout_seconds=ENGINE_SECONDS)
         return int(self.state()["ExitCode"])
 
 
@@ -97,11 +101,20 @@ def start(dockerd: DockerMachine, docker_name: str, before_running: Callable[[],
 
     yield begin
     for each in started:
-        dockerd.client("rm", "--force", "--volumes", each.name)
+        dockerd.client("rm", "--force", "--volumes", each.name, timeout_seconds=ENGINE_SECONDS)
 
 
 def _refusal(dockerd: DockerMachine, name: str, *options: str | Path, exit_code: int) -> str:
-    return dockerd.client("run", "--rm", *NO_NETWORK, *options, name, exit_code=exit_code).stderr
+    command = ("run", "--rm", *NO_NETWORK, *options, name)
+    return dockerd.client(*command, exit_code=exit_code, timeout_seconds=ENGINE_SECONDS).stderr
+
+
+def _stored(url: str, repository: str) -> Stored:
+    witness = Witness(url)
+    try:
+        return witness.everything(repository, "1")
+    finally:
+        witness.close()
 
 
 def _push(dockerd: DockerMachine, container: Container, folder: Path, greeting: Greeting) -> str:
@@ -138,9 +151,7 @@ def test_as_any_user_on_a_read_only_root(
     assert container.stop() == 0, container.log()
     again = start(*OPEN, *locked, "--user", "12345", "-v", f"{volume}:/var/lib/registry")
     again.wait()
-    assert Witness(again.url).everything("app", "1").document["config"]["digest"] == greeting.image.image_id
-    dockerd.client("rm", "--force", again.name)
-    dockerd.client("volume", "rm", volume)
+    assert _stored(again.url, "app").document["config"]["digest"] == greeting.image.image_id
 
 
 def test_several_workers_on_a_read_only_root(start: Start) -> None:
@@ -175,13 +186,13 @@ def test_it_takes_the_place_of_registry2(
         pushed = f"{registry2.host}/team/app:1"
         dockerd.client("load", "--input", write_docker_archive(tmp_path / "a.tar", pushed, greeting.image))
         dockerd.client("push", pushed)
-        before = Witness(registry2.url).everything("team/app", "1")
+        before = _stored(registry2.url, "team/app")
     volume = f"{registry2.data}:/var/lib/registry"
 
     container = start(*OPEN, "--user", "0:0", "--cap-drop", "ALL", "--read-only", "-v", volume)
     container.wait()
 
-    assert Witness(container.url).everything("team/app", "1") == before
+    assert _stored(container.url, "team/app") == before
     dockerd.client("pull", f"127.0.0.1:{container.port}/team/app@{before.digest}")
     assert container.stop() == 0
     shutil.rmtree(scratch / name)
@@ -246,9 +257,9 @@ def _requires_password(container: Container) -> None:
 def test_docker_sees_its_health(start: Start) -> None:
     container = start(*OPEN, "--health-interval", "1s")
 
-    until(lambda: container.state()["Health"]["Status"] == "healthy", what="docker says healthy", timeout_seconds=60)
+    until(lambda: container.state()["Health"]["Status"] == "healthy", what="docker says healthy", timeout_seconds=120)
     container.engine("kill", "--signal", "STOP", container.name)  # a server that hangs
-    until(lambda: container.state()["Health"]["FailingStreak"] > 0, what="docker notices", timeout_seconds=60)
+    until(lambda: container.state()["Health"]["FailingStreak"] > 0, what="docker notices", timeout_seconds=120)
     container.engine("kill", "--signal", "CONT", container.name)
 
 
@@ -256,8 +267,29 @@ def test_sigterm_before_it_serves_ends_it_too(start: Start, dockerd: DockerMachi
     container = start(*OPEN)
     dockerd.client("kill", "--signal", "TERM", container.name)
 
-    code = int(dockerd.client("wait", container.name, timeout_seconds=15).text)
+    code = int(dockerd.client("wait", container.name, timeout_seconds=60).text)
     assert code in {0, 128 + 15}, container.log()
+
+
+def test_a_push_in_hand_ends_before_the_container_does(start: Start, dockerd: DockerMachine) -> None:
+    container = start(*OPEN)
+    container.wait()
+    told = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"first half, "
+        dockerd.client("kill", "--signal", "TERM", container.name)
+        told.set()
+        time.sleep(1)
+        yield b"second half"
+
+    with httpx.Client(base_url=container.url, trust_env=False, timeout=60) as client:
+        session = client.post("/v2/app/blobs/uploads/").headers["Location"]
+        answer = client.patch(session, content=body())
+
+    assert told.is_set()
+    assert (answer.status_code, answer.headers["Range"]) == (202, "0-22")
+    assert dockerd.client("wait", container.name, timeout_seconds=ENGINE_SECONDS).text == "0"
 
 
 def test_docker_is_given_the_image_and_the_command_is_shown(
@@ -289,4 +321,4 @@ def test_podman_runs_it(image: Built, podman: Machine, before_running: Callable[
             podman("healthcheck", "run", container.name)
         assert container.stop() == 0, container.log()
     finally:
-        podman("rm", "--force", "--volumes", container.name)
+        podman("rm", "--force", "--volumes", container.name, timeout_seconds=ENGINE_SECONDS)
