@@ -3,9 +3,11 @@
 Every refusal has the specification's error body, and none of them reaches a repository.
 """
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import structlog
 
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.images import digest_of, image
@@ -245,3 +247,19 @@ async def test_errors_say_what_is_wrong_and_name_no_path(instance: Instance) -> 
     assert answer.body.endswith(b"}\n"), "a prompt after it begins on a line of its own"
     assert answer.header("content-type") == "application/json"
     assert str(instance.folder) not in answer.body.decode()
+
+
+async def test_the_log_of_a_failure_names_what_there_is_to_name(tmp_path: Path) -> None:
+    """A failure that nothing caused has no cause: `None` in its place is what people search for in vain."""
+    full = Instance(tmp_path, minimum_free_bytes=1 << 62)
+    await full.open()
+    try:
+        with structlog.testing.capture_logs() as logs:
+            answer = await full.client.request("POST", "/v2/app/blobs/uploads/")
+    finally:
+        await full.close()
+    assert (answer.status, answer.codes) == (507, ["UNAVAILABLE"])
+    (told,) = logs
+    assert (told["event"], told["reason"]) == ("request failed", "storage is full")
+    assert "None" not in told.values()
+    assert "cause" not in told

@@ -85,3 +85,29 @@ def test_a_python_that_other_users_cannot_reach_is_not_taken_for_a_folder_that_t
     else:
         assert done.stdout.strip() != private_python, "this machine has another for everybody"
     assert run([SCRIPT, "--which", public], env={**environment, "PYTHON": private_python}).text == private_python
+
+
+def test_nothing_is_installed_without_saying_so(tmp_path: Path) -> None:
+    """Debian keeps a part of Python apart: the command that installs it is shown before it runs, and if it fails."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = programs / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {PYTHON} "$@"\n')
+    for name in ("apt-get", "sudo"):
+        (programs / name).write_text(f'#!/bin/sh\necho "ran: {name} $*"\nexit 1\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:/usr/bin:/bin", "PYTHON": str(python)}
+    said = run([SCRIPT, tmp_path / "venv"], env=environment, exit_code=3)
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    lines = said.stdout.splitlines()
+    assert any(f"apt-get install -y --no-install-recommends {package}" in line for line in lines[:2]), said.stdout
+    assert lines[2].startswith("ran: "), "only then anything runs"
+    assert f"sudo apt-get install {package}" in said.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_says_who_started_the_server(clone: Path) -> None:
+    """So that the remedy for a port that is taken is one that its reader can use."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    assert "--started-by-make" in run(["make", "-n", "serve"], cwd=clone, env=clean).stdout

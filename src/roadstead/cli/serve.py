@@ -38,7 +38,7 @@ SETTING_OF_FLAG: Final = {
 
 _REMEDIES: Final = {
     False: ("--listen", "--ops-listen"),
-    True: ("make serve LISTEN=127.0.0.1:5005", "make serve OPS_LISTEN=127.0.0.1:5006"),
+    True: ("`make serve LISTEN=127.0.0.1:5005`", "`make serve OPS_LISTEN=127.0.0.1:5006`"),
 }
 """How to choose other addresses, by whether make started the server."""
 

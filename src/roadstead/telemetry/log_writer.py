@@ -12,7 +12,7 @@ import io
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO, cast
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def log_stream(descriptor: int) -> Iterator[tuple[LogWriter, TextIO]]:
+def log_stream(descriptor: int) -> Generator[tuple[LogWriter, TextIO], None, None]:
     """A writer, and the stream of text above it, which ends with the block; what is written later is lost quietly."""
     writer = LogWriter(descriptor)
     try:

@@ -64,6 +64,8 @@ def test_a_port_in_use(folder: Path, flag: str) -> None:
         holder.bind(("127.0.0.1", port))
         holder.listen()
         require_refusal(server, f"127.0.0.1:{port}", "another program uses it", flag)
+        server.command.append("--started-by-make")
+        require_refusal(server, "`make serve LISTEN=" if flag == "--listen" else "`make serve OPS_LISTEN=")
     assert not server.data.exists(), "nothing is made for a server that cannot listen"
 
 
