@@ -12,10 +12,11 @@ from typing import BinaryIO, Final
 import msgspec
 
 from roadstead.clock import Clock, SystemClock
-from roadstead.telemetry.redaction import escape_control
+from roadstead.telemetry.redaction import escape_control, escape_json
 
 FLUSH_SECONDS: Final = 0.1
 BUFFER_BYTES: Final = 64 * 1024
+_DELETE: Final = b"\x7f"
 TEXT_LENGTH: Final = 1024
 """Characters of a path or user agent that are kept: a line stays readable, whatever a client sends."""
 
@@ -82,18 +83,20 @@ class AccessLog:
 
     def _append_json(self, record: AccessRecord) -> None:
         try:
-            self._buffer += self._encode(record) + b"\n"  # encode_into would leave garbage behind if it failed
+            line = self._encode(record)  # encode_into would leave garbage behind if it failed
         except UnicodeEncodeError:  # a lone surrogate; uvicorn makes none, another server may
             self.dropped_lines += 1
+            return
+        if not line.isascii() or _DELETE in line:  # the encoder escapes all other control characters of ASCII
+            line = escape_json(line.decode()).encode()
+        self._buffer += line + b"\n"
 
     def _append_human(self, record: AccessRecord) -> None:
         text = (
             f"{record.time} {record.client} {record.actor} {record.method} {record.path} {record.status}"
             f" {record.bytes}B {record.duration_seconds * 1000:.1f}ms {record.user_agent!r} {record.request_id}"
         )
-        if not text.isprintable():
-            text = escape_control(text).replace("\n", "\\n")
-        self._buffer += text.encode("utf-8", "backslashreplace") + b"\n"
+        self._buffer += escape_control(text, keep="").encode() + b"\n"
 
     def _time(self) -> str:
         """The time in RFC 3339; the second's text is made once a second."""
