@@ -445,8 +445,8 @@ def test_lists_of_digests_are_looked_up_by_themselves() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         for table in metadata.sorted_tables:
             connection.execute(str(CreateTable(table).compile(dialect=dialect())))
-        for table, statement in statements.items():
+        for name, statement in statements.items():
             sql, values = statement.for_sqlite({"digests": "[]", "repository_id": 1})
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-            assert plan[0].startswith(f"SEARCH {table} USING"), plan
+            assert plan[0].startswith(f"SEARCH {name} USING"), plan
             assert "(digest=?)" in plan[0], plan

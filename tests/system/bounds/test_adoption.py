@@ -52,7 +52,7 @@ def write_volume(root: Path) -> None:
 def test_adoption_of_long_manifests(scratch: Path) -> None:
     folder = scratch / f"adoption-{secrets.token_hex(3)}"
     write_volume(folder / "registry")
-    command = [PROGRAM, "adopt", folder / "registry", "--data", folder / "data"]
+    command: list[str | Path] = [PROGRAM, "adopt", folder / "registry", "--data", folder / "data"]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment({}))

@@ -18,7 +18,7 @@ from tests.system.faults.server import FaultyServer
 from tests.system.faults.wire import Wire, head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LIMIT: Final = 4 * MIB
@@ -79,7 +79,7 @@ def bomb(text: bytes) -> bytes:
     return start + text * ((LIMIT - len(start) - 10) // len(text)) + b"0]}"
 
 
-LOADS: Final = {
+LOADS: Final[dict[str, tuple[Callable[[int], bytes], int]]] = {
     "lists in lists": (lambda _seed: bomb(b"[[]],"), 400),
     "objects": (lambda _seed: bomb(b"{},"), 400),
     "numbers": (lambda _seed: bomb(b"1,"), 400),
