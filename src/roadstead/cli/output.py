@@ -74,7 +74,10 @@ def print_line(text: str = "") -> None:
 
 def print_json(document: Mapping[str, object]) -> None:
     """An object on a line of its own."""
-    print_line(json.dumps(document, ensure_ascii=False))
+    line = json.dumps(document, ensure_ascii=False)
+    if not line.isprintable():  # what clients chose must not drive a terminal
+        line = json.dumps(document).replace("\x7f", "\\u007f")
+    print_line(line)
 
 
 def print_wrapped(text: str, *, indent: str) -> None:

@@ -112,6 +112,13 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     body_idle_timeout_seconds: Annotated[
         float, meta("Time without a byte of an awaited body before the client is given up.", gt=0)
     ] = 60.0
+    body_minimum_bytes_per_second: Annotated[
+        int, meta("Least rate of an awaited body, over the time above; slower clients get 408. 0 means none.", ge=0)
+    ] = 512
+    body_memory_bytes: Annotated[
+        int,
+        meta("Manifests and listings that a process holds in memory for slow clients; beyond that, 503.", ge=4 * MIB),
+    ] = 64 * MIB
     request_timeout_seconds: Annotated[float, meta("Time for one whole request and its answer.", gt=0)] = 6.0 * HOUR
     write_idle_timeout_seconds: Annotated[
         float, meta("Time in which a client reads nothing of its answer before it is given up.", gt=0)

@@ -66,7 +66,7 @@ class Manifests:
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
-        self._reading = asyncio.Semaphore(1)
+        self._long_pushes = asyncio.Semaphore(1)
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """What a tag or digest stands for in a repository.
@@ -98,7 +98,7 @@ class Manifests:
             if row is None:
                 raise ManifestUnknownError("", digest)
             body = row[0]  # damage may have changed its type too
-            if not isinstance(body, bytes) or Digest.of(body, digest.algorithm) != digest:
+            if not isinstance(body, bytes) or await _digest_of(body, digest.algorithm) != digest:
                 raise DatabaseDamagedError(f"the bytes of manifest {digest} are not those that were pushed")
             self._bodies.add(digest, body)
         return body
@@ -125,11 +125,28 @@ class Manifests:
             ManifestDigestMismatchError: it does not have that digest.
             ManifestBlobUnknownError: it names blobs that the repository does not have.
         """
-        is_long = len(body) > PARSE_IN_THREAD_BYTES
+        if len(body) <= PARSE_IN_THREAD_BYTES:
+            return await self._push(repository, body, content_type, digest, tags, origin, is_known=is_known)
+        async with self._long_pushes:
+            return await self._push(
+                repository, body, content_type, digest, tags, origin, is_known=is_known, is_long=True
+            )
+
+    async def _push(
+        self,
+        repository: RepositoryName,
+        body: bytes,
+        content_type: str,
+        digest: Digest | None,
+        tags: Sequence[Tag],
+        origin: Origin,
+        *,
+        is_known: bool,
+        is_long: bool = False,
+    ) -> PushedManifest:
         algorithm = digest.algorithm if digest else "sha256"
         if is_long:
-            async with self._reading:
-                manifest, actual = await asyncio.to_thread(self._read, body, content_type, algorithm)
+            manifest, actual = await asyncio.to_thread(self._read, body, content_type, algorithm)
         else:
             manifest, actual = self._read(body, content_type, algorithm)
         if manifest.is_withdrawn and not is_known:
@@ -213,6 +230,12 @@ class Manifests:
             await self._outbox.record(transaction, event)
 
         await self._database.write(work, is_long=True)
+
+
+async def _digest_of(body: bytes, algorithm: str) -> Digest:
+    if len(body) > PARSE_IN_THREAD_BYTES:
+        return await asyncio.to_thread(Digest.of, body, algorithm)
+    return Digest.of(body, algorithm)
 
 
 async def _compare_blobs(

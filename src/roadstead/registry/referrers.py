@@ -68,7 +68,7 @@ class Referrers:
         elif text is None:
             row = await self._database.fetch_one(store.GET_MANIFEST_ANNOTATIONS, digest=digest)
             text = row[0] if row else NONE
-        return "" if text == NONE else text
+        return "" if text is None or text == NONE else text
 
 
 def _count_that_fit(rows: Sequence[Row]) -> int:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from roadstead.clock import Clock, SystemClock
-from roadstead.telemetry.redaction import escape_control
+from roadstead.telemetry.redaction import escape_control, escape_json
 
 FLUSH_SECONDS: Final = 0.1
 BUFFER_BYTES: Final = 64 * 1024
@@ -23,6 +23,7 @@ TIME_OF_DAY: Final = len("2026-03-02T")
 LEAST_PATH: Final = 16
 """Characters of a path that a line has, however narrow the terminal."""
 
+_DELETE: Final = b"\x7f"
 TEXT_LENGTH: Final = 1024
 """Characters of a path or user agent that are kept: a line stays readable, whatever a client sends."""
 
@@ -103,9 +104,13 @@ class AccessLog:
 
     def _append_json(self, record: AccessRecord) -> None:
         try:
-            self._buffer += self._encode(record) + b"\n"  # encode_into would leave garbage behind if it failed
+            line = self._encode(record)  # encode_into would leave garbage behind if it failed
         except UnicodeEncodeError:  # a lone surrogate; uvicorn makes none, another server may
             self.dropped_lines += 1
+            return
+        if not line.isascii() or _DELETE in line:  # the encoder escapes all other control characters of ASCII
+            line = escape_json(line.decode()).encode()
+        self._buffer += line + b"\n"
 
     def _append_human(self, record: AccessRecord) -> None:
         """What matters most comes first; on a terminal, what does not fit is left out, or shortened."""
@@ -117,9 +122,7 @@ class AccessLog:
         for part in (record.client, record.actor, record.user_agent.partition(" ")[0], record.request_id):
             if part not in {"", "-"} and not 0 < columns < len(text) + 1 + len(part):
                 text += f" {part}"
-        if not text.isprintable():
-            text = escape_control(text).replace("\n", "\\n")
-        self._buffer += text.encode("utf-8", "backslashreplace") + b"\n"
+        self._buffer += escape_control(text, keep="").encode("utf-8", "backslashreplace") + b"\n"
 
     def _time(self) -> str:
         """The time in RFC 3339; the second's text is made once a second."""

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from roadstead.telemetry.redaction import escape_control, redact_named
+from roadstead.telemetry.redaction import escape_control, escape_json, redact_named
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "human", "json"]
@@ -144,9 +144,9 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     try:
-        return msgspec.json.encode(event, enc_hook=str).decode()
+        return escape_json(msgspec.json.encode(event, enc_hook=str).decode())
     except UnicodeEncodeError:  # lone surrogates, from file names that are no UTF-8
-        return json.dumps(event, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
+        return escape_json(json.dumps(event, default=str, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
 def _human_renderer(*, colors: bool) -> Processor:

@@ -14,7 +14,8 @@ _SECRET_NAMES: Final = re.compile(
 )
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
 _CREDENTIALS: Final = re.compile(r"\b(basic|bearer)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_BASIC_PLANE: Final = 0x10000
+"""The first character that JSON writes as two escapes (RFC 8259, section 7)."""
 
 
 def redact(value: object, depth: int = DEPTH) -> object:
@@ -40,9 +41,32 @@ def redact_text(text: str) -> str:
     return _CREDENTIALS.sub(rf"\1 {HIDDEN}", text)
 
 
-def escape_control(text: str) -> str:
-    r"""``text`` with control characters as ``\xNN``, so that a client cannot drive the terminal; newlines stay."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+def escape_control(text: str, keep: str = "\n\t") -> str:
+    r"""``text`` with every character that is not visible, but those to ``keep``, as ``\xNN``, ``\uNNNN`` or longer.
+
+    So a client can neither drive the terminal on which a log is read, nor begin a line or turn around its direction.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in keep else _escaped(ord(letter)) for letter in text)
+
+
+def escape_json(text: str) -> str:
+    r"""A JSON text with the same characters as ``\uNNNN``, which is the same document."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _json_escaped(ord(letter)) for letter in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code < _BASIC_PLANE else f"\\U{code:08x}"  # noqa: PLR2004 - two digits
+
+
+def _json_escaped(code: int) -> str:
+    if code < _BASIC_PLANE:
+        return f"\\u{code:04x}"
+    code -= _BASIC_PLANE
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def _name(name: object) -> str:

@@ -15,6 +15,8 @@ PROXIED_KEY: Final = "roadstead.proxied"
 REFUSED_KEY: Final = "roadstead.refused"
 """Where the scope holds the status with which the connection itself answered, in the application's place."""
 
+GIVE_WAY_KEY: Final = "roadstead.give_way"
+"""Where the scope holds what ends the request to make room for others; absent where nothing can."""
 
 CERTIFICATE_USER_KEY: Final = "roadstead.certificate_user"
 """Where the scope holds the user whom a verified client certificate names; absent where there is none."""

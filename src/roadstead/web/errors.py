@@ -49,6 +49,7 @@ from roadstead.web.http import (
     Response,
     json_line,
 )
+from roadstead.web.memory import BodyMemoryExhaustedError
 from roadstead.web.pagination import PageSizeInvalidError
 from roadstead.web.ranges import RangeUnsatisfiableError
 
@@ -155,6 +156,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     MethodUnsupportedError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
     RegistryReadOnlyError: Problem(ErrorCode.UNSUPPORTED, HTTPStatus.METHOD_NOT_ALLOWED),
     RegistryClosedError: Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE),
+    BodyMemoryExhaustedError: _UNAVAILABLE,
     ServiceUnhealthyError: Problem(ErrorCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE),
     TooManyRequestsError: Problem(ErrorCode.TOOMANYREQUESTS, HTTPStatus.TOO_MANY_REQUESTS),
     ClientDisconnectedError: Problem(ErrorCode.BLOB_UPLOAD_INVALID, HTTPStatus.BAD_REQUEST),
@@ -263,6 +265,8 @@ def _retry_after_seconds(error: RoadsteadError) -> int:
             return max(1, math.ceil(error.retry_after_seconds))
         case RegistryClosedError() | ServiceUnhealthyError():
             return 30
+        case BodyMemoryExhaustedError():
+            return 1
         case DatabaseError() | StorageError() | PasswordFileUnavailableError():
             return 5
         case _:

@@ -15,6 +15,9 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+PIECE_BYTES: Final = 64 << 10
+"""Of a body that is sent at once: a client that does not read keeps one or two in its connection's buffer."""
+
 QUERY_FIELDS: Final = 200
 """Parameters in one URL: a push may carry many tags, nothing else more than a few."""
 
@@ -46,13 +49,23 @@ class BodyTooLargeError(RoadsteadError):
 class Request:
     """A request: its scope, and its body as a stream."""
 
-    __slots__ = ("_query", "_receive", "method", "scope")
+    __slots__ = ("_at_end", "_query", "_receive", "method", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self._receive = receive
         self._query: dict[str, list[str]] | None = None
+        self._at_end: list[Callable[[], None]] = []
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Has ``call`` made once the request is answered, however that ends."""
+        self._at_end.append(call)
+
+    def end(self) -> None:
+        """The request is answered; for whoever has sent the answer."""
+        for call in self._at_end:
+            call()
 
     def header(self, name: bytes) -> str:
         """The value of a header (``name`` in lower case), empty if it was not sent."""
@@ -105,8 +118,8 @@ class Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body.
+    async def read_body(self, limit_bytes: int, on_size: Callable[[int], None] | None = None) -> bytes:
+        """The whole body; ``on_size`` is told how long it is so far, and may raise.
 
         Raises:
             BodyTooLargeError: it is longer than ``limit_bytes``; said without reading it where the client states it.
@@ -121,6 +134,8 @@ class Request:
             size += len(piece)
             if size > limit_bytes:
                 raise BodyTooLargeError(limit_bytes)
+            if on_size is not None:
+                on_size(size)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -155,7 +170,17 @@ class Response:
             size_bytes = len(self.body) if self.size_bytes is None else self.size_bytes
             headers = [*headers, (b"content-length", b"%d" % size_bytes)]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        if len(self.body) <= PIECE_BYTES:
+            await send({"type": "http.response.body", "body": self.body})
+        else:
+            await self._send_pieces(send)
+
+    async def _send_pieces(self, send: Send) -> None:
+        """A long body, a piece when the client has room for it: nothing of it is copied, and little waits elsewhere."""
+        view = memoryview(self.body)
+        for start in range(0, len(view), PIECE_BYTES):
+            more = start + PIECE_BYTES < len(view)
+            await send({"type": "http.response.body", "body": view[start : start + PIECE_BYTES], "more_body": more})
 
 
 def json_response(status: int, document: object, headers: Headers | None = None) -> Response:

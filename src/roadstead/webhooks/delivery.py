@@ -27,6 +27,9 @@ from roadstead.webhooks.envelope import BLOB, Source
 from roadstead.webhooks.line import Head, Line, Policy, Setback
 from roadstead.webhooks.receiver import Answer, Receiver, Result
 
+ENVELOPE_IN_THREAD_BYTES: Final = 64 << 10
+"""References of longer manifests are listed in a thread, so that clients need not wait for them."""
+
 LEASE: Final = "notifications"
 
 RENEW_SECONDS: Final = 5.0
@@ -160,9 +163,12 @@ class _Teller:
         name = self._receiver.name
         if not head.attempts and not head.is_parked:
             self._delivery.metrics.count(name, "Events")
-        answer = await self._receiver.post(
-            self._source.envelope(head.stored, await self._delivery.body_of(head.stored))
-        )
+        body = await self._delivery.body_of(head.stored)
+        if body is not None and len(body) > ENVELOPE_IN_THREAD_BYTES:
+            envelope = await asyncio.to_thread(self._source.envelope, head.stored, body)
+        else:
+            envelope = self._source.envelope(head.stored, body)
+        answer = await self._receiver.post(envelope)
         self._count(answer)
         if answer.result is Result.DELIVERED:
             await self._line.succeeded(head)

@@ -45,6 +45,7 @@ def impatient_server(scratch: Path) -> Iterator[FaultyServer]:
     settings = {
         "limits.header_timeout_seconds": 0.6,
         "limits.body_idle_timeout_seconds": 0.6,
+        "limits.body_minimum_bytes_per_second": 0,
         "limits.request_timeout_seconds": 2,
         "limits.connections": table.CONNECTIONS,
     }

@@ -140,7 +140,7 @@ async def test_long_work_leaves_the_loop_to_others(database: SqliteDatabase) -> 
     await asyncio.sleep(0.01)
     assert await database.fetch_one(FIND, text="long") is None
     others.set()
-    assert await writing == [True, None]
+    assert list(await writing) == [True, None]
     assert await count(database) == 2
 
 

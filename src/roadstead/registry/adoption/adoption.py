@@ -44,6 +44,9 @@ from roadstead.registry.removal_steps import Change
 from roadstead.registry.rules import GarbageRules
 from roadstead.storage import Entry, EntryKind, StorageError
 
+PART_BYTES: Final = 2 << 20
+"""Of manifests that one thread reads before they are recorded: with all threads, a few of the longest there are."""
+
 BATCH: Final = 200
 """Links that are read and then recorded in one transaction: some milliseconds."""
 
@@ -414,26 +417,43 @@ class Adoption:
 
         Adds to ``unclear`` those of which the disk does not say anything.
         """
-        ahead: asyncio.Future[list[_T | None]] | None = None
-        for start in range(0, len(names), BATCH):
-            this = ahead or asyncio.ensure_future(self._read_batch(names[start : start + BATCH], read, unclear))
-            results = await this
-            rest = names[start + BATCH : start + 2 * BATCH]
-            ahead = asyncio.ensure_future(self._read_batch(rest, read, unclear)) if rest else None
+        left = collections.deque(names)
+        this = self._read_ahead(left, read, unclear)
+        while this is not None:
+            results, unread = await this
+            left.extendleft(reversed(unread))
+            this = self._read_ahead(left, read, unclear)
             yield results
             self._progress.advance(len(results))
 
+    def _read_ahead(
+        self, left: collections.deque[_K], read: Callable[[_K], _T | None], unclear: set[str]
+    ) -> "asyncio.Future[tuple[list[_T | None], list[_K]]] | None":
+        """Begins to read a batch of what is ``left``; None when that is nothing."""
+        batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
+        return asyncio.ensure_future(self._read_batch(batch, read, unclear)) if batch else None
+
     async def _read_batch(
         self, batch: Sequence[_K], read: Callable[[_K], _T | None], unclear: set[str]
-    ) -> list[_T | None]:
-        def read_part(part: Sequence[_K]) -> list[_T | None]:
-            return [_answer(name, read, unclear) for name in part]
+    ) -> tuple[list[_T | None], list[_K]]:
+        """What was read, and the names that were left since it has become too long."""
+
+        def read_part(part: Sequence[_K]) -> tuple[list[_T | None], Sequence[_K]]:
+            results: list[_T | None] = []
+            held_bytes = 0
+            for count, name in enumerate(part, 1):
+                result = _answer(name, read, unclear)
+                results.append(result)
+                held_bytes += len(result.body) if isinstance(result, FoundManifest) else 0
+                if held_bytes > PART_BYTES:
+                    return results, part[count:]
+            return results, ()
 
         size = max(1, len(batch) // THREADS)
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         loop = asyncio.get_running_loop()
         done = await asyncio.gather(*(loop.run_in_executor(self._executor, read_part, part) for part in parts))
-        return [each for part in done for each in part]
+        return [each for results, _ in done for each in results], [name for _, unread in done for name in unread]
 
     def _tell(self, kind: TreeFindingKind, subject: str, detail: str, key: str = "") -> None:
         self._found.append(TreeFinding(kind, subject, detail, key))

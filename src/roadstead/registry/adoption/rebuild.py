@@ -40,6 +40,9 @@ from roadstead.registry.rules import GarbageRules
 
 _T = TypeVar("_T")
 
+BATCH_BYTES: Final = 16 << 20
+"""Of manifests that are recorded together, if they are long."""
+
 BATCH: Final = 200
 """Rows recorded in one transaction."""
 
@@ -285,10 +288,12 @@ def _tag(text: str) -> Tag | None:
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
     batch: list[_T] = []
+    held_bytes = 0
     for item in items:
         batch.append(item)
-        if len(batch) == BATCH:
+        held_bytes += len(item.body) if isinstance(item, FoundManifest) else 0
+        if len(batch) == BATCH or held_bytes > BATCH_BYTES:
             yield batch
-            batch = []
+            batch, held_bytes = [], 0
     if batch:
         yield batch

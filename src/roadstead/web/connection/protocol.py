@@ -28,7 +28,7 @@ from roadstead.web.connection.reaper import Inspected, Reaper, Rules
 from roadstead.web.connection.reasons import Reason, refusal_answer
 from roadstead.web.connection.tls_peer import certificate_user
 from roadstead.web.connection.tls_transport import SlicedTransport
-from roadstead.web.context import CERTIFICATE_USER_KEY, REFUSED_KEY, Refusal, new_request_id
+from roadstead.web.context import CERTIFICATE_USER_KEY, GIVE_WAY_KEY, REFUSED_KEY, Refusal, new_request_id
 
 PIPELINED: Final = 64
 """Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
@@ -76,6 +76,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._phase: tuple[str, int] = ("", 0)
         self._phase_since = 0.0
         self._body_since = 0.0
+        self._pace_since = 0.0
+        self._pace_bytes = 0
         self._linger_until = 0.0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
@@ -153,6 +155,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         super().on_message_begin()
         if self._certificate_user is not None:
             cast("dict[str, Any]", self.scope)[CERTIFICATE_USER_KEY] = self._certificate_user
+        cast("dict[str, Any]", self.scope)[GIVE_WAY_KEY] = self._give_way
         self._requests += 1
         self._is_reading_header = True
 
@@ -292,6 +295,19 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._body_since = now
         elif now - self._body_since >= limits.body_idle_timeout_seconds:
             self._refuse(reasons.BODY_IDLE)
+            return
+        if self._is_slow(now, is_ours=is_ours or self._phase_since == now):
+            self._refuse(reasons.BODY_RATE)
+
+    def _is_slow(self, now: float, *, is_ours: bool) -> bool:
+        """Whether a body has come at less than the least rate, looked at once in each idle timeout."""
+        limits = self.rules.limits
+        seconds = now - self._pace_since
+        if not is_ours and seconds < limits.body_idle_timeout_seconds:
+            return False
+        received = self._received_bytes - self._pace_bytes
+        self._pace_since, self._pace_bytes = now, self._received_bytes
+        return not is_ours and received < limits.body_minimum_bytes_per_second * seconds
 
     def _inspect_waiting(self, now: float) -> None:
         limits = self.rules.limits
@@ -335,6 +351,13 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._tell(reason, is_head=cycle.scope["method"] == "HEAD")
             cycle.disconnected = True
             cycle.message_event.set()
+
+    def _give_way(self) -> None:
+        """Ends the request under way, whose client is slow, to free the memory that it takes."""
+        if self._is_reading_header:
+            self._abort(reasons.MEMORY)
+        else:
+            self._refuse(reasons.MEMORY)
 
     def _tell(self, reason: Reason, *, is_head: bool) -> None:
         request_id = new_request_id()

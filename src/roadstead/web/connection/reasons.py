@@ -43,6 +43,10 @@ HEADER_TIMEOUT: Final = Reason(
     "the request's header did not arrive in time",
 )
 BODY_IDLE: Final = Reason("body_idle", 408, ErrorCode.UNAVAILABLE, "the request's body stopped arriving")
+BODY_RATE: Final = Reason("body_rate", 408, ErrorCode.UNAVAILABLE, "the request's body arrives too slowly")
+MEMORY: Final = Reason(
+    "memory", 503, ErrorCode.UNAVAILABLE, "the server needs the memory that this slow request takes: try again"
+)
 REQUEST_TIMEOUT: Final = Reason("request_timeout", 408, ErrorCode.UNAVAILABLE, "the request took too long to arrive")
 ANSWER_TIMEOUT: Final = Reason("request_timeout", 503, ErrorCode.UNAVAILABLE, "the request took too long to answer")
 WRITE_IDLE: Final = Reason("write_idle", 0, ErrorCode.UNAVAILABLE, "")
@@ -71,6 +75,8 @@ def refusal_answer(
         (b"x-request-id", request_id.encode("ascii")),
         (b"connection", b"close"),
     ]
+    if reason.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        fixed.append((b"retry-after", b"5"))
     names = {name for name, _ in fixed}
     added = [header for header in added if header[0] not in names]
     if not any(name == b"x-content-type-options" for name, _ in added):

@@ -28,6 +28,7 @@ from roadstead.web.errors import (
     problem_of,
 )
 from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
+from roadstead.web.memory import BodyMemory
 from roadstead.web.rates import ClientRates
 
 Endpoint = Callable[[Request, Route], Awaitable[Response]]
@@ -58,16 +59,17 @@ class Distribution:
         self._rates = rates
         self._authentication = authentication
         page = limits.page_maximum
+        memory = BodyMemory(max(limits.body_memory_bytes, limits.manifest_bytes), registry.clock.monotonic_seconds)
         undo = UndoEndpoint(registry, page)
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "base": {"GET": _base, "HEAD": _base},
             "catalog": CatalogEndpoint(registry, limits.catalog_page_maximum).methods(),
             "tags": TagsEndpoint(registry, page).methods(),
-            "manifest": ManifestEndpoint(registry, limits.manifest_bytes).methods(),
+            "manifest": ManifestEndpoint(registry, limits.manifest_bytes, memory).methods(),
             "blob": BlobEndpoint(registry, accel_location).methods(),
             "blob_upload": UploadEndpoint(registry).methods(),
             "blob_upload_chunk": UploadChunkEndpoint(registry).methods(),
-            "referrers": ReferrersEndpoint(registry, page).methods(),
+            "referrers": ReferrersEndpoint(registry, page, memory).methods(),
             "undo_history": undo.history_methods(),
             "undo_removed": undo.removed_methods(),
             "undo_restore": undo.restore_methods(),
@@ -83,12 +85,16 @@ class Distribution:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Errors that the code foresaw become answers; others pass to the middleware."""
+        request = Request(scope, receive)
         try:
-            response = await self._answer(Request(scope, receive), scope)
-        except RoadsteadError as error:
-            _report(error)
-            response = error_response(error)
-        await response.send(send)
+            try:
+                response = await self._answer(request, scope)
+            except RoadsteadError as error:
+                _report(error)
+                response = error_response(error)
+            await response.send(send)
+        finally:
+            request.end()
 
     async def _answer(self, request: Request, scope: Scope) -> Response:
         context: RequestContext = scope["roadstead"]

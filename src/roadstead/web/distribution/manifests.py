@@ -4,6 +4,7 @@ Source: distribution specification, sections "Pulling manifests", "Pushing Manif
 Manifests".
 """
 
+import asyncio
 from typing import Final
 
 from roadstead.events import Event, EventAction
@@ -15,6 +16,7 @@ from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, etag, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Headers, QueryInvalidError, Request, Response, warning
+from roadstead.web.memory import FREE_ANSWER_BYTES, BodyMemory
 from roadstead.web.ranges import matches_etag
 
 MAXIMUM_TAGS: Final = 100
@@ -27,11 +29,13 @@ SHOWN_CHARACTERS: Final = 256
 class ManifestEndpoint:
     """Pulls, pushes and deletes manifests and tags."""
 
-    def __init__(self, registry: Registry, limit_bytes: int) -> None:
+    def __init__(self, registry: Registry, limit_bytes: int, memory: BodyMemory) -> None:
         self._manifests = registry.manifests
         self._tags = registry.tags
         self._pulls = registry.pulls
         self._limit_bytes = limit_bytes
+        self._memory = memory
+        self._fetching = asyncio.Semaphore(1)
 
     def methods(self) -> Methods:
         """What this path answers."""
@@ -43,9 +47,19 @@ class ManifestEndpoint:
         headers = _headers(stored)
         if _is_known_to(request, stored.digest):
             return Response(304, headers)
-        body = await self._manifests.get_body(stored.digest)
+        if stored.size_bytes > FREE_ANSWER_BYTES:
+            body = await self._fetch(request, stored.digest)
+        else:
+            body = await self._manifests.get_body(stored.digest)
         self._note_pull(request, route, reference, stored)
         return Response(200, headers, body)
+
+    async def _fetch(self, request: Request, digest: Digest) -> bytes:
+        """A large body, held; one after the other, so that all who ask for the same are sent the same."""
+        async with self._fetching:
+            body = self._memory.find_answer(digest) or await self._manifests.get_body(digest)
+            self._memory.hold_answer(request, body, digest)
+            return body
 
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body."""
@@ -88,7 +102,7 @@ class ManifestEndpoint:
         """Accepts a manifest and sets tags."""
         reference = parse_reference(route.reference)
         tags = _tags(request, reference)
-        body = await request.read_body(self._limit_bytes)
+        body = await self._memory.read_body(request, self._limit_bytes)
         pushed = await self._manifests.push(
             route.repository,
             body,

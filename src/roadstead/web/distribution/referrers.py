@@ -9,15 +9,17 @@ from roadstead.registry.model import Referrer
 from roadstead.web.distribution.endpoint import Methods, listing_headers
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response
+from roadstead.web.memory import BodyMemory
 from roadstead.web.pagination import read_page_request
 
 
 class ReferrersEndpoint:
     """Lists the manifests that name another as their subject, as an index."""
 
-    def __init__(self, registry: Registry, page_maximum: int) -> None:
+    def __init__(self, registry: Registry, page_maximum: int, memory: BodyMemory) -> None:
         self._referrers = registry.referrers
         self._page_maximum = page_maximum
+        self._memory = memory
 
     def methods(self) -> Methods:
         """What this path answers."""
@@ -38,6 +40,7 @@ class ReferrersEndpoint:
             headers.append((b"oci-filters-applied", b"artifactType"))
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
         body = msgspec.json.encode(index) + b"\n"
+        self._memory.hold_answer(request, body)
         return Response(200, [(b"content-type", OCI_INDEX.encode("ascii")), *headers], body)
 
 

@@ -70,12 +70,35 @@ def test_a_body_that_stops_is_refused_and_the_application_hears_of_it(serve: Ser
 
 
 def test_a_slow_but_steady_body_is_accepted(serve: Serve) -> None:
-    client = serve(body_idle_timeout_seconds=SHORT).client()
+    client = serve(body_idle_timeout_seconds=SHORT, body_minimum_bytes_per_second=0).client()
     client.send(b"PUT /body HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n")
     for _ in range(8):
         time.sleep(SHORT / 4)
         client.send(b"x")
     assert client.answer().read() == b"8"
+
+
+def test_a_body_that_comes_too_slowly_is_refused_however_steadily(serve: Serve) -> None:
+    server = serve(body_idle_timeout_seconds=SHORT, body_minimum_bytes_per_second=1000)
+    client = server.client()
+    client.send(b"PUT /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    started = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while not server.refusals and time.monotonic() - started < 5:
+            time.sleep(SHORT / 8)
+            client.send(b"x")
+    assert client.error() == (408, "UNAVAILABLE")
+    assert [refusal.reason for refusal in server.refusals] == ["body_rate"]
+    assert server.application.disconnected.wait(5)
+
+
+def test_a_body_that_comes_fast_enough_is_accepted(serve: Serve) -> None:
+    client = serve(body_idle_timeout_seconds=SHORT, body_minimum_bytes_per_second=1000).client()
+    client.send(b"PUT /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n")
+    for _ in range(10):  # ten times as fast as it must be, so that a pause of the machine's does no harm
+        time.sleep(SHORT / 2)
+        client.send(b"x" * 1000)
+    assert client.answer().read() == b"10000"
 
 
 def test_time_in_which_the_application_does_not_read_is_not_the_clients(serve: Serve) -> None:
