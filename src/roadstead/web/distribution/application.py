@@ -100,7 +100,7 @@ class Distribution:
         if caller is None:
             caller = await identify(self._authentication, scope, permission, route.repository)
         context.caller = caller
-        context.actor = caller.name or "-"
+        context.actor = caller.name
         if self._rates is not None:
             self._rates.admit(scope, caller.name)
         authorise(self._authentication, caller, permission, route.repository)
