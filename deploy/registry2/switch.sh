@@ -21,6 +21,8 @@ say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
 give_up() { say "$*" >&2; exit 1; }
 answers() { case $(curl -s --noproxy '*' -m 5 -o /dev/null -w '%{http_code}' "$1/v2/") in 200 | 401) ;; *) return 1 ;; esac; }
 
+command_of() { sh -c "$1" 9>&-; }  # servers that it starts must not keep the lock
+
 ours() { # roadstead as whoever owns the folder: registry:2 must be able to change what it makes
     if [ "$(id -u)" = 0 ]; then
         set -- setpriv --reuid "$(stat -c %u "$FOLDER/docker")" --regid "$(stat -c %g "$FOLDER/docker")" --clear-groups roadstead "$@"
@@ -28,6 +30,10 @@ ours() { # roadstead as whoever owns the folder: registry:2 must be able to chan
         set -- roadstead "$@"
     fi
     "$@"
+}
+
+go_on_with() { # URL, its command: makes sure that whoever serves again is there
+    answers "$1" || { say "nobody answers at $1: starting it" >&2; command_of "$2" && wait_for "$1"; } || :
 }
 
 wait_for() { # URL
@@ -88,11 +94,17 @@ to_roadstead() {
     say "1/5 taking over what registry:2 has, while it serves"
     adopt
     undo() {
+        if [ "$started" = yes ] && ! answers "$OLD" && answers "$NEW"; then
+            say "registry:2 has stopped, roadstead answers and has all: it serves from now on; run this again to tidy up" >&2
+            point_nginx "$NEW" open && $NGINX_PROGRAM -s reload
+            return
+        fi
         say "nothing was switched: registry:2 goes on as before" >&2
         if [ "$started" = yes ]; then
-            sh -c "$STOP_NEW" || :
+            command_of "$STOP_NEW" || :
             ours adopt --force "$FOLDER" > /dev/null || :  # nobody told roadstead anything: the links are the truth
         fi
+        go_on_with "$OLD" "$START_OLD"
         point_nginx "$OLD" open && $NGINX_PROGRAM -s reload
     }
     started=no
@@ -102,7 +114,7 @@ to_roadstead() {
     adopt
     say "4/5 starting roadstead"
     started=yes
-    sh -c "$START_NEW"
+    command_of "$START_NEW"
     wait_for "$NEW" || give_up "roadstead does not answer at $NEW: see its log"
     say "5/5 nginx sends everything to roadstead; waiting for what registry:2 still answers"
     send_everything "$NEW"
@@ -115,7 +127,8 @@ to_registry2() {
             return
         fi
         say "nothing was switched: roadstead goes on as before" >&2
-        [ "$started" = no ] || sh -c "$STOP_OLD" || :
+        [ "$started" = no ] || command_of "$STOP_OLD" || :
+        go_on_with "$NEW" "$START_NEW"
         ours maintenance off --wait --timeout 10 --data "$FOLDER" > /dev/null || :
         point_nginx "$NEW" open && $NGINX_PROGRAM -s reload
     }
@@ -126,7 +139,7 @@ to_registry2() {
     ours maintenance read-only --wait --timeout "$PATIENCE" --data "$FOLDER" > /dev/null
     say "3/5 starting registry:2, which nobody asks yet"
     started=yes
-    sh -c "$START_OLD"
+    command_of "$START_OLD"
     wait_for "$OLD" || give_up "registry:2 does not answer at $OLD: see its log"
     say "4/5 writing the links that registry:2 reads"
     ours release "$FOLDER" > /dev/null
@@ -135,7 +148,7 @@ to_registry2() {
     send_everything "$OLD"
 }
 
-for program in roadstead curl setpriv; do command -v "$program" > /dev/null || give_up "$program is missing"; done
+for program in roadstead curl setpriv flock; do command -v "$program" > /dev/null || give_up "$program is missing"; done
 [ -d "$FOLDER/docker/registry/v2" ] || give_up "$FOLDER is not the folder of a registry:2: set FOLDER"
 $NGINX_PROGRAM -t -q || give_up "nginx's own files are not in order, see above"
 $NGINX_PROGRAM -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
@@ -145,6 +158,8 @@ case ${1-} in
     *) give_up "say who is to serve: $0 roadstead, or $0 registry2" ;;
 esac
 
+exec 9> "$SWITCH.lock"
+flock -n 9 || give_up "$0 is running already, see $SWITCH.lock: wait until it has ended"
 if ! grep -q "proxy_pass $to;" "$SWITCH"; then
     answers "$from" || give_up "nobody answers at $from: set OLD and NEW"
     ! answers "$to" || give_up "something answers at $to already: stop it, or set OLD and NEW"
@@ -155,6 +170,7 @@ else
     point_nginx "$to" open
 fi
 reload_nginx || give_up "switched, but requests from before are still running: run this again, which waits on and tidies up"
-sh -c "$stop" || give_up "switched, but this failed: $stop; correct it, and run this again"
+answers "$to" || give_up "switched, but nobody answers at $to any more: nothing was stopped; start it, and run this again"
+command_of "$stop" || give_up "switched, but this failed: $stop; correct it, and run this again"
 [ "$name" = roadstead ] || ours maintenance off --data "$FOLDER" > /dev/null  # for the next time
 say "done: $name serves $FOLDER"

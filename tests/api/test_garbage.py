@@ -300,7 +300,7 @@ async def test_what_only_registry2_understands_keeps_its_repository_s_blobs(inst
 
     await database.write(note)
     await delete(instance, f"old/manifests/{APP.digest}")
-    assert [item async for item in Preview(instance.registry, instance.clock.now_ms(), 0).iter_garbage()]
+    assert [item async for item in Preview(instance.registry, 0).iter_garbage()]
     await collect_everything(instance)
     assert stored(instance) == keys(APP) | {layout.blob_key(Digest(digest))}
 
@@ -335,12 +335,11 @@ async def test_a_preview_says_what_a_run_then_takes(instance: Instance) -> None:
     await instance.push("app", TOOL, "tool")
     await delete(instance, "app/manifests/latest")
     await delete(instance, f"app/manifests/{TOOL.digest}")
-    now_ms = instance.clock.now_ms()
-    found = [item async for item in Preview(instance.registry, now_ms, 0, untagged=True).iter_garbage()]
+    found = [item async for item in Preview(instance.registry, 0, untagged=True).iter_garbage()]
     assert {item.digest for item in found if item.kind == "manifest"} == {APP.digest, TOOL.digest}
-    expired = [item async for item in Preview(instance.registry, now_ms, 0).iter_garbage()]
+    expired = [item async for item in Preview(instance.registry, 0).iter_garbage()]
     assert {item.digest for item in expired if item.kind == "blob"} == {digest_of(b"tool")}
-    assert [item async for item in Preview(instance.registry, now_ms).iter_garbage()] == []
+    assert [item async for item in Preview(instance.registry).iter_garbage()] == []
     await _agree(instance, expired)
 
 
@@ -358,15 +357,15 @@ async def test_why_names_everything_that_keeps_a_blob(instance: Instance) -> Non
     await instance.push("app", BOTH, "latest")
     await instance.push("other", TOOL, "latest")
     await delete(instance, f"other/manifests/{TOOL.digest}")
-    base = await explain(instance.registry.database, Digest(digest_of(b"base")))
+    base = await explain(instance.registry, Digest(digest_of(b"base")))
     assert {(reason.keeper, reason.where) for reason in base.reasons} == {
         (Keeper.MANIFEST, f"app@{APP.digest}"),
         (Keeper.MANIFEST, f"app@{ARM.digest}"),
         (Keeper.TRASH, f"other@{TOOL.digest}"),
     }
-    child = await explain(instance.registry.database, Digest(ARM.digest))
+    child = await explain(instance.registry, Digest(ARM.digest))
     assert {reason.keeper for reason in child.reasons} == {Keeper.INDEX, Keeper.LINK}
-    nothing = await explain(instance.registry.database, Digest(digest_of(b"nothing")))
+    nothing = await explain(instance.registry, Digest(digest_of(b"nothing")))
     assert nothing == Explanation(is_blob=False, is_manifest=False, is_deleting=False, reasons=())
 
 
@@ -438,7 +437,7 @@ async def test_a_push_brings_back_what_is_being_removed(instance: Instance) -> N
     storage = instance.registry.storage
     async with storage.exclusive(digest):  # the push has the lock first
         collecting = asyncio.create_task(collect(instance, NOW))
-        while not (await explain(instance.registry.database, digest)).is_deleting:  # noqa: ASYNC110 - no event for it
+        while not (await explain(instance.registry, digest)).is_deleting:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.01)
         assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 404
     await asyncio.gather(collecting, instance.push_blob("app", b"lonely"))

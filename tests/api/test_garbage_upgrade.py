@@ -16,6 +16,7 @@ from roadstead.database.sqlite import connect
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.rules import DAY_MS, HOUR_MS
+from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, keys, require_whole, stored
@@ -60,9 +61,9 @@ async def test_what_the_first_version_left_goes_and_what_it_served_stays(instanc
         connection.executescript(AS_DELETED_THEN)
 
     assert migrate(instance.catalogue)
+    instance.clock = SettableClock(int(time.time() * 1000) + DAY_MS - HOUR_MS)  # the migration knows no other clock
     await instance.open()
     everything = stored(instance)
-    instance.clock.set_ms(int(time.time() * 1000) + DAY_MS - HOUR_MS)  # the migration knows no other clock
     assert (await collect(instance)).looked_at == 0
     instance.clock.advance(2 * HOUR_MS / 1000)
     done = await collect(instance)

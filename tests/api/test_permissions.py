@@ -279,6 +279,14 @@ async def test_who_has_not_logged_in_learns_no_names_of_users(instance: Instance
     for visit, actor in ((gate.nobody(), ""), (gate.user("puller"), "admin")):
         answer = await visit("GET", f"/v2/{PUBLIC}/_roadstead/undo/history")
         assert [entry["actor"] for entry in answer.json()["history"]] == [actor]
+    answer = await gate.user("admin")("DELETE", f"/v2/{PUBLIC}/manifests/{manifest.digest}")
+    assert answer.status == 202
+    listing = f"/v2/{PUBLIC}/_roadstead/undo/removed"
+    for answer, actor in (
+        (await instance.client.request("GET", listing), ""),  # later served without users: nobody has logged in
+        (await gate.user("admin")("GET", listing), "admin"),
+    ):
+        assert [entry["actor"] for entry in answer.json()["manifests"]] == [actor]
 
 
 async def test_pushing_sets_tags_anew_and_pulling_never_does(instance: Instance, gate: Gate) -> None:

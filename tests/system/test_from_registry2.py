@@ -406,6 +406,63 @@ def test_the_script_stops_before_harm(install: Callable[..., Installation]) -> N
 
 
 @pytest.mark.needs("docker-registry", "nginx", "htpasswd", "curl")
+@pytest.mark.parametrize("who", ["roadstead", "registry2"])
+def test_two_switches_at_once_are_one(install: Callable[..., Installation], who: str) -> None:
+    """The second is told so, and neither changes nginx nor stops a server; what was started keeps no lock."""
+    place = install(IMAGE)
+    place.old.start()
+    with place.nginx:
+        fill(place.url)
+        before = place.content()
+        if who == "registry2":
+            place.run_script("roadstead")
+        started, start = (place.new, "START_NEW") if who == "roadstead" else (place.old, "START_OLD")
+        may_go_on = place.folder / "go-on"
+        waiting = f"{started.start_command}; until test -e {may_go_on}; do sleep 0.1; done"
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(place.run_script, who, **{start: waiting})
+            until(started.answers, what="the first has come so far")
+            for other in ("roadstead", "registry2"):
+                assert "is running already" in place.run_script(other, exit_code=1)
+            assert place.content().tags.items() >= before.tags.items(), "pulls go on"
+            may_go_on.touch()
+            assert "done" in first.result()
+        assert (place.new.answers(), place.old.answers()) == (who == "roadstead", who == "registry2")
+        assert place.content().tags.items() >= before.tags.items()
+        place.run_script("registry2" if who == "roadstead" else "roadstead")
+        assert place.content().tags.items() >= before.tags.items()
+
+
+@pytest.mark.needs("docker-registry", "nginx", "htpasswd", "curl")
+def test_undo_asks_who_answers(install: Callable[..., Installation]) -> None:
+    """A server that stopped during the switch gets no requests: the other goes on, or it is started again."""
+    place = install(IMAGE)
+    place.old.start()
+    with place.nginx:
+        fill(place.url)
+        before = place.content()
+
+        def serves_all() -> bool:
+            try:
+                return place.content().tags == before.tags
+            except httpx.HTTPError:
+                return False  # nginx is still taking up the change
+
+        answering = f"until curl -fs {place.new.url}/v2/; do sleep 0.1; done"
+        dies = f"{place.new.start_command}; {answering}; {place.old.stop_command}; false"
+        said = place.run_script("roadstead", exit_code=1, START_NEW=dies)
+        assert "it serves from now on" in said
+        until(serves_all, what="nginx asks roadstead")
+        assert "already" in place.run_script("roadstead")
+        said = place.run_script("registry2", exit_code=1, START_OLD=f"{place.new.stop_command}; false")
+        assert "nobody answers" in said
+        assert place.new.answers()
+        until(serves_all, what="nginx asks roadstead again")
+        place.run_script("registry2")
+        until(serves_all, what="nginx asks registry:2")
+
+
+@pytest.mark.needs("docker-registry", "nginx", "htpasswd", "curl")
 def test_damaged_images_stop_it_until_somebody_says_to_leave_them(install: Callable[..., Installation]) -> None:
     place = install(IMAGE)
     place.old.start()

@@ -11,9 +11,10 @@ import structlog
 from roadstead import webhooks
 from roadstead.app.folder import data_folder
 from roadstead.app.services import build_link_files, build_upstream
+from roadstead.clock import SystemClock
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
-from roadstead.jobs import Lease, run_alone
+from roadstead.jobs import Lease, keep_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.adoption.link_following import LinkFollower, stop_following
@@ -76,8 +77,14 @@ def background_work(
         *collect_garbage(registry, settings, metrics),
         *scrub(registry, settings, metrics),
         follow_links(registry, settings),
+        *_keep_time(registry),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
+
+
+def _keep_time(registry: Registry) -> list[Coroutine[None, None, None]]:
+    """Noting grace time for the next start; a clock of a test has none to keep."""
+    return [keep_clock(registry.database, registry.clock)] if isinstance(registry.clock, SystemClock) else []
 
 
 async def follow_links(registry: Registry, settings: Settings) -> None:

@@ -8,10 +8,10 @@ import structlog
 
 from roadstead import webhooks
 from roadstead.app.folder import data_folder
-from roadstead.clock import SystemClock
 from roadstead.config import Settings
 from roadstead.database import SqliteDatabase
 from roadstead.events import Outbox
+from roadstead.jobs import open_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.foreign_urls import UrlRules
@@ -41,19 +41,20 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     Raises:
         DatabaseDamagedError, DatabaseUnavailableError: the catalogue cannot be opened.
     """
-    folder, clock = data_folder(settings), SystemClock()
+    folder = data_folder(settings)
 
     def on_quarantine(digest: Digest, reason: str) -> None:
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
     files = FilesystemStore(folder.objects)
-    database = SqliteDatabase.open(folder.catalogue)
+    database, boot_id = SqliteDatabase.open(folder.catalogue), _boot_id()
+    clock = open_clock(database, folder.catalogue, boot_id)
     return Registry.on(
         database,
         MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
         clock,
         on_quarantine=on_quarantine,
-        boot_id=_boot_id(),
+        boot_id=boot_id,
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         rules=garbage_rules(settings),
         accepts_missing_blobs=settings.content.missing_blobs == "accept",

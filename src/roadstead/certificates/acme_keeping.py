@@ -66,8 +66,9 @@ class AcmeKeeper:
         self._make_orders = make_orders
         self._is_ours = is_ours
         self._failures = 0
-        self._not_before_ms = 0
-        self._wish: tuple[str, int | None, int] = ("", None, 0)
+        self._not_before_seconds = 0.0
+        """By the monotonic clock, as all that is waited for here: the calendar may be about to jump."""
+        self._wish: tuple[str, int | None, float] = ("", None, 0.0)
 
     @property
     def pair_file(self) -> Path:
@@ -76,7 +77,7 @@ class AcmeKeeper:
 
     async def run(self) -> None:
         """Keeps it, until cancelled."""
-        self._not_before_ms = self._read_not_before()
+        self._not_before_seconds = self._clock.monotonic_seconds() + self._read_wait_seconds()
         while True:
             try:
                 if await self._is_ours() and await self._is_due():
@@ -89,7 +90,7 @@ class AcmeKeeper:
 
     async def _is_due(self) -> bool:
         now_ms = self._clock.now_ms()
-        if now_ms < self._not_before_ms:
+        if self._clock.monotonic_seconds() < self._not_before_seconds:
             return False
         facts = self._facts()
         if facts is None or not {host.name for host in self._hosts} <= set(facts.names):
@@ -108,8 +109,8 @@ class AcmeKeeper:
 
     async def _wished_ms(self, facts: CertificateFacts, now_ms: int) -> int | None:
         """When the server wants it renewed; asked as often as it says."""
-        serial, wish_ms, ask_ms = self._wish
-        if serial != facts.serial or now_ms >= ask_ms:
+        serial, wish_ms, ask_seconds = self._wish
+        if serial != facts.serial or self._clock.monotonic_seconds() >= ask_seconds:
             content = read_file(self.pair_file)
             certificate = content[content.index(b"-----BEGIN CERTIFICATE") :]
             orders = await _in_thread(self._make_orders)
@@ -118,7 +119,8 @@ class AcmeKeeper:
             except CertificateOrderError as error:  # nothing is lost: it is asked for again, and renewed in time anyway
                 _log.debug("no wish for renewal", reason=error.reason)
                 wish_ms, ask_ms = None, now_ms + 6 * 3600 * 1000
-            self._wish = (facts.serial, wish_ms, ask_ms)
+            wait = min(max(ask_ms - now_ms, 0) / 1000, LONGEST_RETRY_SECONDS)
+            self._wish = (facts.serial, wish_ms, self._clock.monotonic_seconds() + wait)
         return wish_ms
 
     async def _order(self) -> None:
@@ -137,24 +139,25 @@ class AcmeKeeper:
         seconds = error.retry_after_seconds if isinstance(error, CertificateOrderError) else None
         wait = min((seconds or 60.0) * 2.0 ** min(self._failures, _DOUBLED), LONGEST_RETRY_SECONDS)
         self._failures += 1
-        self._not_before_ms = self._clock.now_ms() + int(wait * 1000)
+        self._not_before_seconds = self._clock.monotonic_seconds() + wait
         _log.error("certificate not ordered", reason=str(error), retry_seconds=round(wait))
         is_limited = seconds is not None and seconds >= 3600.0  # noqa: PLR2004 - see acme_order, which is not imported
         if is_limited:
             with contextlib.suppress(CertificateError):
-                replace(self._not_before_file, f"{self._not_before_ms}\n".encode("ascii"), PUBLIC)
+                not_before_ms = self._clock.now_ms() + int(wait * 1000)
+                replace(self._not_before_file, f"{not_before_ms}\n".encode("ascii"), PUBLIC)
 
     @property
     def _not_before_file(self) -> Path:
         return self._folder / "not-before"
 
-    def _read_not_before(self) -> int:
+    def _read_wait_seconds(self) -> float:
         try:
             found = int(self._not_before_file.read_text(encoding="ascii"))
         except (OSError, ValueError):
-            return 0
-        longest_ms = int(LONGEST_RETRY_SECONDS * 1000)
-        return min(found, self._clock.now_ms() + longest_ms)  # whatever the clock was when it was written
+            return 0.0
+        wait = (found - self._clock.now_ms()) / 1000
+        return min(max(wait, 0.0), LONGEST_RETRY_SECONDS)  # whatever the clock was when it was written
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

@@ -59,7 +59,7 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
     from roadstead.registry.garbage.collection_preview import Preview  # noqa: PLC0415 - see cli.session
 
     older_than_ms = None if grace is None else grace * 1000
-    preview = Preview(registry, registry.clock.now_ms(), older_than_ms, untagged)
+    preview = Preview(registry, older_than_ms, untagged)
     columns: list[Column[Garbage]] = [
         Column("KIND", lambda row: row.kind),
         Column("DIGEST", lambda row: row.digest, lambda row: text.short_digest(row.digest)),
@@ -105,7 +105,7 @@ async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, un
         print_json(dataclasses.asdict(total))
     else:
         print_line(_sentence(total))
-    if holds := await list_holds(registry.database, registry.clock.now_ms()):
+    if holds := await list_holds(registry.database, registry.clock.grace_ms()):
         note(f"Blobs stay as long as this goes on: {', '.join(sorted(set(holds)))}")
     if collector.failure is not None:
         raise collector.failure

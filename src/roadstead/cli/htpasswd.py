@@ -118,7 +118,7 @@ def _check_user(user: str) -> None:
     if not is_name(user.encode("utf-8", "surrogateescape")) or user != user.strip() or user.startswith("#"):
         raise click.UsageError(
             f"a user's name has 1 to {NAME_BYTES} bytes without a colon, without control characters, without blanks"
-            " around it, and does not begin with #"
+            " around it, does not begin with #, and is not - alone, which stands for nobody in logs"
         )
 
 

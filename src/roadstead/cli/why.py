@@ -53,7 +53,7 @@ def why(context: click.Context, *, reference: Target, data: Path | None, config:
         from roadstead.registry.garbage.why import explain  # noqa: PLC0415 - see cli.session
 
         digest = (await opened.registry.manifests.get(reference.repository, named)).digest if is_tag else Digest(named)
-        return digest, await explain(opened.registry.database, digest)
+        return digest, await explain(opened.registry, digest)
 
     digest, explanation = session.run(data, config, work)
     _print(digest, explanation, as_json=as_json)

@@ -220,6 +220,23 @@ class SqliteTransaction:
             self._connection.executemany(*statement.many_for_sqlite(rows))
 
 
+def write_now(path: Path, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    """One durable transaction on a connection of its own: for what must be known before anything runs.
+
+    Raises:
+        DatabaseError: nothing was changed.
+    """
+    with translated(), contextlib.closing(connect(path)) as connection:
+        _begin_patiently(connection)
+        try:
+            result = run_now(work(SqliteTransaction(connection)))
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return result
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode with this project's settings; for other threads too, one at a time."""
     connection = sqlite3.connect(

@@ -24,6 +24,9 @@ LINE_BYTES: Final = 1024
 NAME_BYTES: Final = 255
 """As Apache's htpasswd has it."""
 
+NOBODY: Final = b"-"
+"""What logs and listings write where there is no user."""
+
 DECOYS: Final = 8
 """Costs that a wrong password takes: a file that was moved from kind to kind has two or three, and one whose author had
 the rounds vary would have as many as users."""
@@ -101,13 +104,13 @@ def _split(line: bytes) -> tuple[str, bytes]:
     if not colon:
         raise HashRefusedError("there is no colon between a user and a hash")
     if not is_name(name):
-        raise HashRefusedError("the user's name is empty, too long, or has control characters")
+        raise HashRefusedError("the user's name is empty, too long, - alone, or has control characters")
     return decode_name(name), rest.partition(b":")[0].strip()
 
 
 def is_name(name: bytes) -> bool:
-    """Whether a user may have this name."""
-    return 0 < len(name) <= NAME_BYTES and b":" not in name and decode_name(name).isprintable()
+    """Whether a user may have this name; in logs and listings ``-`` stands for nobody, so it is nobody's."""
+    return 0 < len(name) <= NAME_BYTES and name != NOBODY and b":" not in name and decode_name(name).isprintable()
 
 
 def decode_name(name: bytes) -> str:

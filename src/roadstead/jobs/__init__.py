@@ -1,5 +1,6 @@
 """Background work; knows nothing of what it does."""
 
+from roadstead.jobs.grace import keep_clock, open_clock
 from roadstead.jobs.lease import Lease, delete_leases, run_alone
 from roadstead.jobs.states import delete_state, delete_states, find_state, list_states, save_state
 
@@ -9,7 +10,9 @@ __all__ = [
     "delete_state",
     "delete_states",
     "find_state",
+    "keep_clock",
     "list_states",
+    "open_clock",
     "run_alone",
     "save_state",
 ]

@@ -49,7 +49,7 @@ class Lease:
 
     async def take(self) -> bool:
         """Takes the lease or renews it; False while another holds it."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> bool:
             await transaction.execute(

@@ -67,8 +67,8 @@ class Blobs:
         row = await self._database.fetch_one(store.FIND_BLOB_UNDER_REVIEW, repository=repository, digest=digest)
         if row is None or row[4] is None:
             return
-        change = Change(self._clock.now_ms(), "", self._rules)
-        if row[4] - change.now_ms > self._rules.upload_ms // 2:
+        change = Change.at(self._clock, "", self._rules)
+        if row[4] - change.grace_ms > self._rules.upload_ms // 2:
             return
         await self._database.write(
             lambda transaction: postpone_link(transaction, row[2], row[3], change), durable=False
@@ -202,7 +202,7 @@ class Blobs:
             )
             if holder is not None:
                 raise BlobReferencedError(digest, Digest(holder[0]))  # which undoes the above
-            await review_blob(transaction, record[0], Change(self._clock.now_ms(), origin.actor, self._rules))
+            await review_blob(transaction, record[0], Change.at(self._clock, origin.actor, self._rules))
             event = Event(
                 action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, origin=origin
             )
@@ -243,7 +243,7 @@ async def link_blob(
 ) -> None:
     """Lets a repository, made if need be, read a blob, which waits for a manifest that names it."""
     repository_id = await ensure_repository(transaction, repository, clock)
-    change = Change(clock.now_ms(), "", rules)
+    change = Change.at(clock, "", rules)
     is_new = await transaction.execute(
         store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=change.now_ms
     )

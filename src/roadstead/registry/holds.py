@@ -56,12 +56,12 @@ class Hold:
         Raises:
             HoldLapsedError: it did, or the clock says so.
         """
-        if self._clock.now_ms() >= self._expires_ms:
+        if self._clock.grace_ms() >= self._expires_ms:
             raise HoldLapsedError
 
     async def begin(self) -> None:
         """Writes the hold; forgets those of the dead."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> None:
             for name, value in (await list_states(transaction, _PREFIX)).items():
@@ -79,7 +79,7 @@ class Hold:
             HoldLapsedError: it had ended.
         """
         self.require()
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> None:
             await save_state(transaction, self._name, self._value(now_ms))

@@ -244,7 +244,7 @@ class Maintenance:
         if not self.is_still or not self._changes:
             self._obeyed = self.state.generation
         changes = len(self._changes) if self._obeyed != self.state.generation else 0
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
         row = _ServingRow(self._obeyed, self.state.mode, changes, now_ms + LEASE_MS)
         said = self._said
         is_new = (row.generation, row.mode, row.changes) != (said.generation, said.mode, said.changes)
@@ -262,7 +262,7 @@ class Maintenance:
 
     async def list_serving(self) -> tuple[ServingProcess, ...]:
         """The processes that serve this registry now; rows of those that died long ago are removed."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
         alive: list[ServingProcess] = []
         dead: list[str] = []
         for name, value in (await list_states(self._database, SERVING)).items():

@@ -155,7 +155,8 @@ class Manifests:
             raise ManifestDigestMismatchError(digest, actual)
 
         async def work(transaction: Transaction) -> tuple[int, int]:
-            change = Change(now_ms := self._clock.now_ms(), origin.actor, self._rules)
+            change = Change.at(self._clock, origin.actor, self._rules)
+            now_ms = change.now_ms
             repository_id = await ensure_repository(transaction, repository, self._clock)
             missing, wrong_sizes = await _compare_blobs(transaction, repository_id, manifest.required_blobs)
             if wrong_sizes and not (self._accepts_wrong_sizes or is_known):
@@ -224,7 +225,7 @@ class Manifests:
             row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
             if row is None:
                 raise ManifestUnknownError(repository, digest)
-            change = Change(self._clock.now_ms(), origin.actor, self._rules)
+            change = Change.at(self._clock, origin.actor, self._rules)
             await discard_manifest(transaction, repository_id, row[0], digest, change)
             event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
             await self._outbox.record(transaction, event)

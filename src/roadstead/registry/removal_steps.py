@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from roadstead.clock import Clock
 from roadstead.database import Transaction
 from roadstead.oci import Digest
 from roadstead.registry import removal_store, store
@@ -22,11 +23,20 @@ TRIM_EVERY: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """When and by whom, under which rules."""
+    """When and by whom, under which rules.
+
+    ``now_ms`` is what people are shown; ``grace_ms`` is what waits are measured by (``roadstead.clock``).
+    """
 
     now_ms: int
     actor: str
     rules: GarbageRules
+    grace_ms: int
+
+    @classmethod
+    def at(cls, clock: Clock, actor: str, rules: GarbageRules) -> "Change":
+        """A change that happens now."""
+        return cls(clock.now_ms(), actor, rules, clock.grace_ms())
 
 
 async def point_tag(
@@ -64,7 +74,7 @@ async def discard_manifest(
         removal_store.ADD_HISTORY_OF_TAGS, **keys, digest=digest, now_ms=change.now_ms, actor=change.actor
     )
     tags = await transaction.execute(store.DELETE_TAGS_OF_MANIFEST, **keys)
-    expires_ms = change.now_ms + change.rules.undo_ms
+    expires_ms = change.grace_ms + change.rules.undo_ms
     await transaction.execute(
         removal_store.DISCARD_MANIFEST, **keys, now_ms=change.now_ms, expires_ms=expires_ms, actor=change.actor
     )
@@ -74,8 +84,8 @@ async def discard_manifest(
             removal_store.REVIEW_DEPENDENTS,
             **keys,
             digest=digest,
-            now_ms=change.now_ms,
-            not_before=change.now_ms + change.rules.undo_ms,
+            now_ms=change.grace_ms,
+            not_before=change.grace_ms + change.rules.undo_ms,
         )
     return tags
 
@@ -112,8 +122,8 @@ async def postpone_link(transaction: Transaction, repository_id: int, blob_id: i
         review_kind=ReviewKind.LINK.value,
         repository_id=repository_id,
         item=blob_id,
-        now_ms=change.now_ms,
-        not_before=change.now_ms + change.rules.upload_ms,
+        now_ms=change.grace_ms,
+        not_before=change.grace_ms + change.rules.upload_ms,
     )
 
 
@@ -146,8 +156,8 @@ def _review_row(kind: ReviewKind, repository_id: int, item_id: int, change: Chan
         "kind": kind.value,
         "repository_id": repository_id,
         "item_id": item_id,
-        "since_ms": change.now_ms,
-        "not_before_ms": change.now_ms + wait_ms,
+        "since_ms": change.grace_ms,
+        "not_before_ms": change.grace_ms + wait_ms,
     }
 
 

@@ -77,7 +77,7 @@ class Tags:
 
         async def work(transaction: Transaction) -> None:
             repository_id = await get_repository_id(transaction, repository)
-            change = Change(self._clock.now_ms(), origin.actor, self._rules)
+            change = Change.at(self._clock, origin.actor, self._rules)
             digest = await drop_tag(transaction, repository_id, tag, change)
             if digest is None:
                 raise ManifestUnknownError(repository, tag)

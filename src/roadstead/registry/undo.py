@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from roadstead.clock import Clock
+from roadstead.clock import Clock, calendar_ms
 from roadstead.database import Database, Transaction
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName, Tag
@@ -97,7 +97,8 @@ class Undo:
         else:
             rows = await self._database.fetch_all(removal_store.LIST_HISTORY, **keys, tag=tag)
         return tuple(
-            HistoryEntry(row[0], row[1], row[2], Digest(row[3]), row[4], row[5], bool(row[6]), row[7]) for row in rows
+            HistoryEntry(row[0], row[1], row[2], Digest(row[3]), row[4], row[5], bool(row[6]), self._shown(row[7]))
+            for row in rows
         )
 
     async def list_removed(
@@ -112,7 +113,13 @@ class Undo:
         rows = await self._database.fetch_all(
             removal_store.LIST_DISCARDED, repository_id=repository_id, after=after, limit=limit
         )
-        return tuple(RemovedManifest(Digest(row[0]), *row[1:]) for row in rows)
+        return tuple(
+            RemovedManifest(Digest(row[0]), row[1], row[2], row[3], calendar_ms(self._clock, row[4]), row[5])
+            for row in rows
+        )
+
+    def _shown(self, expires_ms: int | None) -> int | None:
+        return None if expires_ms is None else calendar_ms(self._clock, expires_ms)
 
     async def restore_tag(
         self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, origin: Origin = NOBODY
@@ -293,7 +300,7 @@ class Undo:
         digest: Digest,
         origin: Origin,
     ) -> None:
-        change = Change(self._clock.now_ms(), origin.actor, self._rules)
+        change = Change.at(self._clock, origin.actor, self._rules)
         for tag in tags:
             await point_tag(transaction, repository_id, tag, manifest_id, digest, change, "restore")
             event = Event(action=EventAction.PUSH, repository=repository, digest=digest, tag=tag, origin=origin)

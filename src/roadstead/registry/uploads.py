@@ -105,7 +105,7 @@ class Uploads:
         """
         await self._require_space()
         session = UploadSession(str(uuid.uuid4()), repository, algorithm, 0, None)
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute(
@@ -198,7 +198,7 @@ class Uploads:
 
     async def purge(self, *, older_than_ms: int) -> int:
         """Ends sessions that nobody has touched for that long; returns how many."""
-        before_ms = self._clock.now_ms() - older_than_ms
+        before_ms = self._clock.grace_ms() - older_than_ms
         ended = 0
         while rows := await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH):
             for (session_id,) in rows:
@@ -208,7 +208,7 @@ class Uploads:
 
     async def list_stale(self, *, older_than_ms: int, limit: int) -> tuple[str, ...]:
         """Sessions that ``purge`` would end."""
-        before_ms = self._clock.now_ms() - older_than_ms
+        before_ms = self._clock.grace_ms() - older_than_ms
         rows = await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=limit)
         return tuple(str(session_id) for (session_id,) in rows)
 
@@ -325,7 +325,7 @@ class Uploads:
         """Records what has been written, so that the upload can go on from there."""
         if writer.offset == session.offset:
             return session
-        state, now_ms = self._save(running), self._clock.now_ms()
+        state, now_ms = self._save(running), self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> None:
             changed = await transaction.execute(
@@ -435,7 +435,7 @@ class Uploads:
                 offset=writer.offset,
                 state=state,
                 digest=digest,
-                now_ms=now_ms,
+                now_ms=self._clock.grace_ms(),
             )
 
         await self._database.write(work, durable=False)

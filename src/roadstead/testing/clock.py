@@ -12,11 +12,16 @@ class SettableClock:
     def __init__(self, now_ms: int = START_MS) -> None:
         """``now_ms`` is the time at first."""
         self._now_ms = now_ms
+        self._grace_ms = now_ms
         self._monotonic_seconds = 0.0
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01 UTC."""
         return self._now_ms
+
+    def grace_ms(self) -> int:
+        """Milliseconds that have passed, from the time at first."""
+        return self._grace_ms
 
     def monotonic_seconds(self) -> float:
         """Seconds since this clock was made, never going back."""
@@ -25,6 +30,7 @@ class SettableClock:
     def advance(self, seconds: float) -> None:
         """Lets time pass: ``seconds`` are not negative."""
         self._now_ms += round(seconds * 1000)
+        self._grace_ms += round(seconds * 1000)
         self._monotonic_seconds += seconds
 
     def set_ms(self, now_ms: int) -> None:

@@ -30,8 +30,8 @@ class RequestContext:
     handler: str = "base"
     """The endpoint family, one of a few names: a label of metrics."""
     repository: str = ""
-    actor: str = "-"
-    """Who was recognised; ``-`` for nobody."""
+    actor: str = ""
+    """Who was recognised; empty for nobody, which logs write as ``-``."""
     caller: Caller | None = None
     """The same with what that one may do; None until it is known."""
     origin: str = ""

@@ -126,7 +126,7 @@ class RequestMiddleware:
                     headers.get(b"user-agent", b"-").decode("latin-1"),
                     context.handler,
                     context.repository,
-                    context.actor,
+                    context.actor or "-",
                 )
             )
 

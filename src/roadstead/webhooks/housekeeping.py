@@ -6,10 +6,11 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings
-from roadstead.database import Database, Row, Transaction
+from roadstead.database import Database, Transaction
 from roadstead.events import EventAction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.webhooks import store
+from roadstead.webhooks.event_ages import EventAges
 from roadstead.webhooks.line import add_cursors
 
 INTERVAL_SECONDS: Final = 60
@@ -64,13 +65,14 @@ async def register(database: Database, clock: Clock, settings: NotificationSetti
                 await forget(transaction, endpoint.name)
         for name in told:
             await transaction.execute(store.RETRY_NOW, endpoint=name)
-            await transaction.execute(store.TOUCH_CURSOR, endpoint=name, updated_ms=clock.now_ms())
+            await transaction.execute(store.TOUCH_CURSOR, endpoint=name, updated_ms=clock.grace_ms())
         if wanted:
             await save_state(transaction, _WANTED, " ".join(wanted))
         else:
             await delete_state(transaction, _WANTED)
 
     await database.write(work)
+    await _mark(database, clock, settings)
 
 
 async def find_wanted(database: Database) -> frozenset[EventAction]:
@@ -91,14 +93,17 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
     Events go once they are older than ``keep_seconds`` and every endpoint has passed them; those that one still waits
     for stay for a day at least, and go at the latest when more than ``keep_events`` are there.
     """
-    now_ms = clock.now_ms()
     told = {endpoint.name: endpoint for endpoint in settings.endpoints if not endpoint.disabled}
-    cursors = await _touch(database, now_ms, told)
+    cursors = await _touch(database, clock.grace_ms(), told)
+    await _mark(database, clock, settings)
+    ages = await EventAges.read(database, clock.grace_ms())
     dropped: dict[str, int] = {}
     while True:
+        now_ms = clock.now_ms()
         rows = await database.fetch_all(store.AGES, limit=BATCH)
+        aged = [(event_id, ages.age_ms(event_id, now_ms - at_ms)) for event_id, at_ms in rows]
         last = await database.fetch_one(store.LAST_EVENT_ID)
-        bound = _bound(rows, cursors, now_ms, settings, last[0] if last else 0)
+        bound = _bound(aged, cursors, settings, last[0] if last else 0)
         if not bound:
             return dropped
         for name, position in cursors.items():
@@ -107,6 +112,14 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
                 dropped[name] = dropped.get(name, 0) + lost
             cursors[name] = max(position, bound)
         await _remove(database, list(cursors), bound)
+
+
+async def _mark(database: Database, clock: Clock, settings: NotificationSettings) -> None:
+    """Notes how far events are, for their ages."""
+    ages = await EventAges.read(database, clock.grace_ms())
+    last = await database.fetch_one(store.LAST_EVENT_ID)
+    keep_ms = max(settings.keep_seconds * 1000, DAY_MS)
+    await database.write(lambda transaction: ages.mark(transaction, last[0] if last else 0, keep_ms), durable=False)
 
 
 async def _touch(database: Database, now_ms: int, told: Mapping[str, NotificationEndpoint]) -> dict[str, int]:
@@ -126,15 +139,14 @@ async def _touch(database: Database, now_ms: int, told: Mapping[str, Notificatio
 
 
 def _bound(
-    rows: list[Row], cursors: Mapping[str, int], now_ms: int, settings: NotificationSettings, last_id: int
+    aged: list[tuple[int, int]], cursors: Mapping[str, int], settings: NotificationSettings, last_id: int
 ) -> int:
-    """The last of ``rows``, which begin with the oldest event, that may go; 0 for none."""
+    """The last of some events with their ages, which begin with the oldest, that may go; 0 for none."""
     keep_ms = settings.keep_seconds * 1000
     passed = min(cursors.values(), default=last_id)
     overflow = last_id - settings.keep_events
     bound = 0
-    for event_id, at_ms in rows:
-        age_ms = now_ms - at_ms
+    for event_id, age_ms in aged:
         is_old = age_ms >= keep_ms if event_id <= passed else age_ms >= max(keep_ms, DAY_MS)
         if not is_old and event_id > overflow:
             break

@@ -294,7 +294,7 @@ class Line:
                 attempts=self._attempts,
                 next_ms=next_ms,
                 error=self._error,
-                updated_ms=self._clock.now_ms(),
+                updated_ms=self._clock.grace_ms(),
                 suspect_id=self._suspect_id,
             )
 
@@ -320,7 +320,7 @@ async def add_cursors(database: Database, clock: Clock, names: list[str]) -> Non
                 attempts=0,
                 next_ms=1,
                 error="",
-                updated_ms=clock.now_ms(),
+                updated_ms=clock.grace_ms(),
                 suspect_id=0,
             )
 

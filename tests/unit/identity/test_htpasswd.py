@@ -84,7 +84,7 @@ def test_the_costs_of_a_refusal_are_bounded() -> None:
     assert len(file.decoys_beside(b"")) == DECOYS
 
 
-@pytest.mark.parametrize("name", [b"", b"a:b", b"a\nb", b"x" * 256, "a\u2028b".encode(), b"\x7f"])
+@pytest.mark.parametrize("name", [b"", b"a:b", b"a\nb", b"x" * 256, "a\u2028b".encode(), b"\x7f", b"-"])
 def test_no_names(name: bytes) -> None:
     assert not is_name(name)
 

@@ -18,6 +18,10 @@ class FixedClock:
         """That time."""
         return 1_709_208_000_007
 
+    def grace_ms(self) -> int:
+        """The same."""
+        return self.now_ms()
+
     def monotonic_seconds(self) -> float:
         """No time passes."""
         return 0.0

@@ -10,6 +10,7 @@ from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.events import EventAction, StoredEvent
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import find_wanted, inspection, register, store, wanted_actions
+from roadstead.webhooks.event_ages import MARKS, EventAges
 from roadstead.webhooks.housekeeping import BATCH, get_instance, tidy
 from roadstead.webhooks.line import Line, Policy
 from roadstead.webhooks.receiver import Answer, Result
@@ -163,3 +164,35 @@ async def test_the_instance_stays_the_same(instance: Instance) -> None:
     first = await get_instance(instance.registry.database)
     await instance.restart()
     assert await get_instance(instance.registry.database) == first
+
+
+@pytest.mark.parametrize("jump_days", [30, -30])
+async def test_a_calendar_that_jumps_drops_no_event_and_keeps_none_for_longer(
+    instance: Instance, tell: Tell, jump_days: int
+) -> None:
+    settings = told(CI)
+    await register(instance.registry.database, instance.clock, settings)
+    await tell(2)
+    right_ms = instance.clock.now_ms()
+    instance.clock.set_ms(right_ms + jump_days * DAY * 1000)
+    assert await sweep(instance, settings) == {}
+    await tell(1)
+    instance.clock.advance(3600)
+    assert await sweep(instance, settings) == {}
+    instance.clock.set_ms(right_ms + 3600 * 1000)
+    assert await sweep(instance, settings) == {}
+    assert len(await kept(instance)) == 3
+    instance.clock.advance(7 * DAY)
+    assert await sweep(instance, settings) == {"ci": 3}
+    assert await kept(instance) == []
+
+
+async def test_marks_of_ages_do_not_grow(instance: Instance, tell: Tell) -> None:
+    settings = told(CI, keep_seconds=60)
+    await register(instance.registry.database, instance.clock, settings)
+    for _ in range(600):
+        await tell(1)
+        instance.clock.advance(600)
+        await sweep(instance, settings)
+    ages = await EventAges.read(instance.registry.database, instance.clock.grace_ms())
+    assert len(ages.marks) <= 2 * MARKS + 1

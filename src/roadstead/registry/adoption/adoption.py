@@ -311,7 +311,7 @@ class Adoption:
         await self._write(work)
 
     async def _review_links(self, records: RepositoryRecords) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.grace_ms()
         if records.repository_id:
             await self._write(
                 lambda t: t.execute(
@@ -401,7 +401,7 @@ class Adoption:
     # --- common
 
     def _change(self) -> Change:
-        return Change(self._clock.now_ms(), "", self._rules)
+        return Change.at(self._clock, "", self._rules)
 
     async def _write(self, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
         """A transaction that survives this process; a loss of power may undo the last ones, as if not yet run."""

@@ -29,7 +29,7 @@ async def name_aliases(database: Database, files: LinkFiles, clock: Clock, rules
         StorageError, DatabaseError: not all have their names.
     """
     tree = LinkTree(files, lambda _finding: None)
-    change = Change(clock.now_ms(), "", rules)
+    change = Change.at(clock, "", rules)
     async for _, name, removed_ms in pages(database, adoption_store.LIST_ALL_REPOSITORIES, "", 1):
         links = await asyncio.to_thread(tree.list_aliases, RepositoryName(name)) if removed_ms is None else []
         if links:

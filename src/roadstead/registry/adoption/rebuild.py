@@ -127,7 +127,7 @@ class Rebuild:
 
     async def _take(self, key: int, name: RepositoryName) -> None:
         records = await RepositoryRecords.read(self._database, name)
-        change = Change(self._clock.now_ms(), "", self._rules)
+        change = Change.at(self._clock, "", self._rules)
         for blobs in _batches(self._blobs(key, records)):
             work = functools.partial(record_blobs, records=records, found=blobs, change=change)
             self.salvaged.blobs += await self._database.write(work, durable=False)
@@ -229,6 +229,8 @@ class Rebuild:
                 continue
             values: dict[str, object] = {"repository_id": records.repository_id}
             values |= zip(columns[1:], row[1:], strict=True)
+            # grace time begins anew with the catalogue, so that of the old one says nothing
+            values["expires_ms"] = self._clock.grace_ms() + self._rules.undo_ms
 
             async def work(
                 transaction: Transaction,

@@ -44,6 +44,7 @@ from roadstead.registry import layout, removal_store, store
 from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.completion import to_end
 from roadstead.registry.garbage import collection_store
+from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.holds import is_collection_held
 from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
@@ -182,15 +183,14 @@ class Collector:
 
     async def count_due(self) -> int:
         """Reviews and manifests in the trash whose time has come; what they free follows."""
-        row = await self._database.fetch_one(collection_store.COUNT_DUE, now_ms=self._registry.clock.now_ms())
+        row = await self._database.fetch_one(collection_store.COUNT_DUE, now_ms=self._registry.clock.grace_ms())
         return int(row[0]) if row else 0
 
     async def hasten(self, *, older_than_ms: int) -> None:
         """Makes due at once what was deleted, or has waited unneeded, for at least so long."""
-        now_ms = self._registry.clock.now_ms()
-        times = {"now_ms": now_ms, "before_ms": now_ms - older_than_ms, "limit": BATCH}
+        wish = WishedAge.of(self._registry, older_than_ms)
         for statement in (collection_store.HASTEN_TRASH, collection_store.HASTEN_REVIEWS):
-            while await self._execute(statement, **times):
+            while await self._execute(statement, **wish.parameters, limit=BATCH):
                 pass
 
     async def review_all_untagged(self) -> None:
@@ -212,6 +212,8 @@ class Collector:
                 after=after,
                 last=rows[-1][0],
                 wait_ms=self._rules.undo_ms,
+                behind_ms=max(self._registry.clock.grace_ms() - self._registry.clock.now_ms(), 0),
+                now_ms=self._registry.clock.grace_ms(),
             )
             after = rows[-1][0]
 
@@ -224,7 +226,7 @@ class Collector:
         return await self._database.write(work, is_long=True)
 
     def _change(self) -> Change:
-        return Change(self._registry.clock.now_ms(), "", self._rules)
+        return Change.at(self._registry.clock, "", self._rules)
 
     # --- trash
 
@@ -233,7 +235,9 @@ class Collector:
 
         async def work(transaction: Transaction) -> int:
             change = self._change()
-            rows = await transaction.fetch_all(collection_store.LIST_EXPIRED, now_ms=change.now_ms, limit=EXPIRED_BATCH)
+            rows = await transaction.fetch_all(
+                collection_store.LIST_EXPIRED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
+            )
             for repository_id, manifest_id, digest in rows:
                 await _expire_one(transaction, repository_id, manifest_id, digest, change)
             return len(rows)
@@ -265,7 +269,7 @@ class Collector:
         """Settles what is named and unlinks what is not; what must be looked at for longer is left as it is."""
         change = self._change()
         rows = await transaction.fetch_all(
-            collection_store.LIST_DUE_LINKS, now_ms=change.now_ms, limit=BATCH, beyond=MANY_NAMES
+            collection_store.LIST_DUE_LINKS, now_ms=change.grace_ms, limit=BATCH, beyond=MANY_NAMES
         )
         settled = [_link_key(row[0], row[1]) for row in rows if row[4] != "often"]
         free = [row for row in rows if row[4] == "free"]
@@ -344,12 +348,12 @@ class Collector:
 
     async def _postpone(self, transaction: Transaction, key: dict[str, int]) -> None:
         """Has a review looked at again after ``RETRY_MS``."""
-        now_ms = self._registry.clock.now_ms()
+        now_ms = self._registry.clock.grace_ms()
         await transaction.execute(removal_store.POSTPONE_REVIEW, **key, now_ms=now_ms, not_before=now_ms + RETRY_MS)
 
     async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int]]:
         """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go."""
-        now_ms = self._registry.clock.now_ms()
+        now_ms = self._registry.clock.grace_ms()
         if await is_collection_held(transaction, now_ms):
             return []
         rows = await transaction.fetch_all(collection_store.LIST_DUE_BLOBS, now_ms=now_ms, limit=MARKED)
@@ -399,7 +403,7 @@ class Collector:
     # --- manifests
 
     async def _review_manifests(self, done: Collected) -> None:
-        now_ms = self._registry.clock.now_ms()
+        now_ms = self._registry.clock.grace_ms()
         rows = await self._database.fetch_all(collection_store.LIST_DUE_MANIFESTS, now_ms=now_ms, limit=EXPIRED_BATCH)
         done.looked_at += len(rows)
         for manifest_id, digest, _, is_had in rows:
@@ -434,7 +438,7 @@ class Collector:
         async def work(transaction: Transaction) -> tuple[int, int]:
             change = self._change()
             rows = await transaction.fetch_all(
-                collection_store.LIST_DUE_UNTAGGED, now_ms=change.now_ms, limit=EXPIRED_BATCH
+                collection_store.LIST_DUE_UNTAGGED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
             )
             removed = 0
             for repository_id, manifest_id, digest, is_there in rows:
@@ -456,7 +460,7 @@ class Collector:
         async def work(transaction: Transaction) -> tuple[int, int]:
             change = self._change()
             rows = await transaction.fetch_all(
-                collection_store.LIST_DUE_REPOSITORIES, now_ms=change.now_ms, limit=EXPIRED_BATCH
+                collection_store.LIST_DUE_REPOSITORIES, now_ms=change.grace_ms, limit=EXPIRED_BATCH
             )
             removed = 0
             for repository_id, removed_ms, is_used in rows:
@@ -478,16 +482,16 @@ async def _expire_one(
     await transaction.execute(
         removal_store.REVIEW_LINKS,
         **keys,
-        now_ms=change.now_ms,
-        not_before=change.now_ms + change.rules.parting_ms,
+        now_ms=change.grace_ms,
+        not_before=change.grace_ms + change.rules.parting_ms,
     )
     await transaction.execute(
         removal_store.ADD_REVIEW,
         kind=ReviewKind.MANIFEST.value,
         repository_id=0,
         item_id=manifest_id,
-        since_ms=change.now_ms,
-        not_before_ms=change.now_ms,
+        since_ms=change.grace_ms,
+        not_before_ms=change.grace_ms,
     )
     if change.rules.collects_untagged:
         await _drop_fallback_tags(transaction, repository_id, Digest(digest), change)
@@ -525,7 +529,7 @@ async def _review_repository(
     key = _key(ReviewKind.REPOSITORY, 0, repository_id)
     if is_removed and is_used:
         await transaction.execute(
-            removal_store.POSTPONE_REVIEW, **key, now_ms=change.now_ms, not_before=change.now_ms + HOUR_MS
+            removal_store.POSTPONE_REVIEW, **key, now_ms=change.grace_ms, not_before=change.grace_ms + HOUR_MS
         )
         return False
     if is_removed and await transaction.execute(

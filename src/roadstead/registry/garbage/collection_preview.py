@@ -6,6 +6,7 @@ from typing import Final
 
 from roadstead.oci import Digest
 from roadstead.registry.garbage import collection_store
+from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.service import Registry
 
 PAGE: Final = 500
@@ -28,10 +29,9 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A look at what is due at a time, in milliseconds; ``older_than_ms`` as for ``Collector.hasten``."""
+    """A look at what is due now; ``older_than_ms`` as for ``Collector.hasten``."""
 
     registry: Registry
-    now_ms: int
     older_than_ms: int | None = None
     untagged: bool = False
 
@@ -46,9 +46,8 @@ class Preview:
             yield found
 
     @property
-    def _before_ms(self) -> int:
-        """What was deleted before is due, whatever its own time; without a wish, nothing."""
-        return -1 if self.older_than_ms is None else self.now_ms - self.older_than_ms
+    def _times(self) -> dict[str, int]:
+        return WishedAge.of(self.registry, self.older_than_ms).parameters
 
     async def _iter_untagged(self) -> AsyncIterator[Garbage]:
         """Only those that nothing reaches now: what only they reach would follow."""
@@ -58,7 +57,7 @@ class Preview:
             collection_store.LIST_UNREACHED,
             after_repository=after_repository,
             after=after,
-            before_ms=self.now_ms - wait_ms,
+            before_ms=min(self.registry.clock.now_ms(), self.registry.clock.grace_ms()) - wait_ms,
             limit=PAGE,
         ):
             for repository, digest, size_bytes, repository_id, manifest_id in rows:
@@ -72,8 +71,7 @@ class Preview:
             collection_store.LIST_OVER,
             after_repository=after_repository,
             after=after,
-            now_ms=self.now_ms,
-            before_ms=self._before_ms,
+            **self._times,
             limit=PAGE,
         ):
             for repository, digest, size_bytes, _, repository_id, manifest_id in rows:
@@ -87,8 +85,7 @@ class Preview:
         while rows := await self.registry.database.fetch_all(
             collection_store.LIST_FREE_BLOBS,
             after=after,
-            now_ms=self.now_ms,
-            before_ms=self._before_ms,
+            **self._times,
             limit=PAGE,
         ):
             for blob_id, digest, size_bytes in rows:

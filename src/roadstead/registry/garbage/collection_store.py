@@ -287,6 +287,10 @@ LIST_UNREACHED: Final = Statement(  # what a look at all manifests that no tag p
     .order_by(repository_manifests.c.repository_id, repository_manifests.c.manifest_id)
     .limit(_limit)
 )
+_by_calendar = repository_manifests.c.pushed_ms + parameter("behind_ms")
+_pushed_ms = case((_by_calendar < _now_ms, _by_calendar), else_=_now_ms)
+# While the calendar is ahead it says nothing of how long ago a push was; where it was set back for good, all that it
+# said is later by ``behind_ms``.
 REVIEW_ALL_UNTAGGED: Final = Statement(  # a page of all manifests that no tag points at
     upsert(reviews)
     .from_select(
@@ -295,8 +299,8 @@ REVIEW_ALL_UNTAGGED: Final = Statement(  # a page of all manifests that no tag p
             literal(ReviewKind.UNTAGGED.value),
             repository_manifests.c.repository_id,
             repository_manifests.c.manifest_id,
-            repository_manifests.c.pushed_ms,
-            repository_manifests.c.pushed_ms + parameter("wait_ms"),
+            _pushed_ms,
+            _pushed_ms + parameter("wait_ms"),
         ).where(
             repository_manifests.c.repository_id == _repository_id,
             repository_manifests.c.manifest_id > _after,
@@ -350,7 +354,11 @@ HASTEN_TRASH: Final = Statement(
     .where(
         tuple_(removed_manifests.c.repository_id, removed_manifests.c.manifest_id).in_(
             select(_early.c.repository_id, _early.c.manifest_id)
-            .where(_early.c.expires_ms > _now_ms, _early.c.removed_ms <= parameter("before_ms"))
+            .where(
+                _early.c.expires_ms > _now_ms,
+                _early.c.removed_ms <= parameter("removed_before_ms"),
+                _early.c.expires_ms <= parameter("expires_before_ms"),
+            )
             .limit(_limit)
         )
     )
@@ -362,7 +370,7 @@ HASTEN_REVIEWS: Final = Statement(
     .where(
         tuple_(reviews.c.kind, reviews.c.repository_id, reviews.c.item_id).in_(
             select(_waiting.c.kind, _waiting.c.repository_id, _waiting.c.item_id)
-            .where(_waiting.c.not_before_ms > _now_ms, _waiting.c.since_ms <= parameter("before_ms"))
+            .where(_waiting.c.not_before_ms > _now_ms, _waiting.c.since_ms <= parameter("since_before_ms"))
             .limit(_limit)
         )
     )
@@ -383,8 +391,14 @@ COUNT_DUE: Final = Statement(
 # --- a dry run
 
 _LINK = ReviewKind.LINK.value
-_is_over = or_(removed_manifests.c.expires_ms <= _now_ms, removed_manifests.c.removed_ms <= parameter("before_ms"))
-_review_is_over = or_(reviews.c.not_before_ms <= _now_ms, reviews.c.since_ms <= parameter("before_ms"))
+_is_over = or_(
+    removed_manifests.c.expires_ms <= _now_ms,
+    and_(
+        removed_manifests.c.removed_ms <= parameter("removed_before_ms"),
+        removed_manifests.c.expires_ms <= parameter("expires_before_ms"),
+    ),
+)
+_review_is_over = or_(reviews.c.not_before_ms <= _now_ms, reviews.c.since_ms <= parameter("since_before_ms"))
 _is_kept_link = or_(
     _is_left_alone(repository_blobs.c.repository_id),
     exists()

@@ -37,7 +37,7 @@ async def remove_repository(registry: Registry, repository: RepositoryName, *, o
         RepositoryUnknownError: there is none of this name.
     """
     await get_repository_id(registry.database, repository)
-    change = Change(registry.clock.now_ms(), origin.actor, registry.rules)
+    change = Change.at(registry.clock, origin.actor, registry.rules)
     tags = manifests = 0
     while True:
         removed, found = await registry.database.write(

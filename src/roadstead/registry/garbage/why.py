@@ -1,15 +1,17 @@
 """Says what keeps a blob or manifest: the answer to "why is this still here?"."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import exists, literal, select
 
+from roadstead.clock import calendar_ms
 from roadstead.database import Database, Statement, parameter
 from roadstead.oci import Digest
 from roadstead.registry import store
 from roadstead.registry.rules import ReviewKind
+from roadstead.registry.service import Registry
 from roadstead.registry.tables import (
     blobs,
     manifest_blobs,
@@ -156,8 +158,9 @@ _TAGS: Final = Statement(
 )
 
 
-async def explain(database: Database, digest: Digest) -> Explanation:
-    """What keeps ``digest``; no reason means that it goes with the next collection."""
+async def explain(registry: Registry, digest: Digest) -> Explanation:
+    """What keeps ``digest``, until when by the calendar; no reason means that it goes with the next collection."""
+    database = registry.database
     reasons: list[Reason] = []
     blob = await database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
     manifest = await database.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
@@ -171,6 +174,10 @@ async def explain(database: Database, digest: Digest) -> Explanation:
     if upload is not None:
         reasons.append(Reason(Keeper.UPLOAD, upload[0]))
     is_deleting = blob is not None and blob[3] is not None
+    reasons = [
+        reason if reason.until_ms is None else replace(reason, until_ms=calendar_ms(registry.clock, reason.until_ms))
+        for reason in reasons
+    ]
     return Explanation(blob is not None, manifest is not None, is_deleting, tuple(reasons))
 
 

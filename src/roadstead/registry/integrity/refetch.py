@@ -86,7 +86,7 @@ class Refetcher:
         while rows := await self._registry.database.fetch_all(_LIST_QUARANTINED, after=after, limit=BATCH):
             for text, size_bytes in rows:
                 known.add(text)
-                now_ms = self._registry.clock.now_ms()
+                now_ms = round(self._registry.clock.monotonic_seconds() * 1000)
                 due_ms, waited_ms = self._waits.get(text, (0, 0))
                 if now_ms >= due_ms and not await self._fetch_blob(Digest.parse(text), size_bytes):
                     wait_ms = min(max(FIRST_WAIT_MS, 2 * waited_ms), LONGEST_WAIT_MS)

@@ -144,7 +144,7 @@ class Scrubber:
             self._forget_reading()
             self._state = state
         if not state.is_running:
-            if self._clock.now_ms() < state.started_ms + self._interval_ms and state.started_ms:
+            if state.started_ms <= self._clock.now_ms() < state.started_ms + self._interval_ms:
                 return False
             self.begin()
         is_done = await self._work()

@@ -8,6 +8,9 @@ CertificateUserPart = Literal["none", "common-name", "email", "dns"]
 LONGEST_USER: Final = 256
 """Characters; longer names are nobody's, and each stands in every line of the log."""
 
+NOBODY: Final = "-"
+"""What logs write where there is no user: so it is the name of none."""
+
 
 def certificate_user(certificate: Mapping[str, Any] | None, part: CertificateUserPart) -> str | None:
     """The user whom a verified client certificate names, as ``ssl.SSLObject.getpeercert`` gives it.
@@ -22,7 +25,7 @@ def certificate_user(certificate: Mapping[str, Any] | None, part: CertificateUse
         return None
     (user,) = found
     is_plain = user.isprintable() and user == user.strip() and 0 < len(user) <= LONGEST_USER and ":" not in user
-    return user if is_plain else None
+    return user if is_plain and user != NOBODY else None
 
 
 def _values(certificate: Mapping[str, Any], part: CertificateUserPart) -> Iterator[str]:

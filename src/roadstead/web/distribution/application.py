@@ -122,7 +122,7 @@ class Distribution:
             self._admit(scope, "")  # what is refused before it is known who asks is paid for by its address
             raise
         context.caller = caller
-        context.actor = caller.name or "-"
+        context.actor = caller.name
         self._admit(scope, caller.name)
         authorise(self._authentication, caller, permission, route.repository)
         return await endpoint(request, route)

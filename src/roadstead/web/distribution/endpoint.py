@@ -24,7 +24,7 @@ def origin_of(request: Request) -> Origin:
     host = request.header(b"host")
     client = scope.get("client")
     return Origin(
-        actor="" if context.actor == "-" else context.actor,
+        actor=context.actor,
         request_id=context.request_id,
         client=_address(*client) if client else "",
         host=host,

@@ -71,7 +71,9 @@ class UndoEndpoint:
         """What is in the trash."""
         wanted = read_page_request(request, self._page_maximum)
         removed = await self._undo.list_removed(route.repository, after=wanted.after, limit=wanted.size)
-        return json_response(200, {"name": route.repository, "manifests": [_removed(each) for each in removed]})
+        names_actor = caller_of(request).may_see_users
+        told = [_removed(each, names_actor=names_actor) for each in removed]
+        return json_response(200, {"name": route.repository, "manifests": told})
 
     async def restore(self, request: Request, route: Route) -> Response:
         """Restores a tag, a manifest, or everything of the repository."""
@@ -119,14 +121,14 @@ def _entry(entry: HistoryEntry, *, names_actor: bool) -> dict[str, object]:
     }
 
 
-def _removed(removed: RemovedManifest) -> dict[str, object]:
+def _removed(removed: RemovedManifest, *, names_actor: bool) -> dict[str, object]:
     return {
         "digest": removed.digest,
         "mediaType": removed.media_type,
         "size": removed.size_bytes,
         "removed_ms": removed.removed_ms,
         "expires_ms": removed.expires_ms,
-        "actor": removed.actor,
+        "actor": removed.actor if names_actor else "",
     }
 
 

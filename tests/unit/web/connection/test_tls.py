@@ -302,6 +302,7 @@ SUBJECT = ((("commonName", "alice"),),)
         ({"subject": ((("commonName", "alice:x"),),)}, "common-name", None),
         ({"subject": ((("commonName", "a" * 257),),)}, "common-name", None),
         ({"subject": ((("commonName", ""),),)}, "common-name", None),
+        ({"subject": ((("commonName", "-"),),)}, "common-name", None),
         ({"subjectAltName": (("email", "a@example.com"), ("DNS", "a.example.com"))}, "email", "a@example.com"),
         ({"subjectAltName": (("email", "a@example.com"), ("DNS", "a.example.com"))}, "dns", "a.example.com"),
         ({"subjectAltName": (("DNS", "a.example.com"), ("DNS", "b.example.com"))}, "dns", None),
