@@ -233,7 +233,9 @@ FIND_LINKED_BLOB: Final = Statement(
     )
 )
 SAVE_BLOB: Final = Statement(
-    insert_or_update(blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",))
+    insert_or_update(
+        blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",)
+    ).returning(blobs.c.id)
 )
 QUARANTINE_BLOB: Final = Statement(
     update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))

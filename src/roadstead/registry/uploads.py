@@ -371,7 +371,7 @@ class Uploads:
 
         async def work(transaction: Transaction) -> None:
             await self.sessions.end(transaction, session)
-            await transaction.execute(
+            record = await transaction.fetch_one(
                 store.SAVE_BLOB,
                 digest=digest,
                 size_bytes=size_bytes,
@@ -379,18 +379,18 @@ class Uploads:
                 quarantined_ms=None,
                 deleting_ms=None,
             )
-            record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             if record is not None:
                 await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
-            event = Event(
-                action=EventAction.PUSH,
-                repository=session.repository,
-                digest=digest,
-                media_type=OCTETS,
-                size_bytes=size_bytes,
-                origin=origin,
-            )
-            await self._outbox.record(transaction, event)
+            if self._outbox.wants(EventAction.PUSH):
+                event = Event(
+                    action=EventAction.PUSH,
+                    repository=session.repository,
+                    digest=digest,
+                    media_type=OCTETS,
+                    size_bytes=size_bytes,
+                    origin=origin,
+                )
+                await self._outbox.record(transaction, event)
 
         await self._database.write(work)
         self.sessions.forget(session.id)

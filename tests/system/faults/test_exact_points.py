@@ -135,11 +135,11 @@ def interrupted(
     """A push that is hit at the nth such call, and what became of it; uploads that are begun or over by then."""
     what = Push.new()
     options = ("-e", f"trace={point.call}", "-e", f"inject={point.call}:{fault}:when={number}")
-    tracer = Tracer(*options, threads=[threads(server)[point.thread]], log=server.folder / "strace")
     with Client(server.port) as client:
         what.ended = client.ended
         what.begun = client.begin(REPOSITORY)
         client.cancel(client.begin(REPOSITORY))
+        tracer = Tracer(*options, threads=[threads(server)[point.thread]], log=server.folder / "strace")
         try:
             with tracer:
                 push(client, journal, what)
@@ -159,7 +159,7 @@ def require_uploads(server: FaultyServer, what: Push, moment: str) -> None:
         for location in what.ended:
             for method in ("GET", "PATCH", "PUT", "DELETE"):
                 path = f"{location}?digest={digest_of(b'')}" if method == "PUT" else location
-                reply = client.ask(method, path, b"" if method in {"PATCH", "PUT"} else None)
+                reply = client.ask(method, path)
                 assert reply.status == 404, f"{moment}: {method} of an upload that was over: {reply}"
         data = secrets.token_bytes(100)
         client.patch(what.begun, data, 0)

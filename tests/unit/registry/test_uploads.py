@@ -215,6 +215,7 @@ class HeldDatabase:
         self.looked, self.go_on = asyncio.Event(), asyncio.Event()
         self.fetch_one = database.fetch_one
         self.fetch_all = database.fetch_all
+        self.version = database.version
         self.close = database.close
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
