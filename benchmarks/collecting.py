@@ -24,9 +24,10 @@ from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from roadstead.database import Statement, Transaction
+    from roadstead.storage import StorageError
 
 T = TypeVar("T")
 
@@ -80,9 +81,9 @@ class BytelessStore(FilesystemStore):
         """Nobody else is there."""
         yield
 
-    async def delete(self, key: str) -> bool:  # noqa: ARG002 - there is none
+    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
         """There is nothing."""
-        return False
+        return [False] * len(keys)
 
 
 async def collect(data: Path) -> dict[str, float]:

@@ -46,10 +46,10 @@ class ImageClient:
     _images: list[Prepared] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """Connect and make the images."""
-        self._connections = [Connection(self.port)]
+        """Make the images, then connect: a server does not wait for ever for a first request."""
         images = (Image.random(layers=1, layer_bytes=LAYER_BYTES) for _ in range(self.count))
         self._images = [Prepared.of(image) for image in images]
+        self._connections = [Connection(self.port)]
 
     def run(self) -> Sample:
         """Push all: for each blob HEAD, POST, PATCH, PUT; then the manifest."""

@@ -1,7 +1,9 @@
 """Collection where it is hard: two processes at once, what registry:2 destroys, what very many manifests name."""
 
 import asyncio
+import errno
 import functools
+import os
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -174,11 +176,11 @@ class SpoiledStore(FilesystemStore):
 
     spoiled = ""
 
-    async def delete(self, key: str) -> bool:
+    def _delete(self, key: str) -> bool:
         """Fails as a disk does that cannot be written to there."""
         if key == self.spoiled:
-            raise StorageUnavailableError(key, "Input/output error")
-        return await super().delete(key)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super()._delete(key)
 
 
 async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownEr
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.removal import remove_repository
 from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
+from roadstead.storage import FilesystemStore
 from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
 from roadstead.testing.instance import Instance
 from tests.profiles import scaled
@@ -251,7 +252,8 @@ class Garbage(RuleBasedStateMachine):
     def collect_and_die(self, writes: int, removals: int) -> None:
         """The process is killed after so many transactions or removals, and started again."""
         database, storage = self.instance.registry.database, self.instance.registry.storage
-        write, delete = database.write, storage.delete
+        assert isinstance(storage, FilesystemStore)
+        write, delete = database.write, storage._delete
         left = {"write": writes, "delete": removals}
 
         async def dying_write(
@@ -262,14 +264,14 @@ class Garbage(RuleBasedStateMachine):
             left["write"] -= 1
             return await write(work, durable=durable, is_long=is_long)
 
-        async def dying_delete(key: str) -> bool:
+        def dying_delete(key: str) -> bool:
             if left["delete"] == 0:
                 raise KilledError
             left["delete"] -= 1
-            return await delete(key)
+            return delete(key)
 
         setattr(database, "write", dying_write)  # noqa: B010 - on this object only
-        setattr(storage, "delete", dying_delete)  # noqa: B010
+        setattr(storage, "_delete", dying_delete)  # noqa: B010
         try:
             self.run(Collector(self.instance.registry).step())
         except (KilledError, RoadsteadError):

@@ -521,3 +521,27 @@ def test_lists_of_digests_are_looked_up_by_themselves() -> None:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
         assert plan[0].startswith("SEARCH blobs USING"), plan
         assert "(digest=?)" in plan[0], plan
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_another_process_changes_is_seen_at_once(instance: Instance, method: str) -> None:
+    """What a tag pointed at a moment ago is remembered, but not beyond the next commit, whoever makes it."""
+    old, new = [await instance.push("app", image(layer), f"t-{layer.decode()}") for layer in (b"old", b"new")]
+
+    async def shown(reference: str) -> tuple[int, str]:
+        answer = await instance.client.request(method, f"/v2/app/manifests/{reference}")
+        return answer.status, answer.header("docker-content-digest")
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
+            connection.execute(statement)
+
+    for _ in range(2):
+        assert await shown("t-old") == (200, old)
+    change("UPDATE tags SET manifest_id = (SELECT max(manifest_id) FROM tags)")
+    assert await shown("t-old") == (200, new)
+    assert (await shown(old))[0] == 200
+    change("DELETE FROM repository_manifests")
+    change("DELETE FROM tags")
+    for reference in ("t-old", "t-new", old, new):
+        assert (await shown(reference))[0] == 404

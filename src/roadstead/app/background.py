@@ -70,6 +70,7 @@ def background_work(
     """
     return [
         keep_purging(registry, settings.limits),
+        registry.uploads.sessions.keep_tidy(),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
         monitor.watch(),

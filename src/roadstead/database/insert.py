@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Table
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.sql.elements import ClauseElement
 
 from roadstead.database.statement import parameter
@@ -14,7 +14,7 @@ def insert_or_skip(table: Table, *columns: str) -> ClauseElement:
     return insert(table).values({name: parameter(name) for name in columns}).on_conflict_do_nothing()
 
 
-def insert_or_update(table: Table, *columns: str, key: Sequence[str]) -> ClauseElement:
+def insert_or_update(table: Table, *columns: str, key: Sequence[str]) -> Insert:
     """Inserts ``columns``; where a row with the same ``key`` stands, its other columns become the new values."""
     statement = insert(table).values({name: parameter(name) for name in columns})
     changed = {name: statement.excluded[name] for name in columns if name not in key}

@@ -41,6 +41,13 @@ class Transaction(Reader, Protocol):
 class Database(Reader, Protocol):
     """A catalogue."""
 
+    def version(self) -> bytes | None:
+        """A value that each commit of whatever process changes; None where none can be had.
+
+        What was read after ``version`` gave a value is still what a new read would find if it gives the same value now.
+        """
+        ...
+
     async def write(
         self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
     ) -> T:

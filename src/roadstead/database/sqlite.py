@@ -26,6 +26,7 @@ from roadstead.database.errors import (
 )
 from roadstead.database.protocol import Row, Transaction
 from roadstead.database.statement import Statement
+from roadstead.database.wal_index import find_wal_index
 
 BUSY_SECONDS: Final = 30
 """How long a writer waits for another process (the command line, another worker) before it gives up."""
@@ -69,6 +70,8 @@ class SqliteDatabase:
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="catalogue")
         self._is_full_sync = True
         self._commits = 0
+        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # which maps the index
+        self._index = find_wal_index(path)
 
     @classmethod
     def open(cls, path: Path) -> "SqliteDatabase":
@@ -80,6 +83,10 @@ class SqliteDatabase:
         """
         with translated():
             return cls(path, connect(path), connect(path))
+
+    def version(self) -> bytes | None:
+        """What the next commit, of whatever process, changes; see ``Database``."""
+        return self._index.header() if self._index is not None else None
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
         """The first row of what is committed."""
@@ -94,7 +101,12 @@ class SqliteDatabase:
     async def write(
         self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
     ) -> T:
-        """Runs ``work`` in the next group and returns when that is committed."""
+        """Runs ``work`` in the next group and returns when that is committed.
+
+        What nobody waits for the disk for, while nobody else writes, is done here and now.
+        """
+        if not durable and not is_long and self._is_idle() and self._begin_now():
+            return self._write_now(work)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(work, durable, is_long, outcome))
         if self._committer is None or self._committer.done():
@@ -107,9 +119,39 @@ class SqliteDatabase:
             await self._committer
         if self._checkpointing is not None:
             await self._checkpointing
+        self._index = None
         self._reading.close()
         self._writing.close()
         self._executor.shutdown()
+
+    def _is_idle(self) -> bool:
+        """Whether no group is queued, running or being committed, and no checkpoint is due."""
+        is_free = self._committer is None or self._committer.done()
+        return is_free and not self._queue and self._checkpointing is None and self._commits < CHECKPOINT_COMMITS
+
+    def _begin_now(self) -> bool:
+        """Begins a transaction that is not flushed; False if another process is writing."""
+        self._set_sync(full=False)
+        with translated():
+            try:
+                self._writing.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+        return True
+
+    def _write_now(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        try:
+            with translated():
+                result = run_now(work(self._transaction))
+                self._writing.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._writing.execute("ROLLBACK")
+            raise
+        self._commits += 1
+        return result
 
     async def _commit_groups(self) -> None:
         while self._queue:
@@ -126,7 +168,10 @@ class SqliteDatabase:
         durable = any(pending.durable for pending in group)
         await self._begin(full_sync=durable)
         try:
-            await self._run_group(group)
+            if len(group) == 1 and not group[0].is_long:
+                self._run_alone(group[0])
+            else:
+                await self._run_group(group)
             await self._commit(in_thread=durable)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -135,9 +180,7 @@ class SqliteDatabase:
         await self._checkpoint_when_due()
 
     async def _begin(self, *, full_sync: bool) -> None:
-        if full_sync != self._is_full_sync:
-            self._writing.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
-            self._is_full_sync = full_sync
+        self._set_sync(full=full_sync)
         with translated():
             try:
                 self._writing.execute("BEGIN IMMEDIATE")
@@ -145,6 +188,11 @@ class SqliteDatabase:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
                 await asyncio.get_running_loop().run_in_executor(self._executor, _begin_patiently, self._writing)
+
+    def _set_sync(self, *, full: bool) -> None:
+        if full != self._is_full_sync:
+            self._writing.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._is_full_sync = full
 
     async def _run_group(self, group: list[_Pending]) -> None:
         loop = asyncio.get_running_loop()
@@ -157,6 +205,11 @@ class SqliteDatabase:
             if loop.time() >= turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + TURN_SECONDS
+
+    def _run_alone(self, pending: _Pending) -> None:
+        """Runs the only transaction of a group: what it fails with ends the group."""
+        with translated():
+            pending.result = run_now(pending.work(self._transaction))
 
     def _run(self, pending: _Pending) -> None:
         """Runs one transaction as a savepoint, so that its failure leaves its neighbours alone."""

@@ -40,6 +40,9 @@ CACHE_BYTES: Final = 8 << 20
 CACHED_BODY_BYTES: Final = 256 << 10
 """Larger bodies are not kept: a few of them would push out all others."""
 
+FOUND_ENTRIES: Final = 4096
+"""Answers kept until the next commit: a megabyte; more are asked for only where nobody asks twice."""
+
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
 """Larger documents are parsed and recorded in a thread, one at a time, so that other requests need not wait."""
 
@@ -67,6 +70,7 @@ class Manifests:
         self._foreign_urls = foreign_urls or UrlRules()
         self._bodies = _BodyCache()
         self._long_pushes = asyncio.Semaphore(1)
+        self._found = _FoundCache()
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """What a tag or digest stands for in a repository.
@@ -76,6 +80,14 @@ class Manifests:
         Raises:
             RepositoryUnknownError, ManifestUnknownError: there is none.
         """
+        version = self._database.version()
+        stored = self._found.find((repository, reference), version)
+        if stored is None:
+            stored = await self._find(repository, reference)
+            self._found.add((repository, reference), version, stored)
+        return stored
+
+    async def _find(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         if isinstance(reference, Tag):
             row = await self._database.fetch_one(store.FIND_MANIFEST_BY_TAG, repository=repository, tag=reference)
         else:
@@ -307,6 +319,23 @@ async def _record_names(transaction: Transaction, manifest_id: int, manifest: Ma
         store.ADD_MANIFEST_CHILD,
         [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children],
     )
+
+
+class _FoundCache:
+    """What tags and digests stood for when they were asked for last, for as long as the catalogue has not changed."""
+
+    def __init__(self) -> None:
+        self._version: bytes | None = None
+        self._found: dict[tuple[RepositoryName, Tag | Digest], StoredManifest] = {}
+
+    def find(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None) -> StoredManifest | None:
+        return self._found.get(asked) if version is not None and version == self._version else None
+
+    def add(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None, stored: StoredManifest) -> None:
+        """``version`` is the catalogue's from before it was asked."""
+        if version is None or version != self._version or len(self._found) >= FOUND_ENTRIES:
+            self._version, self._found = version, {}
+        self._found[asked] = stored
 
 
 class _BodyCache:

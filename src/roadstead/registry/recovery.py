@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from roadstead.database import Database, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout, store
+from roadstead.registry.uploads import find_digest
 from roadstead.storage import ObjectStore
 
 BATCH = 500
@@ -30,16 +31,16 @@ async def recover(database: Database, storage: ObjectStore) -> Recovered:
 
 
 async def _recover_commits(database: Database, storage: ObjectStore) -> tuple[int, int]:
-    """Sessions that were being committed: moved but not recorded, or marked and not moved."""
+    """Sessions whose bytes are not where they were: moved and not recorded as a blob, or lost."""
     removed = ended = 0
     after = ""
-    while rows := await database.fetch_all(store.LIST_COMMITTING_UPLOADS, after=after, limit=BATCH):
-        for session_id, digest_text in rows:
+    while rows := await database.fetch_all(store.LIST_UPLOADS, after=after, limit=BATCH):
+        for session_id, algorithm, offset, state, committing in rows:
             after = session_id
-            if await storage.find(layout.upload_key(session_id)) is not None:
-                continue  # not moved: the client may go on
-            digest = Digest(digest_text)
-            if await database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
+            if not (offset or committing) or await storage.find(layout.upload_key(session_id)) is not None:
+                continue  # the client may go on
+            digest = Digest(committing) if committing else find_digest(algorithm, state) if state else None
+            if digest is not None and await database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
                 removed += await storage.delete(layout.blob_key(digest))
             await _end(database, session_id)
             ended += 1
@@ -48,7 +49,7 @@ async def _recover_commits(database: Database, storage: ObjectStore) -> tuple[in
 
 async def _end(database: Database, session_id: str) -> None:
     async def work(transaction: Transaction) -> None:
-        await transaction.execute(store.DELETE_UPLOAD, session_id=session_id)
+        await transaction.execute(store.END_UPLOAD, session_id=session_id)
 
     await database.write(work)
 

@@ -8,6 +8,7 @@ else).
 from typing import Final
 
 from sqlalchemy import and_, case, delete, exists, func, insert, literal, null, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter
 from roadstead.registry.rules import ReviewKind
@@ -264,7 +265,9 @@ FIND_LINKED_BLOBS: Final = Statement(  # of a list of digests; by these, not by 
     )
 )
 SAVE_BLOB: Final = Statement(
-    insert_or_update(blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",))
+    insert_or_update(
+        blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",)
+    ).returning(blobs.c.id)
 )
 QUARANTINE_BLOB: Final = Statement(
     update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))
@@ -286,58 +289,72 @@ FIND_MANIFEST_OF_BLOB: Final = Statement(
 
 # --- upload sessions
 
-ADD_UPLOAD: Final = Statement(
-    insert(upload_sessions).values(
-        id=parameter("id"),
-        repository=_repository,
-        algorithm=parameter("algorithm"),
-        offset_bytes=parameter("offset_bytes"),
-        created_ms=parameter("now_ms"),
-        updated_ms=parameter("now_ms"),
-    )
+ENDED: Final = -1
+"""The offset of a session that is over; its row stays until nobody can take its id for a new one."""
+
+_is_open: Final = upload_sessions.c.offset_bytes != ENDED
+
+_new_upload: Final = upsert(upload_sessions).values(
+    id=parameter("session_id"),
+    repository=_repository,
+    algorithm=parameter("algorithm"),
+    offset_bytes=parameter("offset"),
+    digest_state=parameter("state"),
+    committing_digest=parameter("committing"),
+    created_ms=parameter("now_ms"),
+    updated_ms=parameter("now_ms"),
+)
+_changed_upload: Final = {
+    "offset_bytes": parameter("offset"),
+    "digest_state": parameter("state"),
+    "committing_digest": parameter("committing"),
+    "updated_ms": parameter("now_ms"),
+}
+ADD_UPLOAD: Final = Statement(_new_upload.on_conflict_do_nothing())
+SAVE_UPLOAD: Final = Statement(  # whether it has a row or not; one that has ended stays ended
+    _new_upload.on_conflict_do_update(index_elements=["id"], set_=_changed_upload, where=_is_open)
+)
+SAVE_RECORDED_UPLOAD: Final = Statement(
+    update(upload_sessions).where(upload_sessions.c.id == parameter("session_id"), _is_open).values(_changed_upload)
+)
+END_UPLOAD: Final = Statement(
+    update(upload_sessions)
+    .where(upload_sessions.c.id == parameter("session_id"), _is_open)
+    .values(offset_bytes=literal(ENDED), digest_state=null(), committing_digest=null())
 )
 FIND_UPLOAD: Final = Statement(
-    select(upload_sessions.c.algorithm, upload_sessions.c.offset_bytes, upload_sessions.c.digest_state).where(
-        upload_sessions.c.id == parameter("id"), upload_sessions.c.repository == _repository
-    )
+    select(
+        upload_sessions.c.repository,
+        upload_sessions.c.algorithm,
+        upload_sessions.c.offset_bytes,
+        upload_sessions.c.digest_state,
+    ).where(upload_sessions.c.id == parameter("session_id"))
 )
-SAVE_UPLOAD: Final = Statement(
-    update(upload_sessions)
-    .where(upload_sessions.c.id == parameter("session_id"))
-    .values(
-        offset_bytes=parameter("offset"),
-        digest_state=parameter("state"),
-        committing_digest=null(),
-        updated_ms=parameter("now_ms"),
-    )
+LIST_ENDED_UPLOADS: Final = Statement(
+    select(upload_sessions.c.id)
+    .where(upload_sessions.c.offset_bytes == ENDED, upload_sessions.c.id > _after)
+    .order_by(upload_sessions.c.id)
+    .limit(_limit)
 )
-MARK_UPLOAD: Final = Statement(
-    update(upload_sessions)
-    .where(upload_sessions.c.id == parameter("session_id"))
-    .values(
-        offset_bytes=parameter("offset"),
-        digest_state=parameter("state"),
-        committing_digest=_digest,
-        updated_ms=parameter("now_ms"),
-    )
+REMOVE_ENDED_UPLOAD: Final = Statement(
+    delete(upload_sessions).where(upload_sessions.c.id == parameter("session_id"), ~_is_open)
 )
-DELETE_UPLOAD: Final = Statement(delete(upload_sessions).where(upload_sessions.c.id == parameter("session_id")))
 LIST_UPLOADS: Final = Statement(
-    select(upload_sessions.c.id, upload_sessions.c.offset_bytes, upload_sessions.c.committing_digest)
-    .where(upload_sessions.c.id > _after)
+    select(
+        upload_sessions.c.id,
+        upload_sessions.c.algorithm,
+        upload_sessions.c.offset_bytes,
+        upload_sessions.c.digest_state,
+        upload_sessions.c.committing_digest,
+    )
+    .where(upload_sessions.c.id > _after, _is_open)
     .order_by(upload_sessions.c.id)
     .limit(_limit)
 )
 LIST_STALE_UPLOADS: Final = Statement(
     select(upload_sessions.c.id)
-    .where(upload_sessions.c.updated_ms < parameter("before_ms"))
+    .where(upload_sessions.c.updated_ms < parameter("before_ms"), _is_open)
     .order_by(upload_sessions.c.updated_ms)
-    .limit(_limit)
-)
-LIST_COMMITTING_UPLOADS: Final = Statement(
-    select(upload_sessions.c.id, upload_sessions.c.committing_digest)
-    .where(upload_sessions.c.committing_digest.is_not(None), upload_sessions.c.id > _after)
-    .order_by(upload_sessions.c.id)
     .limit(_limit)
 )
 
@@ -354,7 +371,9 @@ COUNT_BLOBS: Final = Statement(
     select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0), func.count(blobs.c.quarantined_ms))
 )
 COUNT_QUARANTINED: Final = Statement(select(func.count()).where(blobs.c.quarantined_ms.is_not(None)))
-COUNT_UPLOADS: Final = Statement(select(func.count(), func.coalesce(func.sum(upload_sessions.c.offset_bytes), 0)))
+COUNT_UPLOADS: Final = Statement(
+    select(func.count(), func.coalesce(func.sum(upload_sessions.c.offset_bytes), 0)).where(_is_open)
+)
 # Listings by digest are answered by the index on it alone, so that damage in a table's pages does not end them.
 LIST_BLOB_DIGESTS: Final = Statement(
     select(blobs.c.digest).where(blobs.c.digest > _after).order_by(blobs.c.digest).limit(_limit)
@@ -420,7 +439,9 @@ LIST_DANGLING_TAGS: Final = Statement(
 FIND_COMMITTING_UPLOAD: Final = Statement(
     select(upload_sessions.c.id).where(upload_sessions.c.committing_digest == _digest).limit(literal(1))
 )
-FIND_UPLOAD_RECORD: Final = Statement(select(upload_sessions.c.id).where(upload_sessions.c.id == parameter("id")))
+FIND_UPLOAD_RECORD: Final = Statement(
+    select(upload_sessions.c.id).where(upload_sessions.c.id == parameter("id"), _is_open)
+)
 
 # --- removal of a repository
 

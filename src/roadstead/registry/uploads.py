@@ -2,24 +2,31 @@
 
 The life of an upload, and what is true after a crash at any point of it:
 
-1. ``start``: a record, no bytes.
+1. ``start``: an id, no bytes, and no record yet (``upload_sessions`` says why none is needed).
 2. ``append``: bytes go to the session's object and through a running digest, in one background job while the next
    ones arrive. At the end, also when the client went away in the middle, the record says how many they are and how the
-   digest stands. A crash before that leaves the old offset; bytes past it are dropped when writing goes on. After a
+   digest stands. A crash before that leaves the old offset, 0 where there was no record; bytes past it are dropped when
+   writing goes on, and an object without a record is removed by ``recovery``. After a
    loss of power the bytes may be fewer (the session is then unknown) or others than the record says, so a digest that
    was saved before this boot is not trusted: the bytes are read again.
-3. ``finish``: the digest is compared; the record is marked with it; the object is published under the blob's key, which
-   flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session ends.
-   Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record names:
-   ``recovery`` finds them by the mark.
-4. ``cancel``: the record goes, then the bytes. A crash between leaves bytes without a record, which ``recovery``
-   removes.
+3. ``finish``: the digest is compared; the record names it, see below; the object is published under the blob's key,
+   which flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session
+   ends. Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record
+   of a blob names: ``recovery`` finds them by the session's record.
+4. ``cancel``: the record says that the session is over, then the bytes go. A crash between leaves bytes without a
+   session, which ``recovery`` removes.
+
+Before an object gets a blob's key, the session's record says which blob: either by the running digest that the last
+``append`` has saved, where the request that closes the upload has added nothing to it, or, where that is not so, by a
+mark (``committing_digest``). Where the blob has a record already, the mark's transaction also puts it into quarantine,
+since its bytes are about to be replaced. From there to its end ``finish`` holds the blob's digest exclusively, so that
+whoever holds it too sees either the state before, or the one after, or what a crash has left.
 """
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from roadstead.clock import Clock
@@ -38,6 +45,7 @@ from roadstead.registry.errors import (
 from roadstead.registry.model import UploadSession
 from roadstead.registry.rules import GarbageRules
 from roadstead.registry.running_digest import RunningDigest, can_resume
+from roadstead.registry.upload_sessions import UploadSessions
 from roadstead.storage import (
     ObjectBusyError,
     ObjectStore,
@@ -88,6 +96,7 @@ class Uploads:
         that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
         """
         self._boot_id = boot_id.encode("ascii") + b"\n"
+        self.sessions = UploadSessions(database, clock, self._boot_id)
         self._database = database
         self._storage = storage
         self._clock = clock
@@ -104,21 +113,7 @@ class Uploads:
             StorageFullError: there is too little space to begin anything.
         """
         await self._require_space()
-        session = UploadSession(str(uuid.uuid4()), repository, algorithm, 0, None)
-        now_ms = self._clock.grace_ms()
-
-        async def work(transaction: Transaction) -> None:
-            await transaction.execute(
-                store.ADD_UPLOAD,
-                id=session.id,
-                repository=repository,
-                algorithm=algorithm,
-                offset_bytes=0,
-                now_ms=now_ms,
-            )
-
-        await self._database.write(work, durable=False)
-        return session
+        return await self.sessions.begin(repository, algorithm)
 
     async def get(self, repository: RepositoryName, session_id: str) -> UploadSession:
         """A session of this repository; another repository's is unknown here.
@@ -126,10 +121,7 @@ class Uploads:
         Raises:
             UploadUnknownError: there is none.
         """
-        row = await self._database.fetch_one(store.FIND_UPLOAD, id=session_id, repository=repository)
-        if row is None:
-            raise UploadUnknownError(session_id)
-        return UploadSession(session_id, repository, row[0], row[1], row[2])
+        return await self.sessions.get(repository, session_id)
 
     async def append(
         self,
@@ -181,7 +173,7 @@ class Uploads:
             running = await self._take_in(session, writer, body, length or 0)
             actual = await self._digest(session, writer, running, digest.algorithm)
             if actual != digest:
-                await self._forget(session_id)
+                await self._forget(session)
                 raise UploadDigestMismatchError(digest, actual)
             await self._commit(session, writer, running, digest, origin)
         finally:
@@ -193,8 +185,7 @@ class Uploads:
         Raises:
             UploadUnknownError: there is none.
         """
-        await self.get(repository, session_id)
-        await self._forget(session_id)
+        await self._forget(await self.get(repository, session_id))
 
     async def purge(self, *, older_than_ms: int) -> int:
         """Ends sessions that nobody has touched for that long; returns how many."""
@@ -202,7 +193,8 @@ class Uploads:
         ended = 0
         while rows := await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH):
             for (session_id,) in rows:
-                await self._forget(session_id)
+                await self.sessions.end_any(session_id)
+                await self._storage.delete(layout.upload_key(session_id))
             ended += len(rows)
         return ended
 
@@ -223,9 +215,11 @@ class Uploads:
     ) -> tuple[UploadSession, ObjectWriter]:
         """The session as it stands once nobody else can write to it, and its writer."""
         for _ in range(BUSY_TRIES):
-            session = await self.get(repository, session_id)
+            session = await self.sessions.recall(repository, session_id)
             if begin is not None and begin > session.offset:
-                raise UploadOffsetError(session_id, session.offset)
+                session = await self.get(repository, session_id)
+                if begin > session.offset:
+                    raise UploadOffsetError(session_id, session.offset)
             with contextlib.suppress(ObjectBusyError):
                 return session, await self._open_writer(session, begin)
             await asyncio.sleep(BUSY_WAIT_SECONDS)  # a request that broke off needs a moment to record what it had
@@ -236,11 +230,13 @@ class Uploads:
         try:
             writer = await self._storage.open_writer(layout.upload_key(session.id), session.offset)
         except ObjectUnknownError:
-            await self._forget(session.id)  # its bytes are gone: the client must begin again
+            await self._forget(session)  # its bytes are gone: the client must begin again
             raise UploadUnknownError(session.id) from None
         try:
             await self._require_unchanged(session, begin)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, UploadUnknownError):  # it has ended, and opening it has made its object again
+                await self._storage.delete(layout.upload_key(session.id))
             writer.close()
             raise
         return writer
@@ -261,12 +257,12 @@ class Uploads:
         try:
             await self._receive(writer, running, self._limited(session, body, length))
         except BlobTooLargeError:
-            await self._forget(session.id)
+            await self._forget(session)
             raise
         except StorageFullError:
             raise  # what was written past the record's offset is dropped when the session goes on
         except StorageUnavailableError:
-            await self._forget(session.id)  # after a failed write nothing is known about the bytes
+            await self._forget(session)  # after a failed write nothing is known about the bytes
             raise
         except BaseException:
             await self._record(session, writer, running)
@@ -325,17 +321,10 @@ class Uploads:
         """Records what has been written, so that the upload can go on from there."""
         if writer.offset == session.offset:
             return session
-        state, now_ms = self._save(running), self._clock.grace_ms()
-
-        async def work(transaction: Transaction) -> None:
-            changed = await transaction.execute(
-                store.SAVE_UPLOAD, session_id=session.id, offset=writer.offset, state=state, now_ms=now_ms
-            )
-            if not changed:
-                raise UploadUnknownError(session.id)  # cancelled meanwhile
-
-        await self._database.write(work, durable=False)
-        return UploadSession(session.id, session.repository, session.algorithm, writer.offset, state)
+        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
+        await self._database.write(lambda transaction: self.sessions.save(transaction, reached), durable=False)
+        self.sessions.remember(reached)
+        return reached
 
     async def _digest(
         self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, algorithm: str
@@ -369,7 +358,8 @@ class Uploads:
             is_kept = row is not None and row[2] is None and row[3] is None
             is_known = row is not None and is_kept and await self._is_intact(digest, row[1])
             if not is_known:
-                await self._mark(session, writer, running, digest)
+                if row is not None or not _is_named(session, writer, running, digest):
+                    await self._mark(session, writer, running, digest)
                 await self._publish(session, writer, digest)
             await self._conclude(session, writer.offset, digest, origin)
         if is_known:
@@ -380,9 +370,8 @@ class Uploads:
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
-            if not await transaction.execute(store.DELETE_UPLOAD, session_id=session.id):
-                raise UploadUnknownError(session.id)  # cancelled meanwhile
-            await transaction.execute(
+            await self.sessions.end(transaction, session)
+            record = await transaction.fetch_one(
                 store.SAVE_BLOB,
                 digest=digest,
                 size_bytes=size_bytes,
@@ -390,20 +379,21 @@ class Uploads:
                 quarantined_ms=None,
                 deleting_ms=None,
             )
-            record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             if record is not None:
                 await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
-            event = Event(
-                action=EventAction.PUSH,
-                repository=session.repository,
-                digest=digest,
-                media_type=OCTETS,
-                size_bytes=size_bytes,
-                origin=origin,
-            )
-            await self._outbox.record(transaction, event)
+            if self._outbox.wants(EventAction.PUSH):
+                event = Event(
+                    action=EventAction.PUSH,
+                    repository=session.repository,
+                    digest=digest,
+                    media_type=OCTETS,
+                    size_bytes=size_bytes,
+                    origin=origin,
+                )
+                await self._outbox.record(transaction, event)
 
         await self._database.write(work)
+        self.sessions.forget(session.id)
 
     async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
         try:
@@ -411,7 +401,7 @@ class Uploads:
         except ObjectUnknownError:
             raise UploadUnknownError(session.id) from None  # cancelled meanwhile
         except StorageUnavailableError:
-            await self._forget(session.id)  # after a failed flush nothing is known about the bytes
+            await self._forget(session)  # after a failed flush nothing is known about the bytes
             raise
 
     async def _is_intact(self, digest: Digest, size_bytes: int) -> bool:
@@ -425,27 +415,25 @@ class Uploads:
 
         Bytes that are recorded under this digest but not intact are not to be served while they are replaced.
         """
-        state, now_ms = self._save(running), self._clock.now_ms()
+        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
+        now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
-            await transaction.execute(
-                store.MARK_UPLOAD,
-                session_id=session.id,
-                offset=writer.offset,
-                state=state,
-                digest=digest,
-                now_ms=self._clock.grace_ms(),
-            )
+            await self.sessions.save(transaction, reached, committing=digest)
 
         await self._database.write(work, durable=False)
 
-    async def _forget(self, session_id: str) -> None:
+    async def _forget(self, session: UploadSession) -> None:
+        """Ends a session, unless it has ended, and removes its bytes."""
+
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.DELETE_UPLOAD, session_id=session_id)
+            with contextlib.suppress(UploadUnknownError):
+                await self.sessions.end(transaction, session)
 
         await self._database.write(work, durable=False)
-        await self._storage.delete(layout.upload_key(session_id))
+        self.sessions.forget(session.id)
+        await self._storage.delete(layout.upload_key(session.id))
 
 
 async def _within(body: AsyncIterator[bytes], room: int, length: int, limit_bytes: int) -> AsyncIterator[bytes]:
@@ -456,6 +444,21 @@ async def _within(body: AsyncIterator[bytes], room: int, length: int, limit_byte
         if room < 0:
             raise BlobTooLargeError(limit_bytes)
         yield piece
+
+
+def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:
+    """Whether the session's record says already, by the digest that it has saved, which blob its bytes are."""
+    is_saved = session.digest_state is not None and session.offset == writer.offset
+    return is_saved and running is not None and running.algorithm == digest.algorithm
+
+
+def find_digest(algorithm: str, state: bytes) -> Digest | None:
+    """The digest of the bytes after which a session's record was given this ``digest_state``; None where none can tell.
+
+    Whether the session's object still holds those bytes is another question, after a loss of power.
+    """
+    _, _, saved = state.partition(b"\n")
+    return RunningDigest(algorithm, saved).digest() if can_resume(algorithm, saved) else None
 
 
 def _ignore(_content: bytes | bytearray) -> None:

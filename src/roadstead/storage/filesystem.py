@@ -100,6 +100,10 @@ class FilesystemStore:
         """Unlinks the file and the folders that this leaves empty."""
         return await self._run(key, lambda: self._delete(key))
 
+    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Unlinks one file after the other in one background job."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._delete_all, keys)
+
     async def find(self, key: str) -> StoredObject | None:
         """What the file system says of the file."""
         return await self._run(key, lambda: self._find(key))
@@ -170,6 +174,15 @@ class FilesystemStore:
             raise
         self._remove_empty(os.path.dirname(path))
         return True
+
+    def _delete_all(self, keys: Sequence[str]) -> list[bool | StorageError]:
+        return [self._delete_or_tell(key) for key in keys]
+
+    def _delete_or_tell(self, key: str) -> bool | StorageError:
+        try:
+            return self._delete(key)
+        except OSError as error:
+            return _error(error, key)
 
     def _remove_empty(self, folder: str) -> None:
         """Removes ``folder`` when empty; its parents are shared by many objects and stay."""

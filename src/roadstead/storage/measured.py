@@ -1,10 +1,11 @@
 """An object store that times what another one does, under the action names of registry:2's storage drivers."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from roadstead.clock import Clock
+from roadstead.storage.errors import StorageError
 from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
 
 
@@ -60,6 +61,16 @@ class MeasuredStore:
             return await self._store.delete(key)
         finally:
             self._deleted.observe(self._now() - started)
+
+    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Removes many objects; each counts with its share of the time."""
+        started = self._now()
+        try:
+            return await self._store.delete_all(keys)
+        finally:
+            share = (self._now() - started) / max(1, len(keys))
+            for _ in keys:
+                self._deleted.observe(share)
 
     async def find(self, key: str) -> StoredObject | None:
         """What a listing would say of this key."""

@@ -77,6 +77,10 @@ class MemoryStore:
         """Forgets an object."""
         return self._objects.pop(key, None) is not None
 
+    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Forgets many objects."""
+        return [await self.delete(key) for key in keys]
+
     async def find(self, key: str) -> StoredObject | None:
         """What a listing would say of this key."""
         found = self._objects.get(key)

@@ -260,6 +260,16 @@ class ObjectStoreContract:
         assert await store.find("b/elsewhere") is None
         assert not await store.delete("a/missing")
 
+    async def test_many_are_deleted_at_once(self, store: ObjectStore) -> None:
+        """As if one after the other; those that are not there keep nothing up."""
+        keys = [f"folder/{number}/object" for number in range(20)]
+        for key in keys[::2]:
+            await write(store, key, b"1")
+        await write(store, "folder/other", b"1")
+        assert list(await store.delete_all(keys)) == [True, False] * 10
+        assert list(await store.delete_all([])) == []
+        assert [found.key async for found in store.iter_objects("")] == ["folder/other"]
+
     async def test_a_key_below_an_object_is_unknown(self, store: ObjectStore) -> None:
         """An object is not a folder."""
         await write(store, "object", b"1")

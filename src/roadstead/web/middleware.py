@@ -174,10 +174,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = message.get("headers", ())
-            headers = self._headers.complete(given, self.scope["path"], self.context.request_id)
-            return self._send({**message, "headers": headers})
+            message["headers"] = self._headers.complete(given, self.scope["path"], self.context.request_id)
+            return self._send(message)
         if self._is_head:
-            message = {**message, "body": b""}
+            message["body"] = b""
         else:
             self.sent_bytes += len(message.get("body", b""))
         return self._send(message)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import Registry
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry
 
@@ -20,11 +23,21 @@ def test_for_scripts(command: Command) -> None:
     assert found["free_bytes"] > 0
 
 
+async def begin_upload(registry: Registry) -> None:
+    """An upload that has some bytes, since one without any has no record yet."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"some"
+
+    session = await registry.uploads.start(RepositoryName("a"), "sha256")
+    await registry.uploads.append(RepositoryName("a"), session.id, body())
+
+
 def test_for_a_person(command: Command) -> None:
     on_registry(command.folder, lambda registry: registry.blobs.quarantine(Digest(APP.image_id), "for the test"))
-    on_registry(command.folder, lambda registry: registry.uploads.start(RepositoryName("a"), "sha256"))
+    on_registry(command.folder, begin_upload)
     lines = [line.split(maxsplit=1) for line in command("stats").stdout.splitlines()]
     shown = {name: value for name, value in lines if name != "Free"}
     assert shown["Repositories"] == "2"
     assert shown["Blobs"].endswith(", 1 in quarantine")
-    assert shown["Uploads"] == "1 not finished (0 B)"
+    assert shown["Uploads"] == "1 not finished (4 B)"

@@ -145,7 +145,7 @@ class Checker:
         with self._catalogue() as catalogue:
             sizes = dict(catalogue.execute("SELECT digest, size_bytes FROM blobs WHERE quarantined_ms IS NULL"))
             manifests = {row[0] for row in catalogue.execute("SELECT digest FROM manifests")}  # for registry:2
-            sessions = dict(catalogue.execute("SELECT id, offset_bytes FROM upload_sessions"))
+            sessions = dict(catalogue.execute("SELECT id, offset_bytes FROM upload_sessions WHERE offset_bytes >= 0"))
         found = {
             f"{path.parts[-4]}:{path.parts[-2]}": path
             for path in (objects / "docker" / "registry" / "v2" / "blobs").glob("*/*/*/data")

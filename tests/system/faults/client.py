@@ -68,6 +68,8 @@ class Client:
 
     def __init__(self, port: int, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_seconds)
+        self.ended: list[str] = []
+        """Locations of uploads of which the client was told that they are over."""
 
     def __enter__(self) -> Self:
         """The connection is made with the first request."""
@@ -128,6 +130,12 @@ class Client:
     def finish(self, location: str, digest: str, data: bytes = b"") -> None:
         """The end of an upload."""
         self.expect(201, "PUT", f"{location}?digest={digest}", data)
+        self.ended.append(location)
+
+    def cancel(self, location: str) -> None:
+        """The end of an upload that becomes nothing."""
+        self.expect(204, "DELETE", location)
+        self.ended.append(location)
 
     def put_blob(self, repository: str, data: bytes) -> str:
         """A blob by POST and PUT."""

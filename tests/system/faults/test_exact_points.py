@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -59,6 +59,10 @@ class Push:
     layers: tuple[bytes, bytes]
     config: bytes
     tag: str
+    begun: str = ""
+    """Where an upload was begun before the push, and no byte was sent."""
+    ended: list[str] = field(default_factory=list)
+    """Where uploads were that are over: the client was told so."""
 
     @classmethod
     def new(cls) -> Push:
@@ -128,13 +132,17 @@ def numbers(point: Point) -> Iterator[int]:
 def interrupted(
     server: FaultyServer, journal: Journal, point: Point, fault: str, number: int
 ) -> tuple[Push, Exception | None]:
-    """A push that is hit at the nth such call, and what became of it."""
+    """A push that is hit at the nth such call, and what became of it; uploads that are begun or over by then."""
     what = Push.new()
     options = ("-e", f"trace={point.call}", "-e", f"inject={point.call}:{fault}:when={number}")
-    tracer = Tracer(*options, threads=[threads(server)[point.thread]], log=server.folder / "strace")
-    with Client(server.port) as client, tracer:
+    with Client(server.port) as client:
+        what.ended = client.ended
+        what.begun = client.begin(REPOSITORY)
+        client.cancel(client.begin(REPOSITORY))
+        tracer = Tracer(*options, threads=[threads(server)[point.thread]], log=server.folder / "strace")
         try:
-            push(client, journal, what)
+            with tracer:
+                push(client, journal, what)
         except (RefusedError, *NETWORK_ERRORS) as failure:
             return what, failure
     return what, None
@@ -143,6 +151,19 @@ def interrupted(
 def require_intact(server: FaultyServer, journals: Sequence[Journal], moment: str) -> None:
     problems = Checker(server.port, server.data).check(journals)
     assert not problems, f"{moment}:\n" + "\n".join(problems)
+
+
+def require_uploads(server: FaultyServer, what: Push, moment: str) -> None:
+    """What was over is unknown, whatever is asked of it, and what was begun goes on."""
+    with Client(server.port) as client:
+        for location in what.ended:
+            for method in ("GET", "PATCH", "PUT", "DELETE"):
+                path = f"{location}?digest={digest_of(b'')}" if method == "PUT" else location
+                reply = client.ask(method, path)
+                assert reply.status == 404, f"{moment}: {method} of an upload that was over: {reply}"
+        data = secrets.token_bytes(100)
+        client.patch(what.begun, data, 0)
+        client.finish(what.begun, digest_of(data))
 
 
 @pytest.mark.xdist_group("exact_points_kill")
@@ -163,6 +184,7 @@ def test_killed_at_each_call(scratch: Path) -> None:
                 server.kill()
                 server.start()
                 kills[point] += 1
+                require_uploads(server, what, f"killed at {point} {number}")
                 require_intact(server, [journal], f"killed at {point} {number}")
                 with Client(server.port) as client:
                     push(client, journal, what)  # after which the threads that it needs are there

@@ -84,10 +84,40 @@ async def test_moved_onto_a_blob_that_another_has_recorded(instance: Instance) -
     assert (await instance.client.request("GET", f"/v2/other/blobs/{DIGEST}")).body == CONTENT
 
 
-async def test_moved_without_a_mark(instance: Instance) -> None:
-    """After a loss of power the mark may be gone: the bytes harm nobody, and a push takes them over."""
+async def test_moved_and_named_by_the_digest_that_was_saved(instance: Instance) -> None:
+    """A push that adds nothing when it closes needs no mark: what the last chunk has saved says which blob it is."""
     location = await begin(instance)
     move(instance, location)
+    assert await instance.restart() == Recovered(orphaned_blobs=1, orphaned_uploads=0, ended_sessions=1)
+    assert instance.files() == {}
+    assert (await instance.client.request("GET", location)).status == 404
+    assert await close(instance, location) == 404
+    await instance.push_blob("app", CONTENT)
+
+
+async def test_moved_and_named_by_the_digest_of_another_boot(instance: Instance) -> None:
+    """It says nothing of the bytes, but where they were going to be."""
+    location = await begin(instance)
+    move(instance, location)
+    instance.boot_id = "second-boot"
+    assert await instance.restart() == Recovered(orphaned_blobs=1, orphaned_uploads=0, ended_sessions=1)
+    assert instance.files() == {}
+
+
+async def test_moved_onto_a_recorded_blob_without_a_mark(instance: Instance) -> None:
+    location = await begin(instance)
+    move(instance, location)
+    await instance.push_blob("other", CONTENT)
+    assert await instance.restart() == Recovered(orphaned_blobs=0, orphaned_uploads=0, ended_sessions=1)
+    assert (await instance.client.request("GET", f"/v2/other/blobs/{DIGEST}")).body == CONTENT
+
+
+async def test_moved_and_named_by_nothing(instance: Instance) -> None:
+    """After a loss of power the session's record may be gone: the bytes harm nobody, and a push takes them over."""
+    location = await begin(instance)
+    move(instance, location)
+    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
+        connection.execute("DELETE FROM upload_sessions")
     await instance.restart()
     assert (await instance.client.request("HEAD", f"/v2/app/blobs/{DIGEST}")).status == 404
     await instance.push_blob("app", CONTENT)

@@ -141,6 +141,7 @@ async def test_purging(instance: Instance) -> None:
     uploads = instance.registry.uploads
     old = [await uploads.start(APP, "sha256") for _ in range(3)]
     await uploads.append(APP, old[0].id, body(CONTENT))
+    await record_begun(instance)
     instance.clock.advance(100)
     await uploads.append(APP, old[1].id, body(CONTENT))
     young = await uploads.start(APP, "sha256")
@@ -200,6 +201,11 @@ async def test_a_request_that_is_cancelled_while_bytes_are_written(
     await instance.registry.uploads.finish(APP, session.id, body(), Digest.of(b"".join(pieces)))
 
 
+async def record_begun(instance: Instance) -> None:
+    """What a server does every few seconds: sessions that wait for their first bytes get their rows."""
+    await instance.registry.uploads.sessions._record_begun(0.0)
+
+
 class HeldDatabase:
     """A ``Database`` whose next write waits until told to go on: another process that is slow."""
 
@@ -209,6 +215,7 @@ class HeldDatabase:
         self.looked, self.go_on = asyncio.Event(), asyncio.Event()
         self.fetch_one = database.fetch_one
         self.fetch_all = database.fetch_all
+        self.version = database.version
         self.close = database.close
 
     async def write(
@@ -225,7 +232,7 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     """Two processes with the same content: the second waits while the first is committing, whatever becomes of it."""
     registry = instance.registry
     held = HeldDatabase(registry.database)
-    slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox)
+    slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox, boot_id=instance.boot_id)
     first, second = [await registry.uploads.start(APP, "sha256") for _ in range(2)]
     finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST))
     await held.looked.wait()

@@ -367,7 +367,7 @@ class Collector:
         return [(row[0], row[1], row[2]) for row in free]
 
     async def _erase(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
-        """Removes the bytes of a few marked blobs at the same time.
+        """Removes the bytes of some marked blobs.
 
         For each: False if a push has brought it back, None if its bytes cannot be removed. A cancellation waits for its
         end: a thread that goes on after the locks have gone would remove what a push has just stored.
@@ -381,24 +381,22 @@ class Collector:
         try:
             async with self._storage.exclusive(*digests):
                 found = await self._database.fetch_all(collection_store.LIST_MARKED_BLOBS, **keys)
-                marked = {digest: quarantined_ms is not None for digest, quarantined_ms in found}
-                return await asyncio.gather(*(self._erase_one(digest, marked.get(digest)) for digest in digests))
+                kept = await self._erase_marked([(Digest(row[0]), row[1] is not None) for row in found])
         except StorageError as error:  # no lock could be had
             self.failure = error
             return [None] * len(rows)
+        marked = {row[0] for row in found}
+        return [None if digest in kept else digest in marked for digest in digests]
 
-    async def _erase_one(self, digest: Digest, is_aside: bool | None) -> bool | None:  # noqa: FBT001 - a row's column
-        """``is_aside`` is None for a blob that is not marked any more; see ``_erase``. Never raises StorageError."""
-        if is_aside is None:
-            return False
-        try:
-            await self._storage.delete(layout.blob_key(digest))
-            if is_aside:
-                await self._storage.delete(layout.quarantine_key(digest))
-        except StorageError as error:
-            self.failure = error
-            return None
-        return True
+    async def _erase_marked(self, marked: list[tuple[Digest, bool]]) -> set[Digest]:
+        """Removes bytes, those in quarantine too where there are some; returns the blobs of which some remain."""
+        places = [(digest, layout.blob_key(digest)) for digest, _ in marked]
+        places += [(digest, layout.quarantine_key(digest)) for digest, is_aside in marked if is_aside]
+        outcomes = await self._storage.delete_all([key for _, key in places])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, StorageError)]
+        if failures:
+            self.failure = failures[-1]
+        return {place[0] for place, outcome in zip(places, outcomes, strict=True) if isinstance(outcome, StorageError)}
 
     # --- manifests
 

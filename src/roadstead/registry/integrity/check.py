@@ -264,19 +264,25 @@ class Checker:
     async def _is_unrecorded(self, digest: Digest) -> bool:
         """Whether a blob that is there has no record, and is not just about to get one.
 
-        An upload is marked before its bytes move and unmarked in the transaction that records them; so where neither
-        mark nor record is seen, a second look at the record tells.
+        An upload holds the blob's digest exclusively from before its bytes move until they are recorded; so whoever
+        holds it and sees no record sees what nobody is going to record.
         """
+        if not await self._has_no_record(digest):
+            return False
+        async with self.registry.storage.exclusive(digest):
+            is_there = await self.registry.storage.find(layout.blob_key(digest)) is not None
+            return is_there and await self._has_no_record(digest)
+
+    async def _has_no_record(self, digest: Digest) -> bool:
         database = self.registry.database
         for statement in (
             store.FIND_BLOB_RECORD,
             store.FIND_COMMITTING_UPLOAD,
             store.FIND_MANIFEST_ID,  # registry:2 keeps a manifest's bytes among the blobs; here they are in its record
-            store.FIND_BLOB_RECORD,
         ):
             if await database.fetch_one(statement, digest=digest) is not None:
                 return False
-        return await self.registry.storage.find(layout.blob_key(digest)) is not None
+        return True
 
     # --- common
 
