@@ -1,12 +1,13 @@
 """Requests and responses over plain ASGI: just what the endpoints need, without a framework's cost."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from roadstead.errors import RoadsteadError
+from roadstead.web.transfer import OFFER_KEY, BufferOffer, ReceivedPieces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -98,6 +99,11 @@ class Request:
             if not message.get("more_body", False):
                 return
 
+    def upload_body(self) -> "AsyncIterator[bytes] | ReceivedBody":
+        """The body of a push: to be received into buffers where the connection can, else in pieces."""
+        offer = self.scope.get(OFFER_KEY)
+        return self.iter_body() if offer is None else ReceivedBody(self._receive, offer)
+
     async def wait_for_disconnect(self) -> None:
         """Returns when the client has gone; only after the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -121,6 +127,38 @@ class Request:
                 raise BodyTooLargeError(limit_bytes)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class ReceivedBody:
+    """A body that is received into the application's buffers."""
+
+    __slots__ = ("_has_more", "_offer", "_receive")
+
+    def __init__(self, receive: Receive, offer: BufferOffer) -> None:
+        self._receive = receive
+        self._offer = offer
+        self._has_more = True
+
+    async def fill(self, buffer: memoryview) -> Sequence[bytes | memoryview]:
+        """The next pieces of the body, mostly parts of ``buffer``; none after its end.
+
+        They come when ``buffer`` is full, when the body ends, and when the client goes away.
+
+        Raises:
+            ClientDisconnectedError: the body ended too early; what came before was returned.
+        """
+        while self._has_more:
+            self._offer.buffer = buffer
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            self._has_more = message.get("more_body", False)
+            body = message.get("body", b"")
+            if isinstance(body, ReceivedPieces):
+                return body.pieces
+            if body:
+                return [body]
+        return ()
 
 
 def _parse_query(query_string: bytes) -> dict[str, list[str]]:

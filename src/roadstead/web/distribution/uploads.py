@@ -72,7 +72,7 @@ class UploadEndpoint:
             await self._uploads.finish(
                 repository,
                 session.id,
-                request.iter_body(),
+                request.upload_body(),
                 digest,
                 length=request.content_length,
                 origin=origin_of(request),
@@ -108,7 +108,7 @@ class UploadChunkEndpoint:
         begin = _begin(request)
         try:
             session = await self._uploads.append(
-                route.repository, route.reference, request.iter_body(), begin=begin, length=request.content_length
+                route.repository, route.reference, request.upload_body(), begin=begin, length=request.content_length
             )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)
@@ -125,7 +125,7 @@ class UploadChunkEndpoint:
             await self._uploads.finish(
                 route.repository,
                 route.reference,
-                request.iter_body(),
+                request.upload_body(),
                 digest,
                 begin=begin,
                 length=request.content_length,
