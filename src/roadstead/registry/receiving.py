@@ -1,5 +1,6 @@
-"""The bytes of an upload on their way from a client to the object: hashed and written in one background job, while the
-next ones arrive.
+"""The bytes of an upload on their way from a client to the object.
+
+They are hashed and written in one background job, while the next ones arrive.
 
 A body comes in one of two ways: in pieces of its own, which are gathered, or received into buffers of ours, of which an
 upload has two. All uploads together gather a bounded number of bytes, and as many again may be on their way to the
@@ -14,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from roadstead.registry.errors import BlobTooLargeError
 from roadstead.storage import Buffer, ObjectWriter
 
-GATHER_BYTES: Final = 1 << 20
+GATHER_BYTES: Final = 2 << 20
 """Bytes written and hashed in one background job: enough to make the hop to a thread cheap."""
 
 GATHER_LEAST_BYTES: Final = 64 << 10
@@ -28,8 +29,8 @@ GATHER_BUDGET_BYTES: Final = 12 << 20
 class FilledBody(Protocol):
     """A body that is received into buffers."""
 
-    async def fill(self, buffer: memoryview) -> Sequence[bytes | memoryview]:
-        """The next pieces, parts of ``buffer`` or not; none after the end of the body."""
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece, the beginning of ``buffer`` or not; empty after the end of the body."""
         ...
 
 
@@ -72,8 +73,8 @@ class Receiving:
     async def _fill(self, line: "_Line", body: FilledBody) -> None:
         filling, writing = (_new_buffer(self._buffer_bytes()) for _ in range(2))
         try:
-            while pieces := await body.fill(filling):
-                await line.write(pieces)
+            while piece := await body.fill(filling):
+                await line.write([piece])
                 filling, writing = writing, filling
                 if len(filling) > (size := self._buffer_bytes()):
                     filling = _new_buffer(size)
@@ -135,17 +136,17 @@ class FilledWithin:
         self._room = room
         self._limit_bytes = limit_bytes
 
-    async def fill(self, buffer: memoryview) -> Sequence[bytes | memoryview]:
-        """The next pieces.
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece.
 
         Raises:
-            BlobTooLargeError: they are too many.
+            BlobTooLargeError: it is too much.
         """
-        pieces = await self._body.fill(buffer)
-        self._room -= sum(map(len, pieces))
+        piece = await self._body.fill(buffer)
+        self._room -= len(piece)
         if self._room < 0:
             raise BlobTooLargeError(self._limit_bytes)
-        return pieces
+        return piece
 
 
 def _new_buffer(size: int) -> memoryview:

@@ -35,7 +35,7 @@ THREADS: Final = 16
 INLINE_BYTES: Final = 32 << 10
 """Up to here hashing and copying to the page cache take less time than a hop to a thread and back."""
 
-GROUP_BYTES: Final = 256 << 10
+GROUP_BYTES: Final = 512 << 10
 """Hashed and then written: as much as stays in the processor's cache in between."""
 
 GROUP_PIECES: Final = 256

@@ -1,13 +1,13 @@
 """Requests and responses over plain ASGI: just what the endpoints need, without a framework's cost."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from roadstead.errors import RoadsteadError
-from roadstead.web.transfer import OFFER_KEY, BufferOffer, ReceivedPieces
+from roadstead.web.transfer import OFFER_KEY, BufferOffer
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -139,10 +139,10 @@ class ReceivedBody:
         self._offer = offer
         self._has_more = True
 
-    async def fill(self, buffer: memoryview) -> Sequence[bytes | memoryview]:
-        """The next pieces of the body, mostly parts of ``buffer``; none after its end.
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece of the body, mostly the beginning of ``buffer``; empty after its end.
 
-        They come when ``buffer`` is full, when the body ends, and when the client goes away.
+        It comes when ``buffer`` is full, when the body ends, and when the client goes away.
 
         Raises:
             ClientDisconnectedError: the body ended too early; what came before was returned.
@@ -153,12 +153,10 @@ class ReceivedBody:
             if message["type"] == "http.disconnect":
                 raise ClientDisconnectedError
             self._has_more = message.get("more_body", False)
-            body = message.get("body", b"")
-            if isinstance(body, ReceivedPieces):
-                return body.pieces
+            body: bytes | memoryview = message.get("body", b"")
             if body:
-                return [body]
-        return ()
+                return body
+        return b""
 
 
 def _parse_query(query_string: bytes) -> dict[str, list[str]]:

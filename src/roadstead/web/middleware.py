@@ -136,10 +136,10 @@ class _Exchange:
     """A request and its answer under way: counts what passes."""
 
     __slots__ = (
+        "_file",
+        "_given_bytes",
         "_headers",
         "_is_disconnected",
-        "_given_bytes",
-        "_file",
         "_is_head",
         "_receive",
         "_send",

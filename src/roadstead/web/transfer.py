@@ -5,7 +5,6 @@ between them (the middleware, the gates) sees each message and how many bytes it
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 OFFER_KEY: Final = "roadstead.offer"
@@ -18,7 +17,7 @@ FILES_KEY: Final = "roadstead.files"
 class BufferOffer:
     """Where the application puts a buffer before it asks for the next message.
 
-    The message's body is then ``ReceivedPieces``, or plain bytes where the body is of a kind that must be parsed.
+    The message's body is then the part of the buffer that was filled, or bytes where the body had to be parsed.
     """
 
     __slots__ = ("buffer",)
@@ -30,19 +29,6 @@ class BufferOffer:
         """What is offered; nothing is afterwards."""
         buffer, self.buffer = self.buffer, None
         return buffer
-
-
-class ReceivedPieces:
-    """Parts of the buffer that was offered, in order: what was received into it, without what frames it."""
-
-    __slots__ = ("pieces", "size_bytes")
-
-    def __init__(self, pieces: Sequence[memoryview]) -> None:
-        self.pieces = pieces
-        self.size_bytes = sum(map(len, pieces))
-
-    def __len__(self) -> int:
-        return self.size_bytes
 
 
 class FilePiece:

@@ -11,8 +11,11 @@ and closed with the connection.
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import sys
+import termios
 from typing import Final
 
 from roadstead.web.transfer import FilePiece
@@ -45,9 +48,17 @@ class FileSender:
         self._is_closed = False
 
     @property
-    def left(self) -> int:
-        """Bytes that the client's side has not taken."""
-        return len(self._head) + (self._piece.left if self._piece is not None else 0)
+    def unsent_bytes(self) -> int:
+        """Bytes that the client's machine has not acknowledged; 0 when no file is being sent.
+
+        Those that wait in the kernel are counted, since it takes more only when a third of what it has is gone, which
+        with a slow client is a long time.
+        """
+        if self._piece is None or self._is_closed:
+            return 0
+        waiting = bytearray(4)
+        fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, waiting)
+        return len(self._head) + self._piece.left + int.from_bytes(waiting, sys.byteorder)
 
     def send(self, piece: FilePiece, head: bytes) -> None:
         """Sends ``head`` and then ``piece``, which hears when that is done."""

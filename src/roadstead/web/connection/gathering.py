@@ -98,7 +98,7 @@ class GatheringTransport:
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the client has not taken yet."""
-        of_file = self._files.left if self._files is not None else 0
+        of_file = self._files.unsent_bytes if self._files is not None else 0
         return len(self._held) + of_file + self._transport.get_write_buffer_size()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport has

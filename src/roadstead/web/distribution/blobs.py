@@ -19,8 +19,8 @@ from roadstead.web.context import PROXIED_KEY
 from roadstead.web.distribution.endpoint import Methods, digest_header, etag, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import ClientDisconnectedError, Headers, Request, Response, Send
-from roadstead.web.transfer import FILES_KEY, FilePiece
 from roadstead.web.ranges import ByteRange, allows_range, matches_etag, parse_range
+from roadstead.web.transfer import FILES_KEY, FilePiece
 
 READ_BYTES: Final = 256 << 10
 """Bytes read and handed to the connection at once.
