@@ -265,7 +265,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     # What the transport tells
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - what asyncio calls it with
         """Where to receive; never beyond the end of a body whose length is known.
 
         Raises:

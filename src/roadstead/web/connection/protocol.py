@@ -73,6 +73,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0  # received since something came of it: a request's head, or a piece of a body
         self._is_reading_header = False
         self._is_refused = False
+        self._is_lost = False
         self._is_upgrade = False
         self._fault: Reason | None = None
         self._requests = 0
@@ -168,6 +169,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, for whatever reason."""
+        self._is_lost = True
         super().connection_lost(exc)
         cast("GatheringTransport", self.transport).release()
 
@@ -300,8 +302,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
     def end_body(self, rest: bytes, *, is_complete: bool) -> None:
         """The parser goes on with ``rest``: of this body, or of what comes after it if that ``is_complete``."""
         self._body = None
-        if self.parser is None:
-            return  # the connection is lost
+        if self._is_lost:
+            return
         self.flow.resume_reading()
         if not is_complete:
             self._feed(rest)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 import ssl
 import threading
@@ -119,8 +120,8 @@ async def filled(exchange: Exchange) -> None:
     application.is_received.append(not hasattr(content, "__aiter__"))
     digest = hashlib.sha256()
     if hasattr(content, "__aiter__"):
-        async for piece in request.iter_body():
-            digest.update(piece)
+        async for message in request.iter_body():
+            digest.update(message)
     else:
         buffers = [memoryview(bytearray(int(exchange.scope["query_string"] or b"65536"))) for _ in range(2)]
         with contextlib.suppress(ClientDisconnectedError):
@@ -157,10 +158,11 @@ async def file(exchange: Exchange) -> None:
     headers = [(b"content-length", b"%d" % (int(length) + 8))]
     await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
     await exchange.send({"type": "http.response.body", "body": b"head", "more_body": True})
-    with open(path, "rb") as opened:
-        piece = FilePiece(opened.fileno(), int(first), int(length))
-        exchange.application.files.append(piece)
-        await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+    opened = os.open(path, os.O_RDONLY)
+    piece = FilePiece(opened, int(first), int(length))
+    exchange.application.files.append(piece)
+    await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+    os.close(opened)  # the connection has its own
     try:
         await piece.sent()
     except EOFError:

@@ -27,7 +27,7 @@ def get(path: Path, first: int, length: int) -> bytes:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(("first", "length"), [(0, len(CONTENT)), (1, 1), (12_345, 3_000_000), (4096, 200_000)])
