@@ -68,7 +68,7 @@ async def test_what_a_manifest_names_is_kept_with_it(instance: Instance, kind: s
 async def test_a_dry_run_names_none_of_it(instance: Instance, kind: str) -> None:
     await instance.push("app", KINDS[kind], "latest")
     lonely = await instance.push_blob("app", b"lonely")
-    preview = Preview(instance.registry, instance.clock.now_ms(), older_than_ms=0, untagged=True)
+    preview = Preview(instance.registry, older_than_ms=0, untagged=True)
     assert [found.digest async for found in preview.iter_garbage()] == [lonely]
 
 
@@ -110,7 +110,7 @@ async def test_why_names_the_manifest(instance: Instance, kind: str) -> None:
     manifest = KINDS[kind]
     await instance.push("app", manifest, "latest")
     for blob in manifest.blobs:
-        found = await explain(instance.registry.database, Digest(blob.digest))
+        found = await explain(instance.registry, Digest(blob.digest))
         assert [(each.keeper, each.where) for each in found.reasons] == [(Keeper.MANIFEST, f"app@{manifest.digest}")]
 
 
@@ -172,7 +172,7 @@ async def test_a_name_grants_nothing_and_pins_nothing_of_others(instance: Instan
         assert await pulled(instance, "attacker", blob.digest) == 404
         answer = await instance.client.request("DELETE", f"/v2/attacker/blobs/{blob.digest}")
         assert (answer.status, answer.codes) == (404, ["BLOB_UNKNOWN"])
-        found = await explain(instance.registry.database, Digest(blob.digest))
+        found = await explain(instance.registry, Digest(blob.digest))
         assert {each.keeper for each in found.reasons} == {Keeper.WAITING}
     assert (await measure_waiting(instance.registry.database)).unneeded_blobs == len(optional)
     await delete(instance, f"victim/blobs/{optional[0].digest}")

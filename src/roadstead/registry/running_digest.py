@@ -38,16 +38,19 @@ class RunningDigest:
         if state is not None:
             self._context.raw = state.removeprefix(_STATE_VERSION)
 
-    def update(self, content: bytes | bytearray) -> None:
+    def update(self, content: bytes | bytearray | memoryview) -> None:
         """Adds ``content``; other threads run meanwhile."""
         if self._hashlib is not None:
             self._hashlib.update(content)
-            return
-        if isinstance(content, bytearray):
-            pointer = (ctypes.c_char * len(content)).from_buffer(content)
-            self._update(self._context, pointer, ctypes.c_size_t(len(content)))
-        else:
+        elif isinstance(content, bytes):
             self._update(self._context, content, ctypes.c_size_t(len(content)))
+        elif content:
+            view = memoryview(content)
+            if view.readonly:
+                self.update(bytes(view))
+                return
+            first = ctypes.c_char.from_buffer(view)
+            self._update(self._context, ctypes.byref(first), ctypes.c_size_t(len(view)))
 
     def digest(self) -> Digest:
         """The digest of all that was added so far; more may be added afterwards."""

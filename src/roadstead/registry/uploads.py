@@ -25,7 +25,6 @@ whoever holds it too sees either the state before, or the one after, or what a c
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
@@ -43,10 +42,12 @@ from roadstead.registry.errors import (
     UploadUnknownError,
 )
 from roadstead.registry.model import UploadSession
+from roadstead.registry.receiving import Body, FilledBody, FilledWithin, Receiving, within
 from roadstead.registry.rules import GarbageRules
 from roadstead.registry.running_digest import RunningDigest, can_resume
 from roadstead.registry.upload_sessions import UploadSessions
 from roadstead.storage import (
+    Buffer,
     ObjectBusyError,
     ObjectStore,
     ObjectUnknownError,
@@ -54,15 +55,6 @@ from roadstead.storage import (
     StorageFullError,
     StorageUnavailableError,
 )
-
-GATHER_BYTES: Final = 1 << 20
-"""Bytes written and hashed in one background job: enough to make the hop to a thread cheap."""
-
-GATHER_LEAST_BYTES: Final = 64 << 10
-"""With very many uploads at once each gathers less, but never less than this."""
-
-GATHER_BUDGET_BYTES: Final = 12 << 20
-"""Bytes being gathered by all uploads together; as many again may be on their way to the disk."""
 
 READ_BYTES: Final = 1 << 20
 """Bytes read at once where a digest must be computed again."""
@@ -104,7 +96,7 @@ class Uploads:
         self._outbox = outbox
         self._minimum_free_bytes = minimum_free_bytes
         self._maximum_blob_bytes = maximum_blob_bytes
-        self._receiving = 0
+        self._receiving = Receiving(self._require_space)
 
     async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
         """Begins an upload whose digest will be of ``algorithm``.
@@ -127,7 +119,7 @@ class Uploads:
         self,
         repository: RepositoryName,
         session_id: str,
-        body: AsyncIterator[bytes],
+        body: Body,
         *,
         begin: int | None = None,
         length: int | None = None,
@@ -155,7 +147,7 @@ class Uploads:
         self,
         repository: RepositoryName,
         session_id: str,
-        body: AsyncIterator[bytes],
+        body: Body,
         digest: Digest,
         *,
         begin: int | None = None,
@@ -249,13 +241,13 @@ class Uploads:
             raise ObjectBusyError(layout.upload_key(session.id))
 
     async def _take_in(
-        self, session: UploadSession, writer: ObjectWriter, body: AsyncIterator[bytes], length: int
+        self, session: UploadSession, writer: ObjectWriter, body: Body, length: int
     ) -> RunningDigest | None:
         """Writes ``body``; what came of it is recorded if it ends early. The digest so far, if it can be known."""
         running = self._resume(session)
-        self._receiving += 1
         try:
-            await self._receive(writer, running, self._limited(session, body, length))
+            limited = self._limited(session, body, length)
+            await self._receiving.receive(writer, running.update if running else _ignore, limited)
         except BlobTooLargeError:
             await self._forget(session)
             raise
@@ -267,14 +259,21 @@ class Uploads:
         except BaseException:
             await self._record(session, writer, running)
             raise
-        finally:
-            self._receiving -= 1
         return running
 
-    def _limited(self, session: UploadSession, body: AsyncIterator[bytes], length: int) -> AsyncIterator[bytes]:
-        """``body`` as long as the blob does not get too large by it."""
+    def _limited(self, session: UploadSession, body: Body, length: int) -> Body:
+        """``body`` as long as the blob does not get too large by it.
+
+        Raises:
+            BlobTooLargeError: the client states that it would.
+        """
         limit = self._maximum_blob_bytes
-        return _within(body, limit - session.offset, length, limit) if limit else body
+        if not limit:
+            return body
+        room = limit - session.offset
+        if max(length, 0) > room:
+            raise BlobTooLargeError(limit)
+        return FilledWithin(body, room, limit) if isinstance(body, FilledBody) else within(body, room, limit)
 
     def _resume(self, session: UploadSession) -> RunningDigest | None:
         """The digest of what the session has so far; None where it cannot be known without reading."""
@@ -289,31 +288,6 @@ class Uploads:
     def _save(self, running: RunningDigest | None) -> bytes | None:
         state = running.save() if running else None
         return None if state is None else self._boot_id + state
-
-    async def _receive(self, writer: ObjectWriter, digest: RunningDigest | None, body: AsyncIterator[bytes]) -> None:
-        """Writes ``body`` with one job in flight while the next one's bytes are gathered."""
-        observe = digest.update if digest else _ignore
-        gathered: list[bytes] = []
-        size = 0
-        job: asyncio.Task[None] | None = None
-        try:
-            async for piece in body:
-                gathered.append(piece)
-                size += len(piece)
-                if size >= self._gather_bytes():
-                    if job is not None:
-                        await asyncio.shield(job)  # a job that is cancelled goes on in its thread, uncounted
-                        await self._require_space()
-                    job = asyncio.create_task(writer.append(gathered, observe))
-                    gathered, size = [], 0
-        finally:
-            if job is not None:
-                await job
-            if gathered:
-                await writer.append(gathered, observe)
-
-    def _gather_bytes(self) -> int:
-        return max(GATHER_LEAST_BYTES, min(GATHER_BYTES, GATHER_BUDGET_BYTES // max(1, self._receiving)))
 
     async def _record(
         self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None
@@ -436,16 +410,6 @@ class Uploads:
         await self._storage.delete(layout.upload_key(session.id))
 
 
-async def _within(body: AsyncIterator[bytes], room: int, length: int, limit_bytes: int) -> AsyncIterator[bytes]:
-    if max(length, 0) > room:
-        raise BlobTooLargeError(limit_bytes)
-    async for piece in body:
-        room -= len(piece)
-        if room < 0:
-            raise BlobTooLargeError(limit_bytes)
-        yield piece
-
-
 def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:
     """Whether the session's record says already, by the digest that it has saved, which blob its bytes are."""
     is_saved = session.digest_state is not None and session.offset == writer.offset
@@ -461,5 +425,5 @@ def find_digest(algorithm: str, state: bytes) -> Digest | None:
     return RunningDigest(algorithm, saved).digest() if can_resume(algorithm, saved) else None
 
 
-def _ignore(_content: bytes | bytearray) -> None:
+def _ignore(_content: Buffer) -> None:
     """Observes nothing."""

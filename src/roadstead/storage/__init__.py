@@ -10,16 +10,18 @@ from roadstead.storage.errors import (
 )
 from roadstead.storage.filesystem import FilesystemStore
 from roadstead.storage.measured import MeasuredStore
-from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
+from roadstead.storage.protocol import Buffer, FileObject, ObjectReader, ObjectStore, ObjectWriter, StoredObject
 from roadstead.storage.small_files import Entry, EntryKind, SmallFile, SmallFiles
 
 __all__ = [
+    "Buffer",
     "DataFolder",
     "DataFolderBusyError",
     "DataFolderError",
     "DataFolderForbiddenError",
     "Entry",
     "EntryKind",
+    "FileObject",
     "FilesystemStore",
     "MeasuredStore",
     "ObjectBusyError",

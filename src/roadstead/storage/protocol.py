@@ -16,9 +16,12 @@ plain ASCII components. The life of an object that is written here:
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from roadstead.storage.errors import StorageError
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes in memory; they do not change while they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,15 @@ class ObjectReader(Protocol):
         ...
 
 
+@runtime_checkable
+class FileObject(Protocol):
+    """What an ``ObjectReader`` also is where its object is a file, whose bytes the kernel can send by itself."""
+
+    def fileno(self) -> int:
+        """The open file, at whose beginning the object begins; valid until the reader is closed."""
+        ...
+
+
 class ObjectWriter(Protocol):
     """An object being written, by one writer at a time."""
 
@@ -59,7 +71,7 @@ class ObjectWriter(Protocol):
         """The number of bytes so far."""
         ...
 
-    async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+    async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
         """Adds ``buffers`` in order and shows each to ``observe`` (a running digest) in the same background job.
 
         Raises:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from roadstead.storage import (
+    Buffer,
     ObjectBusyError,
     ObjectReader,
     ObjectUnknownError,
@@ -147,7 +148,7 @@ class _MemoryWriter:
     def offset(self) -> int:
         return self._offset
 
-    async def append(self, buffers: Sequence[bytes | bytearray], observe: Callable[[bytes | bytearray], None]) -> None:
+    async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
         del self._target.content[self._offset :]
         for buffer in buffers:
             observe(buffer)

@@ -12,9 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadstead.storage import ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
-
-Buffer = bytes | bytearray
+from roadstead.storage import Buffer, ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
 
 
 def ignore(_buffer: Buffer) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from roadstead.errors import RoadsteadError
+from roadstead.web.transfer import OFFER_KEY, BufferOffer
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -113,6 +114,11 @@ class Request:
             if not message.get("more_body", False):
                 return
 
+    def upload_body(self) -> "AsyncIterator[bytes] | ReceivedBody":
+        """The body of a push: to be received into buffers where the connection can, else in pieces."""
+        offer = self.scope.get(OFFER_KEY)
+        return self.iter_body() if offer is None else ReceivedBody(self._receive, offer)
+
     async def wait_for_disconnect(self) -> None:
         """Returns when the client has gone; only after the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -138,6 +144,36 @@ class Request:
                 on_size(size)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class ReceivedBody:
+    """A body that is received into the application's buffers."""
+
+    __slots__ = ("_has_more", "_offer", "_receive")
+
+    def __init__(self, receive: Receive, offer: BufferOffer) -> None:
+        self._receive = receive
+        self._offer = offer
+        self._has_more = True
+
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece of the body, mostly the beginning of ``buffer``; empty after its end.
+
+        It comes when ``buffer`` is full, when the body ends, and when the client goes away.
+
+        Raises:
+            ClientDisconnectedError: the body ended too early; what came before was returned.
+        """
+        while self._has_more:
+            self._offer.buffer = buffer
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            self._has_more = message.get("more_body", False)
+            body: bytes | memoryview = message.get("body", b"")
+            if body:
+                return body
+        return b""
 
 
 def _parse_query(query_string: bytes) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from roadstead.oci import ErrorCode
 from roadstead.telemetry import AccessLog, AccessRecord, Metrics, bind_request_id
 from roadstead.web.context import REFUSED_KEY, SCOPE_KEY, RequestContext, new_request_id
 from roadstead.web.http import JSON, Application, Headers, Message, Receive, Scope, Send
+from roadstead.web.transfer import FilePiece
 
 CLIENT_GONE: Final = 499
 """What the log and the metrics say when the client went away unanswered; nginx's word for it."""
@@ -135,6 +136,8 @@ class _Exchange:
     """A request and its answer under way: counts what passes."""
 
     __slots__ = (
+        "_file",
+        "_given_bytes",
         "_headers",
         "_is_disconnected",
         "_is_head",
@@ -143,7 +146,6 @@ class _Exchange:
         "context",
         "received_bytes",
         "scope",
-        "sent_bytes",
         "status",
     )
 
@@ -155,7 +157,8 @@ class _Exchange:
         self.context = context
         self.status = 0
         self.received_bytes = 0
-        self.sent_bytes = 0
+        self._given_bytes = 0
+        self._file: FilePiece | None = None
         self._receive = receive
         self._send = send
         self._is_head: bool = scope["method"] == "HEAD"
@@ -179,8 +182,16 @@ class _Exchange:
         if self._is_head:
             message["body"] = b""
         else:
-            self.sent_bytes += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self._given_bytes += len(body)
+            if isinstance(body, FilePiece):
+                self._file = body
         return self._send(message)
+
+    @property
+    def sent_bytes(self) -> int:
+        """What the client was sent of the body; the last piece may be a file that it did not wait for."""
+        return self._given_bytes - (self._file.left if self._file is not None else 0)
 
     async def fail(self, error: Exception) -> None:
         """Answers in the application's place if it is not too late.

@@ -15,7 +15,8 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.blobs import Blobs
 from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
-from roadstead.registry.uploads import GATHER_BYTES, Uploads
+from roadstead.registry.receiving import GATHER_BYTES
+from roadstead.registry.uploads import Uploads
 from roadstead.storage import StorageFullError, StorageUnavailableError, filesystem
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore

@@ -11,6 +11,7 @@ such interval.
 
 import re
 from asyncio import AbstractEventLoop, BaseTransport, Transport
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 import httptools
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from roadstead.web.connection import reasons
+from roadstead.web.connection.body_receiver import RECEIVED_BYTES, BodyReceiver
 from roadstead.web.connection.gathering import GatheringTransport
 from roadstead.web.connection.pieces import Pieces
 from roadstead.web.connection.reaper import Inspected, Reaper, Rules
@@ -29,6 +31,7 @@ from roadstead.web.connection.reasons import Reason, refusal_answer
 from roadstead.web.connection.tls_peer import certificate_user
 from roadstead.web.connection.tls_transport import SlicedTransport
 from roadstead.web.context import CERTIFICATE_USER_KEY, GIVE_WAY_KEY, REFUSED_KEY, Refusal, new_request_id
+from roadstead.web.transfer import FILES_KEY, OFFER_KEY
 
 PIPELINED: Final = 64
 """Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
@@ -39,10 +42,17 @@ TLS_HANDSHAKE: Final = 0x16
 SSL_2_HELLO: Final = re.compile(rb"[\x80-\xff].\x01", re.DOTALL)
 """How older clients begin that offer TLS in an SSL 2.0 hello (RFC 5246, appendix E.2)."""
 
+HEAD_END: Final = b"\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
 MAPPED: Final = "::ffff:"
 """How an IPv4 client of a socket for both kinds of addresses looks; in logs, rules and events it is the IPv4 one."""
 
 _log = structlog.get_logger("roadstead.connection")
+
+
+RECEIVED_METHODS: Final = frozenset({"PATCH", "POST", "PUT"})
+"""The methods of requests with bodies that may be long."""
 
 
 class _RefusedError(Exception):
@@ -70,6 +80,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0  # received since something came of it: a request's head, or a piece of a body
         self._is_reading_header = False
         self._is_refused = False
+        self._is_lost = False
         self._is_upgrade = False
         self._fault: Reason | None = None
         self._requests = 0
@@ -81,6 +92,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._linger_until = 0.0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
+        self._body: BodyReceiver | None = None
         self._tls: SlicedTransport | None = None
         self._certificate_user: str | None = None
 
@@ -109,6 +121,50 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._has_received = True
         if self._is_refused:
             return
+        if self._body is not None:
+            self._body.hold(data)
+            return
+        end = 0 if self._has_body_to_come() else data.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END) or data[0] in HEAD_END:  # the end of a head that arrived in pieces: not to be split here
+            self._feed(data)
+            return
+        self._feed(data[:end])
+        rest = data[end:]
+        if self._has_body_to_come() and self._body is None:
+            self._body = self._receiver_before(rest)
+        if self._body is not None:
+            self._body.hold(rest)
+        elif rest:
+            self._feed(rest)
+
+    def _has_body_to_come(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and cycle.more_body
+
+    def _receiver_before(self, rest: bytes) -> BodyReceiver | None:
+        """Who receives the body of the request whose head was just parsed, ``rest`` being what came behind it.
+
+        None leaves it to the parser: what is short, or has arrived already, or waits behind another request.
+        """
+        cycle = self.cycle
+        scope = cast("dict[str, Any]", cycle.scope)
+        if scope["method"] not in RECEIVED_METHODS or self.pipeline or self._is_refused:
+            return None
+        length, coding = _framing(scope["headers"])
+        if length is None:
+            is_plain = coding.lower() == b"chunked" and scope["http_version"] == "1.1"
+            if not is_plain or rest.endswith(LAST_CHUNK):
+                return None
+        elif length < RECEIVED_BYTES or length <= len(rest):
+            return None
+        receiver = BodyReceiver(self, cycle, length)
+        scope[OFFER_KEY] = receiver.offer
+        cast("Any", cycle).receive = receiver.receive  # the application's task has not begun yet
+        return receiver
+
+    def _feed(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         is_first = not self._received_bytes
         self._quiet_bytes += len(data)
         self._received_bytes += len(data)
@@ -123,6 +179,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone: nobody is left to be answered, neither what runs nor what waits behind it."""
+        self._is_lost = True
         pipelined = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
         for cycle in (self._running, *pipelined):
@@ -130,6 +187,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+        cast("GatheringTransport", self.transport).release()
 
     def eof_received(self) -> None:
         """The client will send no more: what it has been answered so far must go before the transport closes."""
@@ -153,6 +211,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._tls is None:
+            cast("dict[str, Any]", self.scope)[FILES_KEY] = True
         if self._certificate_user is not None:
             cast("dict[str, Any]", self.scope)[CERTIFICATE_USER_KEY] = self._certificate_user
         cast("dict[str, Any]", self.scope)[GIVE_WAY_KEY] = self._give_way
@@ -212,6 +272,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self._body is not None:
+            self._body.answered()
         if not self.pipeline:
             self.flow.resume_reading()
             return
@@ -243,9 +305,42 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
         self._is_upgrade = False
         self._quiet_bytes = 0
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
+        self._renew_parser()
         self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets up the first
+
+    # What the receiver of a body tells
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the client was refused, so that what it still sends is for nobody."""
+        return self._is_refused
+
+    def note_received(self, size_bytes: int) -> None:
+        """So many bytes of the body arrived."""
+        self._has_received = True
+        self._received_bytes += size_bytes
+
+    def end_body(self, rest: bytes, *, is_complete: bool) -> None:
+        """The parser goes on with ``rest``: of this body, or of what comes after it if that ``is_complete``."""
+        self._body = None
+        if self._is_lost:
+            return
+        self.flow.resume_reading()
+        if not is_complete:
+            self._feed(rest)
+            return
+        self._renew_parser()
+        self.on_message_complete()
+        if rest:
+            self.data_received(rest)
+
+    def refuse_body(self) -> None:
+        """The body is not HTTP."""
+        self._refuse(reasons.MALFORMED)
 
     # What the reaper asks
 
@@ -290,7 +385,8 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._refuse(reasons.REQUEST_TIMEOUT if cycle.more_body else reasons.ANSWER_TIMEOUT)
             return
         # Time in which we do not want to read, or have not asked for the body yet, is not the client's.
-        is_ours = not cycle.more_body or self.flow.read_paused or cycle.waiting_for_100_continue
+        is_held = self._body is not None and not self._body.is_active
+        is_ours = not cycle.more_body or is_held or self.flow.read_paused or cycle.waiting_for_100_continue
         if has_received or is_ours or self._phase_since == now:
             self._body_since = now
         elif now - self._body_since >= limits.body_idle_timeout_seconds:
@@ -387,3 +483,15 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 def _is_tls(data: bytes) -> bool:
     """Whether a connection's first bytes are those of a client that tries TLS; they may arrive one by one."""
     return data[0] == TLS_HANDSHAKE or SSL_2_HELLO.match(data) is not None
+
+
+def _framing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes]:
+    """The length that a request states, and its transfer coding; the parser has seen that they do not conflict."""
+    length: int | None = None
+    codings: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            codings.append(value)
+    return (None if codings else length), b",".join(codings)

@@ -13,6 +13,7 @@ from roadstead.oci.errors import DigestInvalidError, NameInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
+from roadstead.registry.receiving import Body
 from roadstead.web.distribution.endpoint import Methods, caller_of, context_of, digest_header, origin_of
 from roadstead.web.distribution.permissions import pull_scope
 from roadstead.web.distribution.routes import Route
@@ -85,9 +86,7 @@ class UploadEndpoint:
         session = await self._uploads.start(repository, algorithm)
         return Response(202, [*_progress(request, session), (b"oci-chunk-min-length", b"%d" % CHUNK_BYTES)])
 
-    async def _push(
-        self, request: Request, repository: RepositoryName, digest: Digest, body: AsyncIterator[bytes]
-    ) -> Response:
+    async def _push(self, request: Request, repository: RepositoryName, digest: Digest, body: Body) -> Response:
         """A whole blob in one request; nothing of it stays if it fails, since the client knows no session."""
         session = await self._uploads.start(repository, digest.algorithm)
         try:
@@ -130,7 +129,7 @@ class UploadChunkEndpoint:
         try:
             begin = await self._begin(request, route)
             session = await self._uploads.append(
-                route.repository, route.reference, request.iter_body(), begin=begin, length=request.content_length
+                route.repository, route.reference, request.upload_body(), begin=begin, length=request.content_length
             )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)
@@ -147,7 +146,7 @@ class UploadChunkEndpoint:
             await self._uploads.finish(
                 route.repository,
                 route.reference,
-                request.iter_body(),
+                request.upload_body(),
                 digest,
                 begin=begin,
                 length=request.content_length,
@@ -189,11 +188,11 @@ class UploadChunkEndpoint:
         return response
 
 
-async def _find_body(request: Request) -> AsyncIterator[bytes] | None:
+async def _find_body(request: Request) -> Body | None:
     """The body, None where it is empty: of one without a stated length this shows only when its first bytes arrive."""
-    body = request.iter_body()
     if (stated := request.content_length) is not None:
-        return body if stated else None
+        return request.upload_body() if stated else None
+    body = request.iter_body()
     first = await anext(body, None)
     return None if first is None else _joined(first, body)
 

@@ -1,6 +1,9 @@
 """A server of limited connections on a real socket, in a thread of its own, and a client that says what it likes."""
 
 import asyncio
+import contextlib
+import hashlib
+import os
 import socket
 import ssl
 import threading
@@ -24,13 +27,17 @@ from roadstead.config import LimitSettings
 from roadstead.web.connection import ListeningContext, Reason, server_config
 from roadstead.web.connection.tls_peer import CertificateUserPart
 from roadstead.web.context import Refusal
-from roadstead.web.http import Message, Receive, Scope, Send
+from roadstead.web.http import ClientDisconnectedError, Message, Receive, Request, Scope, Send
+from roadstead.web.transfer import FILES_KEY, FilePiece
 
 
 class Application:
     """An ASGI application with an endpoint for each way to treat a request."""
 
     def __init__(self) -> None:
+        self.files: list[FilePiece] = []
+        self.received = bytearray()
+        self.is_received: list[bool] = []
         self.scopes: list[Scope] = []
         self.disconnected = threading.Event()
 
@@ -105,12 +112,75 @@ async def large(exchange: Exchange) -> None:
     await exchange.send({"type": "http.response.body", "body": b""})
 
 
+async def filled(exchange: Exchange) -> None:
+    """Takes the body as a push is taken, into two buffers in turn whose length is the query."""
+    request = Request(exchange.scope, exchange.receive)
+    content = request.upload_body()
+    application = exchange.application
+    application.is_received.append(not hasattr(content, "__aiter__"))
+    digest = hashlib.sha256()
+    if hasattr(content, "__aiter__"):
+        async for message in request.iter_body():
+            digest.update(message)
+    else:
+        buffers = [memoryview(bytearray(int(exchange.scope["query_string"] or b"65536"))) for _ in range(2)]
+        with contextlib.suppress(ClientDisconnectedError):
+            while piece := await content.fill(buffers[0]):
+                digest.update(piece)
+                application.received += piece
+                buffers.reverse()
+                await asyncio.sleep(0)
+    await exchange.answer(200, digest.hexdigest().encode())
+
+
+async def once(exchange: Exchange) -> None:
+    """Fills one buffer and answers before the end of the body."""
+    content: Any = Request(exchange.scope, exchange.receive).upload_body()
+    await content.fill(memoryview(bytearray(65536)))
+    await exchange.answer(413, b"too large")
+
+
+async def mixed(exchange: Exchange) -> None:
+    """Fills one buffer and then asks as for any body."""
+    digest = hashlib.sha256()
+    request = Request(exchange.scope, exchange.receive)
+    content: Any = request.upload_body()
+    digest.update(await content.fill(memoryview(bytearray(65536))))
+    async for piece in request.iter_body():
+        digest.update(piece)
+    await exchange.answer(200, digest.hexdigest().encode())
+
+
+async def file(exchange: Exchange) -> None:
+    """Sends a file between two pieces of its own; the query says which and how much of it."""
+    path, first, length = exchange.scope["query_string"].decode().split(",")
+    assert FILES_KEY in exchange.scope
+    headers = [(b"content-length", b"%d" % (int(length) + 8))]
+    await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await exchange.send({"type": "http.response.body", "body": b"head", "more_body": True})
+    opened = os.open(path, os.O_RDONLY)
+    piece = FilePiece(opened, int(first), int(length))
+    exchange.application.files.append(piece)
+    await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+    os.close(opened)  # the connection has its own
+    try:
+        await piece.sent()
+    except EOFError:
+        return
+    if not piece.left:
+        await exchange.send({"type": "http.response.body", "body": b"tail"})
+
+
 ENDPOINTS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "/body": body,
     "/early": early,
+    "/file": file,
+    "/filled": filled,
     "/half": half,
     "/large": large,
+    "/mixed": mixed,
     "/never": never,
+    "/once": once,
     "/thinking": thinking,
 }
 
@@ -205,7 +275,7 @@ class Client:
 
     def _receive(self) -> None:
         piece = self.socket.recv(1 << 20)
-        assert piece, f"the server closed the connection after {bytes(self._received)!r}"
+        assert piece, f"the server closed the connection after {bytes(self._received[:200])!r}"
         self._received += piece
 
 

@@ -1,0 +1,154 @@
+"""The bytes of an upload on their way from a client to the object.
+
+They are hashed and written in one background job, while the next ones arrive.
+
+A body comes in one of two ways: in pieces of its own, which are gathered, or received into buffers of ours, of which an
+upload has two. All uploads together gather a bounded number of bytes, and as many again may be on their way to the
+disk.
+"""
+
+import asyncio
+import mmap
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, Protocol, runtime_checkable
+
+from roadstead.registry.errors import BlobTooLargeError
+from roadstead.storage import Buffer, ObjectWriter
+
+GATHER_BYTES: Final = 2 << 20
+"""Bytes written and hashed in one background job: enough to make the hop to a thread cheap."""
+
+GATHER_LEAST_BYTES: Final = 64 << 10
+"""With very many uploads at once each gathers less, but never less than this."""
+
+GATHER_BUDGET_BYTES: Final = 12 << 20
+"""Bytes being gathered by all uploads together; as many again may be on their way to the disk."""
+
+
+@runtime_checkable
+class FilledBody(Protocol):
+    """A body that is received into buffers."""
+
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece, the beginning of ``buffer`` or not; empty after the end of the body."""
+        ...
+
+
+Body = AsyncIterator[bytes] | FilledBody
+
+
+class Receiving:
+    """What all uploads of a process share while they receive."""
+
+    def __init__(self, require_space: Callable[[], Awaitable[None]]) -> None:
+        """``require_space`` raises when there is too little left to go on."""
+        self._require_space = require_space
+        self._uploads = 0
+
+    async def receive(self, writer: ObjectWriter, observe: Callable[[Buffer], None], body: Body) -> None:
+        """Writes ``body`` and shows it to ``observe``; whatever ends it early is raised after what came is written."""
+        line = _Line(writer, observe, self._require_space)
+        self._uploads += 1
+        try:
+            if isinstance(body, FilledBody):
+                await self._fill(line, body)
+            else:
+                await self._gather(line, body)
+        finally:
+            self._uploads -= 1
+
+    async def _gather(self, line: "_Line", body: AsyncIterator[bytes]) -> None:
+        gathered: list[bytes] = []
+        size = 0
+        try:
+            async for piece in body:
+                gathered.append(piece)
+                size += len(piece)
+                if size >= self._gather_bytes():
+                    await line.write(gathered)
+                    gathered, size = [], 0
+        finally:
+            await line.end(gathered)
+
+    async def _fill(self, line: "_Line", body: FilledBody) -> None:
+        filling, writing = (_new_buffer(self._buffer_bytes()) for _ in range(2))
+        try:
+            while piece := await body.fill(filling):
+                await line.write([piece])
+                filling, writing = writing, filling
+                if len(filling) > (size := self._buffer_bytes()):
+                    filling = _new_buffer(size)
+        finally:
+            await line.end(())
+
+    def _gather_bytes(self) -> int:
+        return max(GATHER_LEAST_BYTES, min(GATHER_BYTES, GATHER_BUDGET_BYTES // max(1, self._uploads)))
+
+    def _buffer_bytes(self) -> int:
+        """A power of two, so that buffers are not exchanged for others of nearly the same length all the time."""
+        return 1 << (self._gather_bytes().bit_length() - 1)
+
+
+class _Line:
+    """The jobs of one upload: one in flight."""
+
+    def __init__(
+        self, writer: ObjectWriter, observe: Callable[[Buffer], None], require_space: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._writer = writer
+        self._observe = observe
+        self._require_space = require_space
+        self._job: asyncio.Task[None] | None = None
+
+    async def write(self, pieces: Sequence[Buffer]) -> None:
+        """Begins to write ``pieces`` once those before are written; then the buffers of those are free."""
+        if self._job is not None:
+            await asyncio.shield(self._job)  # a job that is cancelled goes on in its thread, uncounted
+            await self._require_space()
+        self._job = asyncio.create_task(self._writer.append(pieces, self._observe))
+
+    async def end(self, pieces: Sequence[Buffer]) -> None:
+        """Returns when all is written, ``pieces`` last."""
+        if self._job is not None:
+            await self._job
+        if pieces:
+            await self._writer.append(pieces, self._observe)
+
+
+async def within(body: AsyncIterator[bytes], room: int, limit_bytes: int) -> AsyncIterator[bytes]:
+    """``body`` as long as it has no more than ``room`` bytes.
+
+    Raises:
+        BlobTooLargeError: it has more.
+    """
+    async for piece in body:
+        room -= len(piece)
+        if room < 0:
+            raise BlobTooLargeError(limit_bytes)
+        yield piece
+
+
+class FilledWithin:
+    """A ``FilledBody`` as long as it has no more than ``room`` bytes."""
+
+    def __init__(self, body: FilledBody, room: int, limit_bytes: int) -> None:
+        self._body = body
+        self._room = room
+        self._limit_bytes = limit_bytes
+
+    async def fill(self, buffer: memoryview) -> bytes | memoryview:
+        """The next piece.
+
+        Raises:
+            BlobTooLargeError: it is too much.
+        """
+        piece = await self._body.fill(buffer)
+        self._room -= len(piece)
+        if self._room < 0:
+            raise BlobTooLargeError(self._limit_bytes)
+        return piece
+
+
+def _new_buffer(size: int) -> memoryview:
+    """Memory of the system's own, taken page by page as it is filled, and given back at once when it is dropped."""
+    return memoryview(mmap.mmap(-1, size))

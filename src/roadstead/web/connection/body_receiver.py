@@ -1,0 +1,315 @@
+"""Receives the body of a push into the application's buffers, past the HTTP parser.
+
+The parser makes an object of every piece that arrives, and the application would copy these together again. Here the
+transport reads from the socket straight into a buffer that the application offers. The chunks of a chunked body are
+moved together there, which costs less than to hash and write each by itself.
+
+The life of a body:
+
+1. The parser has been fed exactly the head of the request. What comes behind it is held back as it is, up to a limit,
+   until the application asks for it.
+2. It asks without a buffer, or answers without asking: the parser is given what was held and goes on as ever.
+3. It asks with a buffer: this is the transport's protocol from now on. Nothing is read while no buffer is offered,
+   which is how a client is slowed down. When the answer is complete before the body, the rest is read and dropped.
+4. The body ends. One whose length was stated is never read beyond its end, and a new parser waits for the next request.
+   In a chunked body, whatever is not a plain chunk (the last one, trailers, extensions, an error) is for the parser,
+   which stands where it expects a chunk: what a request is, one program alone decides.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, cast
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from roadstead.web.http import Message
+from roadstead.web.transfer import BufferOffer
+
+RECEIVED_BYTES: Final = 64 << 10
+"""Shorter bodies are left to the parser: to change the transport's protocol twice costs more than it saves."""
+
+PARSED_BYTES: Final = 64 << 10
+"""Read at once for an application that offers a buffer once and then does not."""
+
+PAGE_BYTES: Final = 4096
+"""A write that begins and ends with a page of the file costs two thirds of one that does not."""
+
+SCRATCH: Final = memoryview(bytearray(64 << 10))
+"""Where bytes go that nobody wants; shared, since nobody looks."""
+
+_FIRST_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+_NEXT_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
+_PART_OF_FIRST: Final = re.compile(rb"[0-9A-Fa-f]{0,15}\r?")
+_PART_OF_NEXT: Final = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,15}\r?)?)?")
+_CHUNK_END: Final = b"\r\n"
+
+
+class ReceivingConnection(Protocol):
+    """What the receiver asks of its connection."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the client was refused, so that what it still sends is for nobody."""
+        ...
+
+    def note_received(self, size_bytes: int) -> None:
+        """So many bytes of the body arrived."""
+        ...
+
+    def end_body(self, rest: bytes, *, is_complete: bool) -> None:
+        """The body is the parser's again, beginning with ``rest``; ``is_complete``: it is over, and rest comes next."""
+        ...
+
+    def refuse_body(self) -> None:
+        """The body is not HTTP."""
+        ...
+
+
+class BodyReceiver(asyncio.BufferedProtocol):
+    """The body of one request, and the transport's protocol while it arrives."""
+
+    def __init__(self, connection: ReceivingConnection, cycle: RequestResponseCycle, length: int | None) -> None:
+        """``length`` is what the client states; None where the body is chunked."""
+        self._connection = connection
+        self._cycle = cycle
+        self._receive_parsed = cast("Callable[[], Awaitable[Message]]", cycle.receive)
+        self._is_chunked = length is None
+        self._left = length or 0
+        """Bytes to come: of the body, or of the chunk that is being received."""
+        self._is_first = True
+        self._held = b""
+        self._is_over = False
+        self._buffer: memoryview | None = None
+        self._filled = 0
+        self._parsed = 0
+        self._joined = 0
+        """Bytes of the body at the beginning of the buffer."""
+        self.offer = BufferOffer()
+        self.is_active = False
+        """Whether the transport reads for this body."""
+
+    # What the connection tells
+
+    def hold(self, data: bytes) -> None:
+        """Keeps what came behind the head."""
+        self._held += data
+        if len(self._held) > HIGH_WATER_LIMIT:
+            self._connection.flow.pause_reading()
+
+    def answered(self) -> None:
+        """The answer is complete: what there is of the body is read, and dropped."""
+        if not self.is_active:
+            self._release()
+            return
+        while not self._is_over and self._held:
+            before = len(self._held)
+            self._begin(SCRATCH)
+            self._drop()
+            if len(self._held) >= before:
+                return
+
+    # What the application asks
+
+    async def receive(self) -> Message:
+        """ASGI's ``receive``."""
+        buffer = self.offer.take()
+        if self._is_over:
+            return await self._receive_parsed()
+        if buffer is not None:
+            return await self._fill(buffer)
+        if not self.is_active:
+            self._release()
+            return await self._receive_parsed()
+        message = await self._fill(memoryview(bytearray(PARSED_BYTES)))
+        return {**message, "body": bytes(message.get("body", b""))}
+
+    async def _fill(self, buffer: memoryview) -> Message:
+        cycle = self._cycle
+        self._send_continue()
+        if not self.is_active:
+            self.is_active = True
+            self._connection.transport.set_protocol(self)
+        self._begin(buffer)
+        try:
+            while not self._is_filled() and not self._is_gone():
+                self._connection.flow.resume_reading()
+                await cycle.message_event.wait()
+                cycle.message_event.clear()
+        finally:
+            received = self._take(buffer)
+            if not self._is_over and not self._is_gone():
+                self._connection.flow.pause_reading()
+        if self._is_over:
+            cycle.message_event.set()  # what the parser has found since is to be asked for
+        if received:
+            has_more = not self._is_over or cycle.more_body or len(cycle.body) > 0
+            return {"type": "http.request", "body": received, "more_body": has_more}
+        if self._is_over:
+            return await self._receive_parsed()
+        return {"type": "http.disconnect"}
+
+    def _is_gone(self) -> bool:
+        return self._cycle.disconnected or self._cycle.response_complete
+
+    def _is_filled(self) -> bool:
+        return self._is_over or self._buffer is None or self._filled == len(self._buffer)
+
+    def _send_continue(self) -> None:
+        transport, cycle = self._connection.transport, self._cycle
+        if cycle.waiting_for_100_continue and not transport.is_closing():
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+
+    def _release(self) -> None:
+        self._is_over = True
+        held, self._held = self._held, b""
+        self._connection.end_body(held, is_complete=False)
+
+    # The buffer
+
+    def _begin(self, buffer: memoryview) -> None:
+        """Receives into ``buffer``, first of all what was held."""
+        self._buffer = buffer
+        self._parsed = self._filled = self._joined = 0
+        if self._held:
+            size = min(len(self._held), len(buffer))
+            buffer[:size] = self._held[:size]
+            self._held = self._held[size:]
+            self._advance(size)
+
+    def _take(self, buffer: memoryview) -> memoryview:
+        """The part of the body in ``buffer``, which is the application's again; what is none of it yet is held.
+
+        Whole pages, as long as the body goes on.
+        """
+        size = self._joined
+        if self._buffer is not None and not self._is_over:
+            if self._is_chunked and size > PAGE_BYTES and not self._is_gone():
+                size -= size % PAGE_BYTES
+            rest = bytes(buffer[size : self._joined]), bytes(buffer[self._parsed : self._filled])
+            self._left += len(rest[0])
+            self._held = b"".join((*rest, self._held))
+        self._buffer = None
+        return buffer[:size]
+
+    def _drop(self) -> None:
+        if self._buffer is not None:
+            self._take(self._buffer)
+
+    def _advance(self, size: int) -> None:
+        """``size`` further bytes are in the buffer."""
+        self._filled += size
+        if self._is_chunked:
+            self._decode()
+            return
+        taken = min(self._left, size)
+        self._join(taken)
+        if not self._left:
+            rest = self._bytes_from(self._parsed) + self._held
+            self._end(rest, is_complete=True)
+
+    def _join(self, size: int) -> None:
+        """The next ``size`` bytes in the buffer are the body's."""
+        start, end = self._parsed, self._parsed + size
+        if start != self._joined and self._buffer is not None:
+            self._buffer[self._joined : self._joined + size] = self._buffer[start:end]
+        self._joined += size
+        self._parsed = end
+        self._left -= size
+
+    def _decode(self) -> None:
+        """Finds the chunks (RFC 9112, section 7.1)."""
+        while True:
+            self._join(min(self._left, self._filled - self._parsed))
+            if self._left:
+                return
+            head, part = (_FIRST_CHUNK, _PART_OF_FIRST) if self._is_first else (_NEXT_CHUNK, _PART_OF_NEXT)
+            buffer = cast("Any", self._buffer)
+            match = head.match(buffer, self._parsed, self._filled)
+            if match is None and part.fullmatch(buffer, self._parsed, self._filled):
+                return
+            if match is None or not (length := int(match[1], 16)):
+                self._hand_over()
+                return
+            self._parsed = match.end()
+            self._left = length
+            self._is_first = False
+
+    def _hand_over(self) -> None:
+        """What comes is for the parser, which knows nothing of the chunks that were here."""
+        rest = self._bytes_from(self._parsed) + self._held
+        if not self._is_first:
+            if not rest.startswith(_CHUNK_END):
+                self._end(b"", is_complete=False)
+                self._connection.refuse_body()
+                return
+            rest = rest.removeprefix(_CHUNK_END)
+        self._end(rest, is_complete=False)
+
+    def _bytes_from(self, start: int) -> bytes:
+        return b"" if self._buffer is None else bytes(self._buffer[start : self._filled])
+
+    def _end(self, rest: bytes, *, is_complete: bool) -> None:
+        self._is_over = True
+        self._held = b""
+        if self.is_active:
+            self.is_active = False
+            self._connection.transport.set_protocol(cast("asyncio.BaseProtocol", self._connection))
+        self._connection.end_body(rest, is_complete=is_complete)
+        self._cycle.message_event.set()
+
+    # What the transport tells
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - what asyncio calls it with
+        """Where to receive; never beyond the end of a body whose length is known.
+
+        Raises:
+            RuntimeError: there is nowhere; the transport then ends the connection.
+        """
+        if self._buffer is None:
+            if not self._is_unwanted():
+                raise RuntimeError("something arrived that nobody has asked for")
+            self._begin(SCRATCH)
+        buffer = cast("memoryview", self._buffer)
+        end = len(buffer) if self._is_chunked else min(len(buffer), self._filled + self._left)
+        return buffer[self._filled : end]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """``nbytes`` were received."""
+        self._connection.note_received(nbytes)
+        self._advance(nbytes)
+        if self._is_over:
+            return
+        if self._is_unwanted():
+            self._drop()
+        elif self._is_filled():
+            self._connection.flow.pause_reading()
+            self._cycle.message_event.set()
+
+    def _is_unwanted(self) -> bool:
+        return self._cycle.response_complete or self._connection.is_refused
+
+    def eof_received(self) -> bool | None:
+        """As the connection."""
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        """As the connection."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """As the connection."""
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As the connection."""
+        self._protocol.connection_lost(exc)
+
+    @property
+    def _protocol(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", self._connection)
