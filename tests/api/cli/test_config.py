@@ -218,7 +218,11 @@ def test_convert_where_nothing_can_be_written(theirs: Path, tmp_path: Path) -> N
 def test_convert_for_programs(theirs: Path) -> None:
     (found,) = records(run("convert", theirs, "--json"))
     assert found["output"] is None
-    assert yaml.safe_load(found["text"])["content"] == {"deletion": False, "foreign_urls_allow": ["^$"]}
+    assert yaml.safe_load(found["text"])["content"] == {
+        "deletion": False,
+        "foreign_urls_allow": ["^$"],
+        "wrong_sizes": "accept",
+    }
 
 
 # ── show ──────────────────────────────────────────────────────────────────────────────────────────────────────
