@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.factories.images import write_docker_archive
@@ -203,3 +204,17 @@ def test_an_unknown_tag_is_said_to_be_unknown(server: RegistryServer, repository
     answer = dockerd.client("pull", f"{server.host}/{repository}:none", exit_code=1)
 
     assert "not found" in answer.stderr
+
+
+def test_trying_tls_first_is_no_alarm(server: RegistryServer, repository: str, dockerd: DockerMachine) -> None:
+    """Docker does so for each command to localhost: it is counted, and the log says nothing above debug."""
+
+    def tried() -> int:
+        metrics = httpx.get(f"http://127.0.0.1:{server.operations_port}/metrics", trust_env=False).text
+        found = re.search(r'^roadstead_refused_requests_total\{reason="tls"\} (\d+)', metrics, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    before, logged = tried(), len(server.log())
+    dockerd.client("pull", f"{server.host}/{repository}:none", exit_code=1)
+    assert tried() > before
+    assert "client refused" not in server.log()[logged:]
