@@ -197,6 +197,7 @@ def _extract_debian(tool: Tool, source: DebianFile) -> None:
         _say(f"fetching {tool.name} out of the Debian package {source.package}")
         fetch = ["apt-get", "-q", "download", source.package]
         if _run(fetch, APT_TIMEOUT_SECONDS, folder).returncode and (root := _root_prefix()) is not None:
+            _say("apt-get update (the package lists are missing or old)")
             _run([*root, "apt-get", "-q", "update"], APT_TIMEOUT_SECONDS)
             _run(fetch, APT_TIMEOUT_SECONDS, folder)
         package = next(Path(folder).glob("*.deb"), None)
