@@ -5,7 +5,7 @@ can be forgotten; a note names what to look at, not what to write. One process o
 makes the files what the records say by now, and forgets the notes. To do so twice does no harm, so a crash costs
 nothing. Where following begins, on a catalogue that has content already, each repository is written whole first.
 
-Pauses in maintenance and while the tree is the truth. Takes at most a fifth of a processor, in a thread.
+Pauses in maintenance and while the tree is the truth. Takes at most a tenth of a processor, in a thread.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ STATE: Final = "links"
 NOTES: Final = 100
 """Taken in one round: some hundred flushes of a disk, less than a second on most."""
 
-REST: Final = 4
-"""Times as long as it worked it rests: a fifth of a processor."""
+REST: Final = 9
+"""Times as long as it worked it rests: a tenth of a processor, which follows some three hundred changes a second."""
 
 _log = structlog.get_logger("roadstead.links")
 
