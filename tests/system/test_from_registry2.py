@@ -416,11 +416,14 @@ def test_two_switches_at_once_are_one(install: Callable[..., Installation], who:
         before = place.content()
         if who == "registry2":
             place.run_script("roadstead")
-        started, start = (place.new, "START_NEW") if who == "roadstead" else (place.old, "START_OLD")
+        started = place.new if who == "roadstead" else place.old
         may_go_on = place.folder / "go-on"
         waiting = f"{started.start_command}; until test -e {may_go_on}; do sleep 0.1; done"
         with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(lambda: place.run_script(who, **{start: waiting}))
+            if who == "roadstead":
+                first = pool.submit(place.run_script, who, START_NEW=waiting)
+            else:
+                first = pool.submit(place.run_script, who, START_OLD=waiting)
             until(started.answers, what="the first has come so far")
             for other in ("roadstead", "registry2"):
                 assert "is running already" in place.run_script(other, exit_code=1)

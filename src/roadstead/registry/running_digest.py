@@ -18,6 +18,8 @@ _LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.1.1")
 _STATE_BYTES: Final = {"sha256": 112, "sha512": 216}
 """sizeof(SHA256_CTX), sizeof(SHA512_CTX)."""
 
+_DIGEST_BYTES: Final = {"sha256": 32, "sha512": 64}
+
 _STATE_VERSION: Final = b"openssl-ctx-1:"
 """Goes before a saved state, so that another representation can never be mistaken for it."""
 
@@ -32,9 +34,10 @@ class RunningDigest:
         self._hashlib = None if library else hashlib.new(algorithm)
         if library:
             self._context = ctypes.create_string_buffer(_STATE_BYTES[algorithm])
-            self._update = library[f"{algorithm.upper()}_Update"]
-            self._final = library[f"{algorithm.upper()}_Final"]
-            library[f"{algorithm.upper()}_Init"](self._context)
+            name = algorithm.upper()  # getattr, other than an index, looks a function up once a process
+            self._update = getattr(library, f"{name}_Update")
+            self._final = getattr(library, f"{name}_Final")
+            getattr(library, f"{name}_Init")(self._context)
         if state is not None:
             self._context.raw = state.removeprefix(_STATE_VERSION)
 
@@ -59,8 +62,7 @@ class RunningDigest:
         copy = ctypes.create_string_buffer(self._context.raw, len(self._context))
         result = ctypes.create_string_buffer(64)
         self._final(result, copy)
-        size = hashlib.new(self.algorithm).digest_size
-        return Digest(f"{self.algorithm}:{result.raw[:size].hex()}")
+        return Digest(f"{self.algorithm}:{result.raw[: _DIGEST_BYTES[self.algorithm]].hex()}")
 
     def save(self) -> bytes | None:
         """What ``__init__`` needs to go on from here; None where the state cannot be saved."""

@@ -167,7 +167,11 @@ SABOTAGES: Final = {
         "were acknowledged",
         0,
     ),
-    "upload-lost": (in_catalogue("DELETE FROM upload_sessions"), "is gone", 0),
+    "upload-lost": (  # with the secret, or its id would be taken for that of an upload without bytes
+        in_catalogue("DELETE FROM upload_sessions", "DELETE FROM states WHERE name = 'upload-ids'"),
+        "is gone",
+        0,
+    ),
 }
 
 

@@ -9,7 +9,7 @@ A repository whose links cannot be written, since something foreign stands in th
 others go on, and it is written whole when it can be (``link_troubles``). What an adoption left alone stays
 (``left_alone``).
 
-Pauses in maintenance and while the tree is the truth. Takes at most a fifth of a processor, in a thread.
+Pauses in maintenance and while the tree is the truth. Takes at most a tenth of a processor, in a thread.
 """
 
 import asyncio
@@ -52,8 +52,8 @@ STATE: Final = "links"
 NOTES: Final = 100
 """Taken in one round: some hundred flushes of a disk, less than a second on most."""
 
-REST: Final = 4
-"""Times as long as it worked it rests: a fifth of a processor."""
+REST: Final = 9
+"""Times as long as it worked it rests: a tenth of a processor, which follows some three hundred changes a second."""
 
 MOST_ASIDE: Final = 100
 """Repositories that are set aside; from then on it is the storage's trouble, and nothing is written."""

@@ -102,8 +102,10 @@ class SlicedTransport:
         """Whether the client's machine has acknowledged all that was written."""
         if self.get_write_buffer_size():
             return False
-        descriptor = self.get_extra_info("socket").fileno()
-        return not any(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        socket = self.get_extra_info("socket")
+        if socket is None:
+            return True  # it is closed: nobody is waited for
+        return not any(fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
 
     def _push(self) -> None:
         if self._waiting and self._transport.is_closing():

@@ -249,13 +249,27 @@ def test_one_that_never_ends_is_refused(serve: Serve) -> None:
 
 @BOTH
 def test_a_slow_but_steady_one_is_accepted(serve: Serve) -> None:
-    client = serve(body_idle_timeout_seconds=0.3).client()
+    client = serve(body_idle_timeout_seconds=0.3, body_minimum_bytes_per_second=1).client()
     data = stated(b"/filled", CONTENT)
     client.send(data[:-20])
     for byte in data[-20:]:
         client.send(bytes([byte]))
         time.sleep(0.04)
     assert client.answer().read() == digest(CONTENT)
+
+
+@BOTH
+def test_one_that_comes_too_slowly_is_refused(serve: Serve) -> None:
+    """Bytes that are received into buffers count for the least rate as those do that are parsed."""
+    client = serve(body_idle_timeout_seconds=0.3, body_minimum_bytes_per_second=10_000).client()
+    data = stated(b"/filled", CONTENT)
+    client.send(data[:-200])
+    with contextlib.suppress(OSError):
+        for byte in data[-200:]:
+            client.send(bytes([byte]))
+            time.sleep(0.02)
+    answer = client.answer()
+    assert answer.status == 408
 
 
 @BOTH
