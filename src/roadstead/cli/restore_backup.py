@@ -84,6 +84,7 @@ def restore_backup(
             folder.lock_objects()
             with explained(folder):
                 moved = claim(folder, snapshot, SystemClock(), force=force)
+                folder.lock_objects()  # those that are there now
                 _tell_moved(moved, as_json=as_json)
                 job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
                 restored, secrets = job.run(data_folder(settings))

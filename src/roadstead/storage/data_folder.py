@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import pwd
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,6 +106,21 @@ class DataFolder:
         except OSError as error:
             raise DataFolderError(explain(self.objects, error)) from error
 
+    def find_open(self) -> list[tuple[Path, int]]:
+        """What of our own other users of this machine can read, with its mode.
+
+        A tree that another program has made has the modes that this one gave it.
+        """
+        own = [] if self.objects == self.path else [self.path]
+        if own and not _mode_of(self.path) & (stat.S_IRWXG | stat.S_IRWXO):
+            return []
+        if self.path in self.objects.parents:
+            own.append(self.objects)
+        files = sorted(self.catalogue.parent.glob(f"{self.catalogue.name}*"))
+        private = [self.path / "secrets", *(file for file in files if file.is_file())]
+        found = [(folder, mode) for folder in own if (mode := _mode_of(folder)) & stat.S_IRWXO]
+        return found + [(path, mode) for path in private if (mode := _mode_of(path)) & (stat.S_IRWXG | stat.S_IRWXO)]
+
     def lock(self) -> None:
         """Keeps every other server out until this process, and all it forks, have ended.
 
@@ -142,7 +158,8 @@ class DataFolder:
 
         def find_other() -> str | None:
             holder = _holder_of(self.objects)
-            return holder if holder is not None and _holder_of(self.path) is None else None
+            is_ours = self.path not in self._locks and _holder_of(self.path) is not None
+            return None if is_ours else holder
 
         if self.objects not in self._locks and self.objects != self.path:
             self._wait_for_objects(find_other)
@@ -210,6 +227,14 @@ class DataFolder:
         """Gives the folders up, the objects' first: whoever sees that locked finds this one locked too."""
         while self._locks:
             os.close(self._locks.popitem()[1])
+
+
+def _mode_of(path: Path) -> int:
+    """The permissions of what is there; none where nothing is."""
+    try:
+        return stat.S_IMODE(path.lstat().st_mode)
+    except FileNotFoundError:
+        return 0
 
 
 def _holder_of(folder: Path) -> str | None:

@@ -121,7 +121,6 @@ def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[
         sync_folder(str(parent))
     folder.prepare()  # the folders that were moved are there again, empty
     folder.prepare_objects()
-    folder.lock_objects()
     return moved
 
 
