@@ -1,4 +1,4 @@
-"""Who on the machine may read what: nobody but the owner, a group for the blobs, and what is adopted keeps its modes."""
+"""Who on the machine may read what: nobody but the owner, a group the blobs; what is adopted keeps its modes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,9 +27,9 @@ NOBODY: Final = 65534
 
 
 @pytest.fixture
-def folder(scratch: Path) -> Iterator[Path]:
-    path = scratch / f"modes-{secrets.token_hex(3)}"
-    path.mkdir()
+def folder() -> Iterator[Path]:
+    """One that every user of this machine can come to."""
+    path = Path(tempfile.mkdtemp(prefix="roadstead-modes-"))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
