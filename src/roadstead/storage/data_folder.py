@@ -166,10 +166,12 @@ class DataFolder:
 
     def _wait_for_objects(self, find_holder: Callable[[], str | None]) -> None:
         for _ in range(TRIES):
-            holder = find_holder()
-            if holder is None:
+            if find_holder() is None:
                 return
             time.sleep(WAIT_SECONDS)
+        holder = find_holder()
+        if holder is None:
+            return
         raise DataFolderBusyError(
             f"another server (process {holder}) is working on the blobs in {self.objects}, with another data folder:"
             " name that one with --data, or give this one blobs of its own with --storage"

@@ -99,7 +99,7 @@ class FilesystemStore:
         """
         self.root = root
         self._presence = presence
-        self._trusted = tuple(sorted(trusted, key=len, reverse=True))
+        self._trusted = frozenset(trusted)
         self._known_folder = known_folder
         self._modes: TreeModes | None = None
         self._resolved: dict[str, str] = {}
@@ -212,16 +212,17 @@ class FilesystemStore:
 
         One call asks where it is, which costs less than a look at each folder.
         """
-        top = next((folder for folder in self._trusted if key.startswith(folder)), "")
         try:
             actual = path_of_open_file(descriptor)
         except OSError:
             return self._is_plain(os.path.dirname(key))
-        below = key[len(top) :] if top else f"/{key}"
-        if actual == f"{self._resolved.get(top)}{below}":
+        top = self._known_folder if key.startswith(self._known_folder) else ""
+        below = key[len(top) :]
+        if actual == self._resolved.get(top, "") + below:
             return True
-        self._resolved[top] = os.path.realpath(self._path(top) if top else str(self.root))
-        return actual == f"{self._resolved[top]}{below}"
+        folder = os.path.realpath(self._path(top))  # it was not known yet, or the root has got another place
+        self._resolved[top] = folder if top else f"{folder}/"
+        return actual == self._resolved[top] + below
 
     def modes(self) -> TreeModes:
         """How what is made here looks; as the tree looked at the first time."""

@@ -143,7 +143,7 @@ def test_a_folder_of_another_program_is_not_to_be_taken_from_it(folder: Path) ->
     root = folder / "volume"
     (root / "docker/registry/v2/repositories").mkdir(parents=True)
     root.chmod(0o755)
-    words = ["setpriv", "--reuid", "1", "--regid", "1", "--clear-groups", PROGRAM, "adopt", root]
+    words: list[str | Path] = ["setpriv", "--reuid", "1", "--regid", "1", "--clear-groups", PROGRAM, "adopt", root]
     said = run(words, env=environment({}), exit_code=3).both
     assert "chown" not in said
     assert "sudo -u 'root' roadstead" in said

@@ -108,6 +108,6 @@ def test_check_names_what_it_may_not_read(server: FaultyServer) -> None:
         client.push_image("app", "latest", [LAYER])
     folder = blob_file(server, LAYER).parent
     folder.chmod(0o000)
-    words = [*unprivileged(), PROGRAM, "check", "--data", server.data]
+    words: list[str | Path] = [*unprivileged(), PROGRAM, "check", "--data", server.data]
     assert "blob-unreadable" in run(words, env=environment({}), exit_code=DAMAGED).stdout
     folder.chmod(0o700)
