@@ -25,11 +25,11 @@ def require_said_storage(loaded: LoadedSettings, config: Path | None) -> None:
     settings = loaded.settings
     if loaded.registry2 is None or settings.storage.url is None:
         return
-    if loaded.sources["storage.url"].startswith(_SAID_LATER):
-        return
-    if settings.storage_folder.absolute() == settings.data.folder.absolute() or _is_known(settings):
+    if loaded.sources.get("storage.url", "").startswith(_SAID_LATER):
         return
     objects = settings.storage_folder.absolute()
+    if objects.is_relative_to(settings.data.folder.absolute()) or _is_known(settings):
+        return
     raise CommandRefusedError(
         f"{config} names the blobs in {objects} (rootdirectory), and the data folder is {settings.data.folder}: add"
         f" --storage {objects.as_uri()} if this catalogue is to own those blobs, or --storage"

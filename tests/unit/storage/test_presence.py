@@ -77,14 +77,25 @@ def test_a_disk_that_fails_is_not_there(root: Path, monkeypatch: pytest.MonkeyPa
     assert not presence.find_absence()
 
 
+def take_away(root: Path) -> None:
+    """An empty folder in its place, as where a disk is not mounted."""
+    root.rename(root.with_name("aside"))
+    root.mkdir()
+
+
+def bring_back(root: Path) -> None:
+    """Nothing must have been written in its place."""
+    root.rmdir()
+    root.with_name("aside").rename(root)
+
+
 @pytest.mark.anyio
 async def test_a_store_that_is_not_there_says_so_in_every_way(root: Path) -> None:
     store = FilesystemStore(root, presence=presence_of(root))
     await write(store, "blobs/kept", b"bytes")
     writer = await store.open_writer("uploads/one")
     await writer.append([b"begun"], ignore)
-    aside = root.rename(root.with_name("aside"))
-    root.mkdir()
+    take_away(root)
     assert store.find_absence()
     for attempt in (
         lambda: store.open_reader("blobs/kept"),
@@ -93,7 +104,7 @@ async def test_a_store_that_is_not_there_says_so_in_every_way(root: Path) -> Non
         lambda: store.find("blobs/kept"),
         lambda: store.delete("blobs/kept"),
         lambda: store.move("blobs/kept", "quarantine/kept"),
-        lambda: store.free_bytes(),
+        store.free_bytes,
         lambda: writer.publish("blobs/one"),
     ):
         with pytest.raises(StorageAbsentError):
@@ -103,9 +114,7 @@ async def test_a_store_that_is_not_there_says_so_in_every_way(root: Path) -> Non
             pass
     with pytest.raises(StorageAbsentError):
         assert [found async for found in store.iter_objects("blobs")] == []
-    assert list(root.iterdir()) == []
-    root.rmdir()
-    aside.rename(root)
+    bring_back(root)
     await writer.publish("blobs/one")
     writer.close()
     assert await read(store, "blobs/one") == b"begun"
