@@ -18,6 +18,7 @@ from roadstead.oci import errors as oci
 from roadstead.registry import backup
 from roadstead.registry import errors as registry
 from roadstead.registry.holds import HoldLapsedError
+from roadstead.registry.storage_owner import StorageForeignError, StorageMissingError
 from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
 
 
@@ -72,6 +73,22 @@ def _folder_forbidden(error: storage.DataFolderForbiddenError) -> str:
     )
 
 
+def _storage_foreign(error: StorageForeignError) -> str:
+    owner = f"that is in {error.catalogue}" if error.catalogue else "that nobody can name"
+    return (
+        f"the blobs in {error.root} belong to the catalogue {owner}: name its folder with --data, or give this one"
+        " blobs of its own; if that catalogue is lost, `roadstead rebuild` makes a new one, or `roadstead serve"
+        " --claim-storage` takes the blobs over for this one"
+    )
+
+
+def _storage_missing(error: StorageMissingError) -> str:
+    return (
+        f"{error.reason} ({error.root}): mount it, or name the right place as storage.url; if the blobs are lost for"
+        " good, `roadstead serve --claim-storage` goes on without them"
+    )
+
+
 _Sentence = Callable[[Any], str]
 
 EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
@@ -116,6 +133,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderForbiddenError: (ExitCode.UNREACHABLE, _folder_forbidden),
     storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),
+    StorageForeignError: (ExitCode.REFUSED, _storage_foreign),
+    StorageMissingError: (ExitCode.UNREACHABLE, _storage_missing),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),

@@ -16,9 +16,11 @@ from roadstead import __version__, app
 from roadstead.cli.serve_adoption import take_charge
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
+from roadstead.cli.serve_storage import require_said_storage
 from roadstead.cli.serve_workers import inherited_process, serve_workers
 from roadstead.config import ListenAddress, LoadedSettings, Settings, load, require_files
 from roadstead.config.registry2 import Verdict
+from roadstead.storage import DataFolder
 from roadstead.telemetry import LogWriter, configure_logging, log_stream
 
 SETTING_OF_FLAG: Final = {
@@ -58,11 +60,20 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--tls-cert", metavar="FILE", help="Certificate with its chain; sets --tls files.")
 @click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
 @click.option("--adopt", is_flag=True, help="Take over the folder of a registry:2 first, unless that is done.")
+@click.option(
+    "--claim-storage", is_flag=True, help="Take blobs that are another catalogue's, or are not marked as ours."
+)
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
 @click.option("--started-by-make", is_flag=True, hidden=True, help="Whether remedies name make's variables.")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
 def serve(
-    config: Path | None, worker_descriptors: str | None, *, adopt: bool, started_by_make: bool, **flags: str | None
+    config: Path | None,
+    worker_descriptors: str | None,
+    *,
+    adopt: bool,
+    claim_storage: bool,
+    started_by_make: bool,
+    **flags: str | None,
 ) -> None:
     """Serve the registry.
 
@@ -95,7 +106,8 @@ def serve(
         if worker_descriptors is not None:
             _run(serve_process(inherited_process(settings, read, log, worker_descriptors), on_start=_log_start))
         else:
-            _serve_alone(loaded, read, log, config, adopts=adopt, remedies=_REMEDIES[started_by_make])
+            remedies = _REMEDIES[started_by_make]
+            _serve_alone(loaded, read, log, config, adopts=adopt, takes_over=claim_storage, remedies=remedies)
 
 
 def _serve_alone(
@@ -105,6 +117,7 @@ def _serve_alone(
     config: Path | None,
     *,
     adopts: bool,
+    takes_over: bool,
     remedies: tuple[str, str],
 ) -> None:
     """Serves as the one who holds the data folder, with or without workers."""
@@ -115,14 +128,15 @@ def _serve_alone(
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(listener(settings.listen.main, remedies[0]))
         operations = stack.enter_context(listener(settings.listen.operations, remedies[1]))
+        require_said_storage(loaded, config)
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
-        take_charge(settings, folder, config, adopts=adopts)
+        take_charge(settings, folder, config, adopts=adopts, takes_over=takes_over)
         process = Process(settings=settings, read=read, main=main, operations=operations, log=log)
         _, out = stack.enter_context(log_stream(sys.stdout.fileno()))
 
         def on_start() -> None:
-            _greet(settings, main, out)
+            _greet(settings, main, folder, out)
 
         if settings.listen.workers == 1:
             _run(serve_process(process, on_start))
@@ -153,12 +167,12 @@ def _how_to_trust(settings: Settings, address: str) -> str:
     return f"  roadstead certs trust {authority} --host {address}    # once, and again on every other machine\n"
 
 
-def _greet(settings: Settings, listening: socket.socket, out: TextIO) -> None:
+def _greet(settings: Settings, listening: socket.socket, folder: DataFolder, out: TextIO) -> None:
     """Says where the registry is and what to try; ``out`` may be read by nobody."""
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     listens = str(ListenAddress(host, port))
-    _log.info("serving", listen=listens, data=str(settings.data.folder.absolute()), version=__version__)
+    _log.info("serving", listen=listens, data=str(folder.path), storage=str(folder.objects), version=__version__)
     who = "this machine only" if host in {"127.0.0.1", "::1"} else "everybody who reaches it"
     if settings.authentication.mode == "htpasswd":
         who = f"users with a password in {settings.authentication.htpasswd_file}"
@@ -167,7 +181,7 @@ def _greet(settings: Settings, listening: socket.socket, out: TextIO) -> None:
     scheme = "http" if settings.tls.mode == "off" else "https"
     out.write(
         f"roadstead {__version__} at {scheme}://{listens}, open to {who}\n"
-        f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"
+        f"catalogue in {folder.path}, blobs in {folder.objects}; stop with Ctrl-C. Try:\n\n"
         f"{_how_to_trust(settings, f'{shown}:{port}')}"
         f"  docker pull alpine\n"
         f"  docker tag alpine {shown}:{port}/alpine\n"

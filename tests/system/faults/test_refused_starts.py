@@ -110,3 +110,16 @@ def test_a_registry_whose_catalogue_may_not_be_written(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(catalogue, 65534, 65534)
     require_refusal(FaultyServer(folder / "again", data=server.data, wrapper=unprivileged()), "may not write to")
+
+
+def test_a_folder_whose_parent_is_missing(folder: Path) -> None:
+    """Its disk may not be mounted: neither a registry nor a mount point's content is made there."""
+    data = folder / "disk" / "data"
+    require_refusal(FaultyServer(folder / "server", data=data), str(folder / "disk"), "mounted", "mkdir -p")
+    assert not (folder / "disk").exists()
+
+
+def test_blobs_whose_parent_is_missing(folder: Path) -> None:
+    settings = {"storage.url": (folder / "disk" / "blobs").as_uri()}
+    require_refusal(FaultyServer(folder / "server", settings=settings), str(folder / "disk"), "mounted", "mkdir -p")
+    assert not (folder / "disk").exists()

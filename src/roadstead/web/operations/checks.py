@@ -8,6 +8,7 @@ from roadstead.registry import Registry
 from roadstead.registry.adoption.link_troubles import list_troubles
 from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.registry.statistics import measure_unfinished
+from roadstead.storage import ObjectStore
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 
 NAMED: Final = 5
@@ -22,12 +23,6 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
             await measure_unfinished(registry.database)
         except RoadsteadError as error:
             return CheckResult(CheckState.FAILED, str(error))
-        return CheckResult(CheckState.OK)
-
-    async def storage() -> CheckResult:
-        free = await registry.storage.free_bytes()
-        if free is not None and free < minimum_free_bytes:
-            return CheckResult(CheckState.DEGRADED, f"only {free >> 20} MiB are free: pushes are refused")
         return CheckResult(CheckState.OK)
 
     async def blobs() -> CheckResult:
@@ -46,11 +41,25 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
 
     return {
         "catalogue": catalogue,
-        "storage": storage,
+        "storage": _storage_check(registry.storage, minimum_free_bytes),
         "blobs": blobs,
         "maintenance": maintenance,
         "links": _links_check(registry),
     }
+
+
+def _storage_check(store: ObjectStore, minimum_free_bytes: int) -> Check:
+    """Fails while the storage is not there; degraded while it is too full for pushes."""
+
+    async def storage() -> CheckResult:
+        if absence := store.find_absence():
+            return CheckResult(CheckState.FAILED, absence)
+        free = await store.free_bytes()
+        if free is not None and free < minimum_free_bytes:
+            return CheckResult(CheckState.DEGRADED, f"only {free >> 20} MiB are free: pushes are refused")
+        return CheckResult(CheckState.OK)
+
+    return storage
 
 
 def _links_check(registry: Registry) -> Check:
