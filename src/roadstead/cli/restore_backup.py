@@ -76,7 +76,7 @@ def restore_backup(
         snapshot = backup.snapshot(name)
         snapshot.verify()
         require_known(snapshot.catalogue)  # before anything is moved aside for it
-        folder.prepare()
+        folder.prepare(makes_parents=False)
         folder.lock()
         try:
             require_own_objects(folder)

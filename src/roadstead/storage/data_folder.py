@@ -25,7 +25,7 @@ from typing import Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.storage.modes import SECRET_FILE, TreeModes, find_group, open_to_group
-from roadstead.storage.plain_files import sync_folder
+from roadstead.storage.plain_files import make_folders, sync_folder
 
 LOCK: Final = "roadstead.lock"
 
@@ -75,13 +75,17 @@ class DataFolder:
         self._group = group
         self._locks: dict[Path, int] = {}
 
-    def prepare(self) -> None:
+    def prepare(self, *, makes_parents: bool = True) -> None:
         """Makes the folder, for its owner alone, and sees that it can be written to; the objects' is left alone.
+
+        Without ``makes_parents`` a missing parent is refused: it may be the place of a disk that is not mounted.
 
         Raises:
             DataFolderError: it cannot.
         """
         try:
+            for changed in make_folders(str(self.path.parent)) if makes_parents else []:
+                sync_folder(changed)
             _make_own(self.path)
             secrets = self.path / "secrets"
             if not secrets.is_dir():
@@ -97,7 +101,7 @@ class DataFolder:
         """Makes the root of the objects if there is none, and sees that it can be written to.
 
         A root of our own is for its owner, and for the group; ``folders`` are those below it through which the group
-        has to come. One that another program has made keeps its modes.
+        has to come. One that another program has made keeps its modes. A missing parent is refused.
 
         Raises:
             DataFolderError: it cannot.
@@ -270,10 +274,7 @@ def _name_in(descriptor: int) -> str:
 
 
 def _make_own(folder: Path) -> bool:
-    """Makes a folder for its owner alone; whether there was none.
-
-    Not its parents: one that is missing may be the place of a disk that is not mounted.
-    """
+    """Makes a folder, not its parents, for its owner alone; whether there was none."""
     if folder.is_dir():
         return False
     TreeModes().make_folder(str(folder))

@@ -112,14 +112,8 @@ def test_a_registry_whose_catalogue_may_not_be_written(folder: Path) -> None:
     require_refusal(FaultyServer(folder / "again", data=server.data, wrapper=unprivileged()), "may not write to")
 
 
-def test_a_folder_whose_parent_is_missing(folder: Path) -> None:
-    """Its disk may not be mounted: neither a registry nor a mount point's content is made there."""
-    data = folder / "disk" / "data"
-    require_refusal(FaultyServer(folder / "server", data=data), str(folder / "disk"), "mounted", "mkdir -p")
-    assert not (folder / "disk").exists()
-
-
 def test_blobs_whose_parent_is_missing(folder: Path) -> None:
+    """Their disk may not be mounted: nothing is made in its place."""
     settings = {"storage.url": (folder / "disk" / "blobs").as_uri()}
     require_refusal(FaultyServer(folder / "server", settings=settings), str(folder / "disk"), "mounted", "mkdir -p")
     assert not (folder / "disk").exists()
