@@ -21,6 +21,7 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
+from roadstead.app.ownership import lock_storage, own_storage, require_storage
 from roadstead.app.services import (
     build_link_files,
     build_registry,
@@ -53,9 +54,12 @@ __all__ = [
     "follow_links",
     "garbage_rules",
     "keep_the_certificate",
+    "lock_storage",
     "open_registry",
+    "own_storage",
     "prepare",
     "prepare_catalogue",
+    "require_storage",
     "scrub",
     "tidy_up",
     "tidy_up_alone",

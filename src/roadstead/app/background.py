@@ -23,6 +23,7 @@ from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, S
 from roadstead.registry.pace import Pace
 from roadstead.registry.purging import keep_purging
 from roadstead.registry.statistics import measure_unfinished
+from roadstead.registry.storage_owner import find_owner
 from roadstead.telemetry import Metrics, measure_loop_lag
 from roadstead.web.operations import (
     HealthMonitor,
@@ -35,6 +36,15 @@ WATCH_SECONDS: Final = 5
 """How often gauges are read from the catalogue; both reads follow small indexes."""
 
 _log = structlog.get_logger("roadstead.app")
+
+
+def while_present(registry: Registry, work: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    """Rounds of ``work`` that do nothing while the storage is not there: ``watch`` says so, once."""
+
+    async def round_of_work() -> bool:
+        return not registry.storage.find_absence() and await work()
+
+    return round_of_work
 
 
 def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
@@ -52,7 +62,7 @@ def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) ->
     return [
         run_alone(
             Lease(registry.database, registry.clock, "garbage"),
-            registry.maintenance.paused(functools.partial(collector.round, tell)),
+            while_present(registry, registry.maintenance.paused(functools.partial(collector.round, tell))),
             interval_seconds=settings.garbage.interval_seconds,
             name="garbage",
         )
@@ -84,11 +94,13 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
     if settings.links.mode != "follow":
         await stop_following(registry.database)
         return
-    files = build_link_files(data_folder(settings))
+    files = build_link_files(data_folder(settings), await find_owner(registry.database))
     follower = LinkFollower(registry.database, registry.storage, files, registry.maintenance)
     lease = Lease(registry.database, registry.clock, "links")
     work = registry.maintenance.paused(follower.round)
-    await run_alone(lease, work, interval_seconds=settings.links.interval_seconds, name="links")
+    await run_alone(
+        lease, while_present(registry, work), interval_seconds=settings.links.interval_seconds, name="links"
+    )
 
 
 def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coroutine[None, None, None]]:
@@ -98,13 +110,15 @@ def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coro
     refetcher = Refetcher(registry, upstream, metrics.count_refetched) if upstream else None
     if refetcher is not None and upstream is not None:
         lease = Lease(registry.database, registry.clock, "refetch")
-        rounds = run_alone(lease, refetcher.round, interval_seconds=REFETCH_SECONDS, name="refetch")
+        rounds = run_alone(
+            lease, while_present(registry, refetcher.round), interval_seconds=REFETCH_SECONDS, name="refetch"
+        )
         work.append(_closing(upstream.close, rounds))
     if settings.scrub.enabled:
         heal = refetcher.heal_manifest if refetcher else None
         scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
         lease = Lease(registry.database, registry.clock, "scrub")
-        reading = registry.maintenance.paused(scrubber.round)
+        reading = while_present(registry, registry.maintenance.paused(scrubber.round))
         rounds = run_alone(lease, reading, interval_seconds=POLL_SECONDS, name="scrub")
         work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
     return work
@@ -149,7 +163,9 @@ async def _closing(
 
 async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) -> None:
     """Keeps the gauges that are not counted on the way up to date, until cancelled."""
+    absence = ""
     while True:
+        absence = _tell_absence(registry.storage.find_absence(), absence)
         metrics.maintenance.set(registry.maintenance.state.mode.strictness)
         metrics.failing_health_checks.set(monitor.failing)
         with contextlib.suppress(RoadsteadError):  # the request that meets the same error reports it
@@ -159,3 +175,12 @@ async def watch(registry: Registry, metrics: Metrics, monitor: HealthMonitor) ->
             metrics.garbage_due.set(await Collector(registry).count_due())
             metrics.scrub_completed_seconds.set((await find_scrub(registry.database)).completed_ms / 1000)
         await asyncio.sleep(WATCH_SECONDS)
+
+
+def _tell_absence(absence: str, before: str) -> str:
+    """Says that the storage has gone, or is there again; ``absence``."""
+    if absence and not before:
+        _log.error("storage is not there", reason=absence)
+    elif before and not absence:
+        _log.warning("storage is there again")
+    return absence

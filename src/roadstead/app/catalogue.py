@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from roadstead import __version__, webhooks
 from roadstead.app.entrance import check_authentication
 from roadstead.app.folder import data_folder
+from roadstead.app.ownership import require_storage
 from roadstead.app.services import build_registry, build_upstream, close_registry
 from roadstead.certificates.serving import prepare_certificate
 from roadstead.config import SecretText, Settings
@@ -20,7 +21,6 @@ from roadstead.errors import RoadsteadError
 from roadstead.jobs import delete_leases
 from roadstead.registry import Registry
 from roadstead.registry.adoption_state import find_adoption
-from roadstead.registry.links import LINK_TREE
 from roadstead.registry.recovery import recover
 from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
@@ -47,13 +47,13 @@ class CatalogueOutdatedError(RoadsteadError):
 
 
 def prepare_catalogue(settings: Settings) -> DataFolder:
-    """As ``prepare``, but leaves the storage as it is, which may be read-only.
+    """As ``prepare``, for a command that needs the folder for itself.
 
     Raises:
         DataFolderError, DatabaseError: as ``prepare``.
     """
     folder = data_folder(settings)
-    folder.prepare(for_objects=False)
+    folder.prepare()
     folder.lock()
     folder.require_restored()
     migrate(folder.catalogue)
@@ -61,7 +61,7 @@ def prepare_catalogue(settings: Settings) -> DataFolder:
 
 
 def prepare(settings: Settings) -> DataFolder:
-    """Makes ready what a server needs before it opens anything, and locks the data folder.
+    """Makes ready what a server needs before it opens anything, and locks the data folder; see ``own_storage`` too.
 
     Raises:
         SettingsInvalidError: nobody could come in, or by rules that cannot be understood.
@@ -82,10 +82,14 @@ def prepare(settings: Settings) -> DataFolder:
 
 
 @contextlib.asynccontextmanager
-async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
+async def open_registry(settings: Settings, *, needs_storage: bool = True) -> AsyncGenerator[Registry, None]:
     """A registry's services for a command, safe beside a running server.
 
+    ``needs_storage``: the command works on bytes, or on what decides about them.
+
     Raises:
+        StorageForeignError, StorageMissingError: the bytes are another catalogue's, or not there.
+        DataFolderBusyError: a server of another data folder works on them.
         CatalogueAbsentError: there is no registry in the data folder.
         CatalogueOutdatedError: it was not yet migrated to this version.
         DatabaseDamagedError, DatabaseUnavailableError: its catalogue cannot be read.
@@ -96,8 +100,11 @@ async def open_registry(settings: Settings) -> AsyncGenerator[Registry, None]:
     revision = current_revision(folder.catalogue)
     if revision != HEAD:
         raise CatalogueOutdatedError(folder.path, revision)
-    registry = build_registry(await with_known_storage(settings), Metrics(__version__))
+    settings = await with_known_storage(settings)
+    registry = await build_registry(settings, Metrics(__version__))
     try:
+        if needs_storage:
+            await require_storage(registry, data_folder(settings))
         # the command may not have been given the server's settings
         registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
@@ -119,7 +126,7 @@ async def with_known_storage(settings: Settings) -> Settings:
         known = (await find_adoption(database)).storage
     finally:
         await database.close()
-    if not known or not (Path(unquote(urlsplit(known).path)) / LINK_TREE).is_dir():
+    if not known:
         return settings
     storage = msgspec.structs.replace(settings.storage, url=SecretText(unquote(known)))
     return msgspec.structs.replace(settings, storage=storage)
@@ -141,7 +148,7 @@ async def tidy_up(registry: Registry, settings: Settings) -> None:
 
 async def tidy_up_alone(settings: Settings) -> None:
     """The same for a parent, which closes all that it opened before it starts its workers."""
-    registry = build_registry(settings, Metrics(__version__))
+    registry = await build_registry(settings, Metrics(__version__))
     try:
         await tidy_up(registry, settings)
     finally:

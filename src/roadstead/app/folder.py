@@ -11,4 +11,6 @@ def data_folder(settings: Settings) -> DataFolder:
     if settings.storage.url is None and not (objects / "docker").exists():
         data = settings.data.folder
         objects = data if (data / LINK_TREE).is_dir() else objects
-    return DataFolder(settings.data.folder, catalogue=settings.database_file, objects=objects)
+    return DataFolder(
+        settings.data.folder, catalogue=settings.database_file, objects=objects, group=settings.storage.group
+    )

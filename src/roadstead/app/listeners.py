@@ -17,7 +17,7 @@ from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
 from roadstead.web.forwarding import Forwarding
-from roadstead.web.gates import HealthGate, MaintenanceGate
+from roadstead.web.gates import HealthGate, MaintenanceGate, StorageGate
 from roadstead.web.http import Application, Receive, Scope, Send
 from roadstead.web.locations import Locations, needs_locations
 from roadstead.web.middleware import AnswerHeaders, RequestMiddleware
@@ -69,7 +69,9 @@ def build_main(
         else:
             await distribution(scope, receive, send)
 
-    gated: Application = MaintenanceGate(answering_all, registry.maintenance)
+    gated: Application = MaintenanceGate(
+        StorageGate(answering_all, registry.storage.find_absence), registry.maintenance
+    )
     if monitor is not None:
         gated = HealthGate(gated, monitor.is_healthy)
 
@@ -105,7 +107,7 @@ def build_monitor(registry: Registry, settings: Settings) -> HealthMonitor:
     if settings.health.storage_interval_seconds:
         root = data_folder(settings).objects
         probes["storagedriver_filesystem"] = storage_probe(
-            lambda is_writing: probe_folder(root, is_writing=is_writing),
+            lambda is_writing: probe_folder(root, is_writing=is_writing, find_absence=registry.storage.find_absence),
             lambda: not registry.maintenance.is_still,
             settings.health,
         )

@@ -15,27 +15,34 @@ from roadstead.events import Outbox
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.foreign_urls import UrlRules
+from roadstead.registry.layout import BLOBS
 from roadstead.registry.links import TOP_FOLDERS
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
 from roadstead.registry.rules import GarbageRules
+from roadstead.registry.storage_owner import find_owner
 from roadstead.remotes import Upstream
-from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, ObjectStore, SmallFiles
+from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, Presence, SmallFiles
 from roadstead.telemetry import Metrics
 
 _log = structlog.get_logger("roadstead.app")
 
 
-def build_storage(folder: DataFolder) -> ObjectStore:
-    """The place for bytes of a registry whose catalogue is not there yet."""
-    return FilesystemStore(folder.objects)
+def build_storage(folder: DataFolder, owner: str = "") -> FilesystemStore:
+    """The place for bytes; that of ``owner``, if it is one that a catalogue has claimed."""
+    presence = _presence(folder, owner)
+    return FilesystemStore(folder.objects, presence=presence, trusted=TOP_FOLDERS, known_folder=BLOBS)
 
 
-def build_link_files(folder: DataFolder) -> SmallFiles:
-    """The files of registry:2's tree of links, beside the blobs."""
-    return SmallFiles(folder.objects, trusted=TOP_FOLDERS)
+def build_link_files(folder: DataFolder, owner: str = "") -> SmallFiles:
+    """The files of registry:2's tree of links, beside the blobs; ``owner`` as above."""
+    return SmallFiles(folder.objects, trusted=TOP_FOLDERS, presence=_presence(folder, owner), known_folder=BLOBS)
 
 
-def build_registry(settings: Settings, metrics: Metrics) -> Registry:
+def _presence(folder: DataFolder, owner: str) -> Presence | None:
+    return Presence(folder.objects, owner, BLOBS) if owner else None
+
+
+async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     """A registry on the back ends that the settings name; the catalogue must have its schema.
 
     Raises:
@@ -46,8 +53,8 @@ def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     def on_quarantine(digest: Digest, reason: str) -> None:
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
-    files = FilesystemStore(folder.objects)
     database = SqliteDatabase.open(folder.catalogue)
+    files = build_storage(folder, await find_owner(database))
     return Registry.on(
         database,
         MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),

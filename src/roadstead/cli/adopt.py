@@ -90,9 +90,12 @@ async def _adopt(
     require_tree(app.data_folder(settings))
     folder = app.prepare_catalogue(settings)
     try:
-        registry = app.build_registry(settings, Metrics(__version__))
+        registry = await app.build_registry(settings, Metrics(__version__))
         try:
-            if not is_forced:
+            if is_forced:
+                folder.require_no_other_server()
+            else:
+                await app.require_storage(registry, folder)
                 await _require_tree_in_charge(registry.database, folder)
             with ProgressBar() as bar:
 

@@ -1,6 +1,7 @@
 """``roadstead check``: looks for damage."""
 
 import collections
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -38,6 +39,7 @@ REMEDIES: Final = {
     "blob-quarantined": _PUSH,
     "storage-unreadable": "check who owns the folder, and the disk",
     "bytes-unrecorded": "harmless: takes space, and nothing else",
+    "open-to-others": "run `chmod o=` on a folder, `chmod go=` on secrets and the catalogue's files",
 }
 """What heals each kind of finding."""
 
@@ -149,6 +151,18 @@ async def _check(opened: session.Session, report: Report, *, deep: bool, quarant
                 put_aside = await _put_aside(opened, finding)
             with bar.aside():
                 report.add(finding, is_put_aside=put_aside)
+    for finding in _find_open(opened):
+        report.add(finding, is_put_aside=False)
+
+
+def _find_open(opened: session.Session) -> "Iterator[Finding]":
+    """What strangers on this machine can read, as earlier versions left it."""
+    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.findings import Finding, FindingKind, Severity  # noqa: PLC0415
+
+    for path, mode in data_folder(opened.settings).find_open():
+        detail = f"its mode is {mode:03o}: other users of this machine can read it"
+        yield Finding(FindingKind.OPEN_TO_OTHERS, str(path), detail, Severity.NOTE)
 
 
 async def _put_aside(opened: session.Session, finding: "Finding") -> bool:

@@ -17,6 +17,7 @@ from roadstead.oci import errors as oci
 from roadstead.registry import backup
 from roadstead.registry import errors as registry
 from roadstead.registry.holds import HoldLapsedError
+from roadstead.registry.storage_owner import StorageForeignError, StorageMissingError
 from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
 
 
@@ -46,6 +47,22 @@ def _storage_error(error: storage.StorageError) -> str:
 
 def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:
     return f"the catalogue cannot be used ({error.detail}); check that you may read and write the data folder"
+
+
+def _storage_foreign(error: StorageForeignError) -> str:
+    owner = f"that is in {error.catalogue}" if error.catalogue else "that nobody can name"
+    return (
+        f"the blobs in {error.root} belong to the catalogue {owner}: name its folder with --data, or give this one"
+        " blobs of its own; if that catalogue is lost, `roadstead rebuild` makes a new one, or `roadstead serve"
+        " --claim-storage` takes the blobs over for this one"
+    )
+
+
+def _storage_missing(error: StorageMissingError) -> str:
+    return (
+        f"{error.reason} ({error.root}): mount it, or name the right place as storage.url; if the blobs are lost for"
+        " good, `roadstead serve --claim-storage` goes on without them"
+    )
 
 
 _Sentence = Callable[[Any], str]
@@ -90,6 +107,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
     storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),
+    StorageForeignError: (ExitCode.REFUSED, _storage_foreign),
+    StorageMissingError: (ExitCode.UNREACHABLE, _storage_missing),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),

@@ -54,7 +54,7 @@ def history(*, reference: Target, limit: int | None, data: Path | None, config: 
         if not await print_rows(rows, columns, _as_record, as_json=as_json):
             note(f"{reference} has no history")
 
-    session.run(data, config, work)
+    session.run(data, config, work, needs_storage=False)
 
 
 async def _iter_history(

@@ -54,7 +54,7 @@ def inspect(*, reference: Target, raw: bool, data: Path | None, config: Path | N
         else:
             _show(found)
 
-    session.run(data, config, work)
+    session.run(data, config, work, needs_storage=False)
 
 
 async def _print_raw(registry: "Registry", target: Target) -> None:

@@ -57,7 +57,7 @@ def ls(
         else:
             await _list_tags(opened.registry, repository, limit, as_json=as_json)
 
-    session.run(data, config, work)
+    session.run(data, config, work, needs_storage=False)
 
 
 async def _list_repositories(registry: "Registry", limit: int | None, *, as_json: bool) -> None:

@@ -82,7 +82,7 @@ def maintenance(
             return _Standing(state, await _wait(service, state, timeout))
         return _Standing(state, await service.list_serving())
 
-    standing = session.run(data, config, work)
+    standing = session.run(data, config, work, needs_storage=False)
     if as_json:
         print_json(_record(standing))
     else:

@@ -52,7 +52,7 @@ def replay(
         await inspection.retry(opened.registry.database, place)
         return count
 
-    count = session.run(data, config, work)
+    count = session.run(data, config, work, needs_storage=False)
     if as_json:
         print_json({"endpoint": endpoint, "replayed": count})
     else:
@@ -120,7 +120,7 @@ def discard(
             raise CommandRefusedError(f"event {event_id} is neither parked for {endpoint} nor the next one for it")
         return 1
 
-    count = session.run(data, config, work)
+    count = session.run(data, config, work, needs_storage=False)
     if as_json:
         print_json({"endpoint": endpoint, "discarded": count})
     else:
@@ -153,7 +153,7 @@ def send_test(*, endpoint: str, data: Path | None, config: Path | None, as_json:
             await receiver.close()
         return answer.status, answer.text, answer.result is Result.DELIVERED, clock.monotonic_seconds() - started
 
-    status, words, is_delivered, seconds = session.run(data, config, work)
+    status, words, is_delivered, seconds = session.run(data, config, work, needs_storage=False)
     if not status:
         raise EndpointSilentError(endpoint, words)
     if as_json:

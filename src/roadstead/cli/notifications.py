@@ -57,7 +57,7 @@ def status(*, data: Path | None, config: Path | None, as_json: bool) -> None:
             note("no endpoints; name them in the settings: notifications.endpoints")
         return all(one.state not in {"failing", "held"} and not one.parked for one in found)
 
-    if not session.run(data, config, work):
+    if not session.run(data, config, work, needs_storage=False):
         raise click.exceptions.Exit(1)
 
 
@@ -98,7 +98,7 @@ def list_events(
             rows = _chain(places, opened, is_parked=is_parked)
         await print_rows(_limited(rows, limit), _EVENT, _record, as_json=as_json)
 
-    session.run(data, config, work)
+    session.run(data, config, work, needs_storage=False)
 
 
 notifications.add_command(replay)

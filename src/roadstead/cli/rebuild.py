@@ -117,17 +117,19 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
         raise CommandRefusedError(
             f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
         )
-    folder.prepare(for_objects=False)
+    folder.prepare()
     folder.lock()
     try:
+        folder.lock_objects()
         if not is_forced and folder.catalogue.exists():
             await _require_damage(folder.catalogue)
         target = app.data_folder(new).catalogue
         _remove(target)
         migrate(target)
-        registry = app.build_registry(new, Metrics(__version__))
+        registry = await app.build_registry(new, Metrics(__version__))
         try:
             done = await _fill(registry, folder)
+            await app.own_storage(registry, folder, takes_over=True)  # from the catalogue that is lost
         finally:
             await app.close_registry(registry)
         done.kept = _swap(folder.catalogue, target)
@@ -188,7 +190,7 @@ def _swap(catalogue: Path, target: Path) -> str:
 
     The old one's log goes first: SQLite would lay it over the new file.
     """
-    from roadstead.storage.filesystem import sync_folder  # noqa: PLC0415 - see cli.session
+    from roadstead.storage.plain_files import sync_folder  # noqa: PLC0415 - see cli.session
 
     number = 1
     while Path(f"{catalogue}.damaged-{number}").exists():

@@ -63,6 +63,7 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
     """What was written, None if the folder was released before; registry:2's root; the command for the way back."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.registry.adoption.release import Release  # noqa: PLC0415
+    from roadstead.registry.storage_owner import find_owner, give_up  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
     settings = await app.with_known_storage(settings)
@@ -73,18 +74,21 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
             return None, root, back
         try:
             folder.lock()
+            folder.lock_objects(makes=False)
         except DataFolderBusyError:
             await _require_maintenance(registry)
         try:
             with ProgressBar() as bar:
                 release = Release(
                     registry.database,
-                    app.build_link_files(folder),
+                    app.build_link_files(folder, await find_owner(registry.database)),
                     registry.clock,
                     progress=bar,
                     storage=recorded_storage(folder),
                 )
-                return await release.run(), root, back
+                written = await release.run()
+                await give_up(registry.database, folder.objects)
+                return written, root, back
         finally:
             folder.unlock()
 

@@ -64,7 +64,7 @@ def restore_backup(
     from roadstead.clock import SystemClock  # noqa: PLC0415
     from roadstead.config import load_settings  # noqa: PLC0415
     from roadstead.database import require_known  # noqa: PLC0415
-    from roadstead.registry.backup import BackupFolder, claim, explained, release  # noqa: PLC0415
+    from roadstead.registry.backup import BackupFolder, claim, explained, release, require_own_objects  # noqa: PLC0415
 
     structlog.configure(processors=[_drop])  # a command says itself what it did
     settings = load_settings(config, overrides={"data.folder": data})
@@ -76,14 +76,19 @@ def restore_backup(
         snapshot = backup.snapshot(name)
         snapshot.verify()
         require_known(snapshot.catalogue)  # before anything is moved aside for it
-        folder.prepare()
+        folder.prepare(makes_parents=False)
         folder.lock()
         try:
+            require_own_objects(folder)
+            folder.prepare_objects()
+            folder.lock_objects()
             with explained(folder):
                 moved = claim(folder, snapshot, SystemClock(), force=force)
+                folder.lock_objects()  # those that are there now
                 _tell_moved(moved, as_json=as_json)
                 job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
                 restored, secrets = job.run(data_folder(settings))
+                job.own(data_folder(settings))
                 release(folder)
             job.check(report)
         finally:
@@ -141,6 +146,20 @@ class _Job:
                 await storage.close()
 
         return asyncio.run(work())
+
+    def own(self, folder: "DataFolder") -> None:
+        """Marks the blobs as those of the catalogue that came with them."""
+        from roadstead import __version__, app  # noqa: PLC0415 - see cli.session
+        from roadstead.telemetry import Metrics  # noqa: PLC0415
+
+        async def work() -> None:
+            registry = await app.build_registry(self.settings, Metrics(__version__))
+            try:
+                await app.own_storage(registry, folder, takes_over=True)
+            finally:
+                await app.close_registry(registry)
+
+        asyncio.run(work())
 
     def check(self, report: Report) -> None:
         """Looks for damage in what was restored; digests were compared on the way."""

@@ -59,7 +59,7 @@ def scrub(
             read = f"{text.plural(state.completed_blobs, 'blob')} ({text.size(state.completed_bytes)}) read"
             print_line(f"Found damage in {text.plural(damage, 'place')}: {read}" if damage else f"No damage: {read}")
     else:
-        state, blob_bytes = session.run(data, config, _find)
+        state, blob_bytes = session.run(data, config, _find, needs_storage=False)
         damage = state.damage if state.is_running else state.completed_damage
         if as_json:
             print_json({"scrub": scrub_record(state)})

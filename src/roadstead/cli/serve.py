@@ -16,9 +16,11 @@ from roadstead import __version__, app
 from roadstead.cli.serve_adoption import take_charge
 from roadstead.cli.serve_listeners import listener, raise_file_limit
 from roadstead.cli.serve_process import Process, serve_process
+from roadstead.cli.serve_storage import require_said_storage
 from roadstead.cli.serve_workers import inherited_process, serve_workers
 from roadstead.config import ListenAddress, Settings, load, require_files
 from roadstead.config.registry2 import Verdict
+from roadstead.storage import DataFolder
 from roadstead.telemetry import configure_logging
 
 SETTING_OF_FLAG: Final = {
@@ -52,9 +54,14 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--tls-cert", metavar="FILE", help="Certificate with its chain; sets --tls files.")
 @click.option("--tls-key", metavar="FILE", help="Key of the certificate.")
 @click.option("--adopt", is_flag=True, help="Take over the folder of a registry:2 first, unless that is done.")
+@click.option(
+    "--claim-storage", is_flag=True, help="Take blobs that are another catalogue's, or are not marked as ours."
+)
 @click.option("--workers", metavar="N", help="Processes that answer, on one address.  [default: 1]")
 @click.option("--worker-descriptors", hidden=True, help="Sockets and pipe that a parent hands to its worker.")
-def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, **flags: str | None) -> None:
+def serve(
+    config: Path | None, worker_descriptors: str | None, *, adopt: bool, claim_storage: bool, **flags: str | None
+) -> None:
     """Serve the registry.
 
     Open to this machine only, unless --listen names another address and --auth says how callers prove who they are.
@@ -91,13 +98,14 @@ def serve(config: Path | None, worker_descriptors: str | None, *, adopt: bool, *
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(listener(settings.listen.main, "--listen"))
         operations = stack.enter_context(listener(settings.listen.operations, "--ops-listen"))
+        require_said_storage(loaded, config)
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
-        take_charge(settings, folder, config, adopts=adopt)
+        take_charge(settings, folder, config, adopts=adopt, takes_over=claim_storage)
         process = Process(settings=settings, read=read, main=main, operations=operations)
 
         def on_start() -> None:
-            _greet(settings, main)
+            _greet(settings, main, folder)
 
         if settings.listen.workers == 1:
             _run(serve_process(process, on_start))
@@ -128,11 +136,11 @@ def _how_to_trust(settings: Settings, address: str) -> str:
     return f"  roadstead certs trust {authority} --host {address}    # once, and again on every other machine\n"
 
 
-def _greet(settings: Settings, listening: socket.socket) -> None:
+def _greet(settings: Settings, listening: socket.socket, folder: DataFolder) -> None:
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     listens = str(ListenAddress(host, port))
-    _log.info("serving", listen=listens, data=str(settings.data.folder.absolute()), version=__version__)
+    _log.info("serving", listen=listens, data=str(folder.path), storage=str(folder.objects), version=__version__)
     who = "this machine only" if host in {"127.0.0.1", "::1"} else "everybody who reaches it"
     if settings.authentication.mode == "htpasswd":
         who = f"users with a password in {settings.authentication.htpasswd_file}"
@@ -141,7 +149,7 @@ def _greet(settings: Settings, listening: socket.socket) -> None:
     scheme = "http" if settings.tls.mode == "off" else "https"
     click.echo(
         f"roadstead {__version__} at {scheme}://{listens}, open to {who}\n"
-        f"data in {settings.data.folder.absolute()}; stop with Ctrl-C. Try:\n\n"
+        f"catalogue in {folder.path}, blobs in {folder.objects}; stop with Ctrl-C. Try:\n\n"
         f"{_how_to_trust(settings, f'{shown}:{port}')}"
         f"  docker tag alpine {shown}:{port}/alpine\n"
         f"  docker push {shown}:{port}/alpine\n"

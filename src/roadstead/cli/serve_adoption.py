@@ -1,6 +1,7 @@
 """Who is the truth when a server starts: settled before it listens (see ``roadstead.registry.adoption_state``)."""
 
 import asyncio
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,32 +28,44 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger("roadstead.adoption")
 
 
-def take_charge(settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool) -> None:
-    """Makes the catalogue the truth, after an adoption if one is due and wanted; the folder is locked.
+def take_charge(settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool, takes_over: bool) -> None:
+    """Makes the catalogue the truth, after an adoption if one is due and wanted, and the blobs its own.
 
-    ``config`` is the settings file, for what a refusal says to do.
+    The data folder is locked, and afterwards the blobs are. ``config`` is the settings file, for what a refusal says to
+    do; ``takes_over``: also blobs that are another catalogue's, or that have lost their mark.
 
     Raises:
+        StorageForeignError, StorageMissingError: the blobs are another catalogue's, or not there.
+        DataFolderError: they cannot be written, or another server works on them.
         CommandRefusedError: the links of registry:2 are the truth, or may be, and nobody said to adopt them.
         StorageError, DatabaseError: the adoption could not be finished.
     """
-    asyncio.run(_take_charge(settings, folder, lambda: adopt_command(settings, folder, config), adopts=adopts))
+
+    async def work() -> None:
+        registry = await app.build_registry(settings, Metrics(__version__))
+        try:
+            state = await find_adoption(registry.database)
+            _require_same_storage(state, folder)
+            await app.lock_storage(registry, folder, takes_over=takes_over)
+            hint = functools.partial(adopt_command, settings, folder, config)
+            await _take_charge(registry, state, folder, hint, adopts=adopts)
+            await app.own_storage(registry, folder, takes_over=takes_over)
+        finally:
+            await app.close_registry(registry)
+
+    asyncio.run(work())
 
 
-async def _take_charge(settings: Settings, folder: DataFolder, hint: Callable[[], str], *, adopts: bool) -> None:
-    registry = app.build_registry(settings, Metrics(__version__))
-    try:
-        state = await find_adoption(registry.database)
-        _require_same_storage(state, folder)
-        if state.phase is AdoptionPhase.IN_CHARGE:
-            if adopts and state.since_ms:
-                _log.info("not adopted again: the catalogue is in charge")
-            return
-        if await _is_due(state.phase, folder, hint, adopts=adopts):
-            await _adopt(registry, folder)
-        await put_in_charge(registry, folder)
-    finally:
-        await app.close_registry(registry)
+async def _take_charge(
+    registry: Registry, state: AdoptionState, folder: DataFolder, hint: Callable[[], str], *, adopts: bool
+) -> None:
+    if state.phase is AdoptionPhase.IN_CHARGE:
+        if adopts and state.since_ms:
+            _log.info("not adopted again: the catalogue is in charge")
+        return
+    if await _is_due(state.phase, folder, hint, adopts=adopts):
+        await _adopt(registry, folder)
+    await put_in_charge(registry, folder)
 
 
 def _require_same_storage(state: AdoptionState, folder: DataFolder) -> None:

@@ -61,7 +61,7 @@ async def serve_process(process: Process, on_start: Callable[[], None]) -> None:
     certificate = build_certificate(settings, metrics)
     authentication = app.build_authentication(settings)
     authentication.find_problem()  # so that the log says at the start whose password cannot be used, not at a login
-    registry = app.build_registry(settings, metrics)
+    registry = await app.build_registry(settings, metrics)
     monitor = app.build_monitor(registry, settings)
     access_log = (
         AccessLog(sys.stderr.buffer, is_human=is_human(settings.log.format, sys.stderr))

@@ -1,9 +1,9 @@
 """``roadstead serve --workers N``: a parent that starts processes, replaces those that die, and speaks for all of them.
 
-The parent holds the data folder's lock and hands it, with the listening socket, to its workers: the folder stays locked
-until the last of them has ended. Each worker also gets the end of a pipe that closes when the parent dies, however it
-dies, and then finishes its requests and stops. Each answers for itself on a socket of its own; the operations listener
-asks them all.
+The parent holds the locks on the data folder and the blobs and hands them, with the listening socket, to its workers:
+both stay locked until the last of them has ended. Each worker also gets the end of a pipe that closes when the parent
+dies, however it dies, and then finishes its requests and stops. Each answers for itself on a socket of its own; the
+operations listener asks them all.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class _Place:
 
 
 def inherited_process(settings: Settings, read: Callable[[], Settings], descriptors: str) -> Process:
-    """What a worker was handed by its parent: main socket, operations socket, pipe, lock."""
-    main, operations, pipe, _lock = (int(text) for text in descriptors.split(","))
+    """What a worker was handed by its parent: main socket, operations socket, pipe, locks."""
+    main, operations, pipe, *_locks = (int(text) for text in descriptors.split(","))
     return Process(
         settings=settings,
         read=read,
@@ -130,7 +130,7 @@ class _Workers:
             self._process.main.fileno(),
             place.listening.fileno(),
             self._pipe[0],
-            self._folder.lock_descriptor,
+            *self._folder.lock_descriptors,
         )
         descriptors = ",".join(str(descriptor) for descriptor in handed)
         arguments = [*sys.argv[1:], "--worker-descriptors", descriptors]

@@ -25,10 +25,19 @@ class Session:
     registry: "Registry"
 
 
-def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaitable[_T]]) -> _T:
+def run(
+    data: Path | None,
+    config: Path | None,
+    work: Callable[[Session], Awaitable[_T]],
+    *,
+    needs_storage: bool = True,
+) -> _T:
     """Does ``work`` on the registry in ``data`` (None: where ``config`` or the default says), and closes it.
 
+    ``needs_storage``: it works on bytes, or on what decides about them; else it is done also while they are not there.
+
     Raises:
+        StorageForeignError, StorageMissingError, DataFolderBusyError: the bytes are another's, or not there.
         SettingsInvalidError: the settings are wrong.
         CatalogueAbsentError, CatalogueOutdatedError, DatabaseError: the registry cannot be opened.
     """
@@ -41,7 +50,7 @@ def run(data: Path | None, config: Path | None, work: Callable[[Session], Awaita
     settings = load_settings(config, overrides={"data.folder": data})
 
     async def opened() -> _T:
-        async with open_registry(settings) as registry:
+        async with open_registry(settings, needs_storage=needs_storage) as registry:
             return await work(Session(settings, registry))
 
     return asyncio.run(opened())

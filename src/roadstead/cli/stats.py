@@ -31,7 +31,7 @@ def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
     can be restored, and "unneeded" wait for a manifest that names them or for the collector. Sizes are those that the
     records have; `roadstead check` compares them with the disk.
     """
-    found = session.run(data, config, _measure)
+    found = session.run(data, config, _measure, needs_storage=False)
     if as_json:
         print_json(_record(found))
         return

@@ -55,7 +55,7 @@ def why(context: click.Context, *, reference: Target, data: Path | None, config:
         digest = (await opened.registry.manifests.get(reference.repository, named)).digest if is_tag else Digest(named)
         return digest, await explain(opened.registry.database, digest)
 
-    digest, explanation = session.run(data, config, work)
+    digest, explanation = session.run(data, config, work, needs_storage=False)
     _print(digest, explanation, as_json=as_json)
     if not explanation.reasons:
         context.exit(ExitCode.REFUSED)

@@ -53,6 +53,10 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
         meta("file:///PATH of the blobs; none means the folder registry in the data folder.", flag="--storage",
               secret=True),
     ] = None  # fmt: skip
+    group: Annotated[
+        str,
+        meta("Group that may read the blobs, by name or number, as nginx needs it; without one only their owner may."),
+    ] = ""
     minimum_free_bytes: Annotated[
         int, meta("Free space below which pushes are refused, so that deleting still works.", ge=0)
     ] = 64 * MIB

@@ -4,6 +4,7 @@ Alembic is imported only when there is something to do: a start on an up-to-date
 """
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,7 @@ def migrate(path: Path) -> bool:
         DatabaseDamagedError, DatabaseUnavailableError: as ``current_revision``.
         SchemaUnknownError: a newer version of roadstead wrote it.
     """
+    _make_private(path)
     revision = current_revision(path)
     if revision == HEAD:
         return False
@@ -54,6 +56,14 @@ def migrate(path: Path) -> bool:
         raise SchemaUnknownError(revision, HEAD)
     _upgrade(path)
     return True
+
+
+def _make_private(path: Path) -> None:
+    """A new catalogue is for its owner alone, whatever the umask; SQLite gives its log the same modes."""
+    with contextlib.suppress(OSError):  # it is there, or SQLite will say why it cannot be made
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
 
 
 def _revision(connection: sqlite3.Connection) -> str:

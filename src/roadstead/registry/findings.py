@@ -32,6 +32,7 @@ class FindingKind(enum.StrEnum):
     BLOB_QUARANTINED = "blob-quarantined"
     STORAGE_UNREADABLE = "storage-unreadable"
     BYTES_UNRECORDED = "bytes-unrecorded"
+    OPEN_TO_OTHERS = "open-to-others"
 
 
 @dataclass(frozen=True, slots=True)

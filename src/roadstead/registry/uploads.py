@@ -43,6 +43,7 @@ from roadstead.storage import (
     ObjectStore,
     ObjectUnknownError,
     ObjectWriter,
+    StorageAbsentError,
     StorageFullError,
     StorageUnavailableError,
 )
@@ -410,6 +411,8 @@ class Uploads:
             await writer.publish(layout.blob_key(digest))
         except ObjectUnknownError:
             raise UploadUnknownError(session.id) from None  # cancelled meanwhile
+        except StorageAbsentError:
+            raise  # the bytes are where the storage is, and the client may come again when it is back
         except StorageUnavailableError:
             await self._forget(session.id)  # after a failed flush nothing is known about the bytes
             raise

@@ -4,12 +4,15 @@ from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataF
 from roadstead.storage.errors import (
     ObjectBusyError,
     ObjectUnknownError,
+    StorageAbsentError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
 from roadstead.storage.filesystem import FilesystemStore
 from roadstead.storage.measured import MeasuredStore
+from roadstead.storage.modes import TreeModes
+from roadstead.storage.presence import Mark, Presence
 from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
 from roadstead.storage.small_files import Entry, EntryKind, SmallFile, SmallFiles
 
@@ -20,16 +23,20 @@ __all__ = [
     "Entry",
     "EntryKind",
     "FilesystemStore",
+    "Mark",
     "MeasuredStore",
     "ObjectBusyError",
     "ObjectReader",
     "ObjectStore",
     "ObjectUnknownError",
     "ObjectWriter",
+    "Presence",
     "SmallFile",
     "SmallFiles",
+    "StorageAbsentError",
     "StorageError",
     "StorageFullError",
     "StorageUnavailableError",
     "StoredObject",
+    "TreeModes",
 ]

@@ -3,20 +3,37 @@
 ::
 
     DIR/roadstead.lock   held by the one server (or the parent of its workers) that uses the folder
-    DIR/roadstead.db     the catalogue
-    DIR/registry/        bytes (see ``roadstead.registry.layout``)
+    DIR/roadstead.db     the catalogue, readable by nobody else
+    DIR/registry/        bytes (see ``roadstead.registry.layout``), with a lock of the same name
     DIR/restoring.json   there until a backup is restored
     DIR/secrets/         keys and passwords, readable by nobody else
+
+The bytes may be elsewhere, and several catalogues may be pointed at them: so they have a lock of their own. Where they
+are in registry:2's own folder together with the catalogue, the two locks are one.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import pwd
+import stat
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from roadstead.errors import RoadsteadError
-from roadstead.storage.filesystem import make_folders, sync_folder
+from roadstead.storage.modes import SECRET_FILE, TreeModes, find_group, open_to_group
+from roadstead.storage.plain_files import make_folders, sync_folder
+
+LOCK: Final = "roadstead.lock"
+
+TRIES: Final = 25
+WAIT_SECONDS: Final = 0.02
+"""Between two tries: a command that looks who has a lock, and a server that is ending, hold it for an instant."""
+
+_OURS: Final = frozenset({"registry", "restoring.json", "secrets", "lost+found"})
 
 
 class DataFolderError(RoadsteadError):
@@ -30,8 +47,13 @@ class DataFolderBusyError(DataFolderError):
 class DataFolder:
     """Paths below a data folder, and the lock on it."""
 
-    def __init__(self, path: Path, *, catalogue: Path | None = None, objects: Path | None = None) -> None:
-        """``catalogue`` and ``objects`` say where those are if not in ``path``."""
+    def __init__(
+        self, path: Path, *, catalogue: Path | None = None, objects: Path | None = None, group: str = ""
+    ) -> None:
+        """``catalogue`` and ``objects`` say where those are if not in ``path``.
+
+        ``group``, a name or number, may read the objects; empty: nobody but their owner.
+        """
         self.path = path.absolute()
         self.catalogue = (catalogue or path / "roadstead.db").absolute()
         """The catalogue's file."""
@@ -39,26 +61,69 @@ class DataFolder:
         """The root of the object store."""
         self.restoring = self.path / "restoring.json"
         """There while a backup is being restored into the folder, and after that was interrupted."""
-        self._lock: int | None = None
+        self._group = group
+        self._locks: dict[Path, int] = {}
 
-    def prepare(self, *, for_objects: bool = True) -> None:
-        """Makes the folder and sees that it can be written to; ``for_objects``: that of the objects too.
+    def prepare(self, *, makes_parents: bool = True) -> None:
+        """Makes the folder, for its owner alone, and sees that it can be written to; the objects' is left alone.
+
+        Without ``makes_parents`` a missing parent is refused: it may be the place of a disk that is not mounted.
 
         Raises:
             DataFolderError: it cannot.
         """
         try:
-            changed = make_folders(str(self.path)) + (make_folders(str(self.objects)) if for_objects else [])
+            for changed in make_folders(str(self.path.parent)) if makes_parents else []:
+                sync_folder(changed)
+            _make_own(self.path)
             secrets = self.path / "secrets"
-            secrets.mkdir(mode=0o700, exist_ok=True)
-            for folder in {self.path, self.catalogue.parent} | ({self.objects} if for_objects else set[Path]()):
+            if not secrets.is_dir():
+                TreeModes().make_folder(str(secrets))
+            for folder in {self.path, self.catalogue.parent}:
                 _require_writable(folder)
             for file in self.catalogue.parent.glob(f"{self.catalogue.name}*"):
                 os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC))
-            for path in changed:
-                sync_folder(path)
         except OSError as error:
-            raise DataFolderError(_explain(self.path, error)) from error
+            raise DataFolderError(explain(self.path, error)) from error
+
+    def prepare_objects(self, folders: Sequence[str] = ()) -> None:
+        """Makes the root of the objects if there is none, and sees that it can be written to.
+
+        A root of our own is for its owner, and for the group; ``folders`` are those below it through which the group
+        has to come. One that another program has made keeps its modes. A missing parent is refused.
+
+        Raises:
+            DataFolderError: it cannot.
+        """
+        try:
+            gid = find_group(self._group) if self._group else None
+            is_made = _make_own(self.objects)
+            is_inside = self.path in self.objects.parents
+            if gid is not None and (is_made or is_inside):
+                for folder in [self.path] if is_inside else []:
+                    open_to_group(folder, gid)
+                for folder in [self.objects, *(self.objects / name for name in folders)]:
+                    open_to_group(folder, gid)
+            _require_writable(self.objects)
+        except KeyError:
+            raise DataFolderError(f"there is no group {self._group}: correct storage.group") from None
+        except OSError as error:
+            raise DataFolderError(explain(self.objects, error)) from error
+
+    def find_open(self) -> list[tuple[Path, int]]:
+        """What of our own other users of this machine can read, with its mode.
+
+        A tree that another program has made has the modes that this one gave it.
+        """
+        own = [] if self.objects == self.path else [self.path]
+        if own and not _mode_of(self.path) & (stat.S_IRWXG | stat.S_IRWXO):
+            return []
+        if self.path in self.objects.parents:
+            own.append(self.objects)
+        files = sorted(self.catalogue.parent.glob(f"{self.catalogue.name}*"))
+        private = [self.path / "secrets", *(file for file in files if file.is_file())]
+        found = [(folder, mode) for folder in own if (mode := _mode_of(folder)) & stat.S_IRWXO]
+        return found + [(path, mode) for path in private if (mode := _mode_of(path)) & (stat.S_IRWXG | stat.S_IRWXO)]
 
     def lock(self) -> None:
         """Keeps every other server out until this process, and all it forks, have ended.
@@ -67,23 +132,85 @@ class DataFolder:
             DataFolderBusyError: another server has it.
             DataFolderError: the lock file cannot be written.
         """
+        holder = self._take(self.path, os.O_RDWR | os.O_CREAT)
+        if holder is not None:
+            raise DataFolderBusyError(
+                f"another server (process {holder}) is using {self.path}: stop it first, choose another"
+                " folder with --data, or let one server run several processes with --workers"
+            )
+
+    def lock_objects(self, *, makes: bool = True) -> None:
+        """Keeps out every other server that works on the objects, with whichever catalogue.
+
+        ``makes``: whether a lock file may be made; where there is none, nobody of ours has ever been here.
+
+        Raises:
+            DataFolderBusyError: another server has them.
+            DataFolderError: the lock file cannot be written.
+        """
+        if not makes and not (self.objects / LOCK).exists():
+            return
+        flags = os.O_RDWR | (os.O_CREAT if makes else 0)
+        self._wait_for_objects(lambda: self._take(self.objects, flags))
+
+    def require_no_other_server(self) -> None:
+        """Sees that no server of another data folder works on the objects; one of this data folder may.
+
+        Raises:
+            DataFolderBusyError: one does.
+        """
+
+        def find_other() -> str | None:
+            holder = _holder_of(self.objects)
+            is_ours = self.path not in self._locks and _holder_of(self.path) is not None
+            return None if is_ours else holder
+
+        if self.objects not in self._locks and self.objects != self.path:
+            self._wait_for_objects(find_other)
+
+    def _wait_for_objects(self, find_holder: Callable[[], str | None]) -> None:
+        for _ in range(TRIES):
+            if find_holder() is None:
+                return
+            time.sleep(WAIT_SECONDS)
+        holder = find_holder()
+        if holder is None:
+            return
+        raise DataFolderBusyError(
+            f"another server (process {holder}) is working on the blobs in {self.objects}, with another data folder:"
+            " name that one with --data, or give this one blobs of its own with --storage"
+        )
+
+    def _take(self, folder: Path, flags: int) -> str | None:
+        """Locks a folder, or says who has it."""
+        if self._has(folder):
+            return None
         try:
-            descriptor = os.open(self.path / "roadstead.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(folder / LOCK, flags | os.O_NOFOLLOW | os.O_CLOEXEC, SECRET_FILE)
         except OSError as error:
-            raise DataFolderError(_explain(self.path, error)) from error
+            raise DataFolderError(explain(folder, error)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = _name_in(descriptor)
             os.close(descriptor)
-            raise DataFolderBusyError(
-                f"another server (process {holder or 'unknown'}) is using {self.path}: stop it first, choose another"
-                " folder with --data, or let one server run several processes with --workers"
-            ) from None
+            return holder
         with contextlib.suppress(OSError):  # only for the message above, and a full disk must not keep us from serving
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        self._lock = descriptor
+        self._locks[folder] = descriptor
+        return None
+
+    def _has(self, folder: Path) -> bool:
+        """Whether this process has the lock; one on a folder that has been replaced since counts for nothing."""
+        descriptor = self._locks.get(folder)
+        if descriptor is None:
+            return False
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), (folder / LOCK).lstat()):
+                return True
+        os.close(self._locks.pop(folder))
+        return False
 
     def require_restored(self) -> None:
         """Sees that no restoration of a backup was left half done.
@@ -98,21 +225,50 @@ class DataFolder:
             )
 
     @property
-    def lock_descriptor(self) -> int:
-        """The open lock file: a process that inherits it keeps the folder locked as long as it lives.
-
-        Raises:
-            DataFolderError: the folder is not locked.
-        """
-        if self._lock is None:
-            raise DataFolderError(f"{self.path} is not locked")
-        return self._lock
+    def lock_descriptors(self) -> tuple[int, ...]:
+        """The open lock files: a process that inherits them keeps the folders locked as long as it lives."""
+        return tuple(self._locks.values())
 
     def unlock(self) -> None:
-        """Gives the folder up."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Gives the folders up, the objects' first: whoever sees that locked finds this one locked too."""
+        while self._locks:
+            os.close(self._locks.popitem()[1])
+
+
+def _mode_of(path: Path) -> int:
+    """The permissions of what is there; none where nothing is."""
+    try:
+        return stat.S_IMODE(path.lstat().st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _holder_of(folder: Path) -> str | None:
+    """Who has a folder locked, None if nobody."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None  # nobody was ever here, or nobody may look
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _name_in(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _name_in(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def _make_own(folder: Path) -> bool:
+    """Makes a folder, not its parents, for its owner alone; whether there was none."""
+    if folder.is_dir():
+        return False
+    TreeModes().make_folder(str(folder))
+    sync_folder(str(folder.parent))
+    return True
 
 
 def _require_writable(folder: Path) -> None:
@@ -122,12 +278,41 @@ def _require_writable(folder: Path) -> None:
         probe.unlink()
 
 
-def _explain(path: Path, error: OSError) -> str:
+def explain(path: Path, error: OSError) -> str:
+    """Why a folder cannot be used, and what to do."""
     if error.errno in {errno.EACCES, errno.EPERM}:
-        user = os.geteuid()
-        return f"user {user} may not write to {path}: run `chown -R {user} {path}`, or choose another with --data"
+        return f"user {os.geteuid()} may not write to {path}: {_remedy(path)}"
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        return (
+            f"there is no folder {path.parent} for {path.name}: is its disk mounted? If it is to be made, run"
+            f" `mkdir -p {path.parent}`"
+        )
     if error.errno == errno.EROFS:
         return f"{path} is on a read-only file system: choose another folder with --data"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"there is no space left for {path}: free some, or choose another folder with --data"
     return f"{path} cannot be used: {os.strerror(error.errno or 0)}; choose another folder with --data"
+
+
+def _remedy(path: Path) -> str:
+    """What whoever may not write can do; never to take away from another program what is that one's."""
+    user = os.geteuid()
+    if not path.exists() or _is_ours(path):
+        return f"run `chown -R {user} {path}`, or choose another with --data"
+    uid = path.stat().st_uid
+    owner = f"#{uid}"  # as sudo wants a number
+    with contextlib.suppress(KeyError):
+        owner = pwd.getpwuid(uid).pw_name
+    return (
+        f"another program's files are in it: run this as their owner (`sudo -u '{owner}' roadstead …`), or choose"
+        " another folder for the catalogue with --data"
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nothing is in a folder but what this program makes."""
+    try:
+        names = os.listdir(path)  # noqa: PTH208 - names are enough
+    except OSError:
+        return False
+    return all(name in _OURS or name.startswith("roadstead.") for name in names)

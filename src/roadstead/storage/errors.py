@@ -38,3 +38,14 @@ class StorageUnavailableError(StorageError):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"storage is unavailable: {reason}", key)
         self.reason = reason
+
+
+class StorageAbsentError(StorageUnavailableError):
+    """The storage as a whole is not there: its disk is not mounted, or it is another catalogue's by now.
+
+    Nothing is known about any object, so that none counts as missing.
+    """
+
+    def __init__(self, reason: str, key: str = "") -> None:
+        super().__init__(key, reason)
+        self.args = (reason,)

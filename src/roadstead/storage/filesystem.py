@@ -1,8 +1,9 @@
 """Objects as files below a folder.
 
 Promises: what was published or moved survives a loss of power (the data, and every folder that got a new name); a
-writer holds an exclusive ``flock``, so two processes never write one file. Blocking calls run in threads of their own;
-reads that the page cache can answer do not.
+writer holds an exclusive ``flock``, so two processes never write one file. What is no plain file in plain folders is
+neither opened nor followed. While the storage is not there (``Presence``) nothing is made, and nothing counts as
+missing. Blocking calls run in threads of their own; reads that the page cache can answer do not.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import itertools
 import os
 import stat
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -25,6 +26,17 @@ from roadstead.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
+from roadstead.storage.modes import TreeModes
+from roadstead.storage.plain_files import (
+    is_plain_folder,
+    make_folders,
+    open_or_make,
+    open_plain,
+    path_of_open_file,
+    rename,
+    sync_folder,
+)
+from roadstead.storage.presence import Presence
 from roadstead.storage.protocol import StoredObject
 
 _T = TypeVar("_T")
@@ -72,25 +84,42 @@ def _error(error: OSError, key: str) -> StorageError:
 class FilesystemStore:
     """An ``ObjectStore`` in a folder of a POSIX file system."""
 
-    def __init__(self, root: Path) -> None:
-        """``root`` is made, with its parents, when the first object is written."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        presence: Presence | None = None,
+        trusted: Collection[str] = (),
+        known_folder: str = "",
+    ) -> None:
+        """``root`` is made, with its parents, when the first object is written.
+
+        ``presence`` tells whether it is there at all; without one it always is. ``trusted`` folders below it may be
+        symbolic links. What is made looks like ``known_folder``.
+        """
         self.root = root
+        self._presence = presence
+        self._trusted = frozenset(trusted)
+        self._known_folder = known_folder
+        self._modes: TreeModes | None = None
+        self._resolved: dict[str, str] = {}
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
         """Starts or takes up an object. In the loop: a hop to a thread was measured to cost more than it saves."""
+        self._require_present(key)
         with _translated(key):
             return self._open_writer(key, offset)
 
     async def open_reader(self, key: str) -> "FileReader":
         """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
-        with _translated(key):
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise ObjectUnknownError(key)
-        return FileReader(key, descriptor, status.st_size, self._executor)
+        try:
+            with _translated(key):
+                descriptor, size_bytes = self._open_in_place(key)
+        except ObjectUnknownError:
+            self._require_present(key)
+            raise
+        return FileReader(key, descriptor, size_bytes, self._executor)
 
     async def move(self, source: str, target: str) -> None:
         """Renames, then makes the new name durable."""
@@ -98,18 +127,25 @@ class FilesystemStore:
 
     async def delete(self, key: str) -> bool:
         """Unlinks the file and the folders that this leaves empty."""
-        return await self._run(key, lambda: self._delete(key))
+        is_deleted = await self._run(key, lambda: self._delete(key))
+        if not is_deleted:
+            self._require_present(key)
+        return is_deleted
 
     async def find(self, key: str) -> StoredObject | None:
         """What the file system says of the file."""
-        return await self._run(key, lambda: self._find(key))
+        found = await self._run(key, lambda: self._find(key))
+        if found is None:
+            self._require_present(key)
+        return found
 
     async def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Walks the folder ``prefix``."""
-        walk = self._walk(self._path(prefix))
+        walk = self._walk(self._path(prefix)) if self._is_plain(prefix) else iter(())
         while batch := await self._run(prefix, lambda: list(itertools.islice(walk, LISTING_BATCH))):
             for found in batch:
                 yield found
+        self._require_present(prefix)
 
     @contextlib.asynccontextmanager
     async def exclusive(self, *names: str) -> AsyncGenerator[None, None]:
@@ -117,17 +153,23 @@ class FilesystemStore:
 
         In the order of their numbers, each once.
         """
+        self._require_present(names[0])
         with contextlib.ExitStack() as held:
             for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in names}):
                 with _translated(names[0]):
-                    descriptor = _open_or_create(f"{self.root}/{LOCKS}/{number}")
+                    descriptor = self._open_or_create(f"{LOCKS}/{number}")
                 held.callback(os.close, descriptor)
                 while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder may be another process
                     await asyncio.sleep(LOCK_POLL_SECONDS)
             yield
 
+    def find_absence(self) -> str:
+        """What the mark in the root tells."""
+        return self._presence.find_absence() if self._presence else ""
+
     async def free_bytes(self) -> int | None:
         """What the file system lets this user write."""
+        self._require_present()
         folder = self.root
         while not folder.exists():
             folder = folder.parent
@@ -145,22 +187,110 @@ class FilesystemStore:
     def _path(self, key: str) -> str:
         return f"{self.root}/{key}"
 
-    def _open_writer(self, key: str, offset: int) -> "FileWriter":
+    def _require_present(self, key: str = "") -> None:
+        if self._presence is not None:
+            self._presence.require(key)
+
+    def _is_plain(self, folder: str) -> bool:
+        return is_plain_folder(str(self.root), folder, self._trusted)
+
+    def _require_plain(self, key: str) -> None:
+        """Sees that writing to ``key`` ends where it should."""
+        if not self._is_plain(os.path.dirname(key)):
+            raise OSError(errno.ELOOP, "one of its folders is a symbolic link")
+
+    def _open_in_place(self, key: str) -> tuple[int, int]:
+        """Opens an object for reading: its descriptor and its length."""
+        descriptor, status = open_plain(self._path(key), os.O_RDONLY)
+        if not self._is_in_place(descriptor, key):
+            os.close(descriptor)
+            raise ObjectUnknownError(key)
+        return descriptor, status.st_size
+
+    def _is_in_place(self, descriptor: int, key: str) -> bool:
+        """Whether an open file is the one under ``key``, and not reached by way of a symbolic link.
+
+        One call asks where it is, which costs less than a look at each folder.
+        """
+        try:
+            actual = path_of_open_file(descriptor)
+        except OSError:
+            return self._is_plain(os.path.dirname(key))
+        top = self._known_folder if key.startswith(self._known_folder) else ""
+        below = key[len(top) :]
+        if actual == self._resolved.get(top, "") + below:
+            return True
+        folder = os.path.realpath(self._path(top))  # it was not known yet, or the root has got another place
+        self._resolved[top] = folder if top else f"{folder}/"
+        return actual == self._resolved[top] + below
+
+    def modes(self) -> TreeModes:
+        """How what is made here looks; as the tree looked at the first time."""
+        if self._modes is None:
+            self._modes = TreeModes.of(self.root, self._known_folder)
+        return self._modes
+
+    def _open_or_create(self, key: str) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return open_plain(self._path(key), os.O_RDWR)[0]
+        return self._create(key)
+
+    def _create(self, key: str) -> int:
+        """Opens a file, made with its folder if need be; the folder may be found empty and removed at any moment."""
         path = self._path(key)
-        descriptor = _create(path) if offset == 0 else os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        for _ in range(CREATION_TRIES):
+            self._require_plain(key)
+            try:
+                make_folders(os.path.dirname(path), self.modes())
+            except NotADirectoryError as error:  # no object is missing: there can be none
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            with contextlib.suppress(FileNotFoundError):
+                return open_or_make(path, self.modes())
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _open_writer(self, key: str, offset: int) -> "FileWriter":
+        if offset == 0:
+            descriptor = self._create(key)
+        elif self._is_plain(os.path.dirname(key)):
+            descriptor, _ = open_plain(self._path(key), os.O_RDWR)
+        else:
+            raise ObjectUnknownError(key)
         try:
             _lock(descriptor, key)
             _seek(descriptor, offset, key)
         except BaseException:
             os.close(descriptor)
             raise
-        return FileWriter(self.root, key, descriptor, offset, self._executor)
+        return FileWriter(key, descriptor, offset, self._executor, self.put_in_place)
 
     def _move(self, source: str, target: str) -> None:
-        for changed in rename(self._path(source), self._path(target)):
-            sync_folder(changed)
+        if not self._is_plain(os.path.dirname(source)):
+            raise ObjectUnknownError(source)
+        self.put_in_place(source, target)
+
+    def put_in_place(self, source: str, target: str, descriptor: int | None = None) -> None:
+        """Gives an object another key, and makes that, and the bytes behind ``descriptor``, durable. Blocks.
+
+        Renames before it flushes: one commit of a file system's journal covers all.
+
+        Raises:
+            StorageAbsentError: the storage was not there before, or is not there afterwards.
+            OSError: nothing is known about the object any more.
+        """
+        self._require_present(target)
+        self._require_plain(target)
+        try:
+            changed = rename(self._path(source), self._path(target), self.modes())
+            if descriptor is not None:
+                os.fsync(descriptor)
+            for folder in changed:
+                sync_folder(folder)
+        finally:
+            self._require_present(target)
 
     def _delete(self, key: str) -> bool:
+        if not self._is_plain(os.path.dirname(key)):
+            return False
         path = self._path(key)
         try:
             os.unlink(path)
@@ -178,8 +308,10 @@ class FilesystemStore:
                 os.rmdir(folder)
 
     def _find(self, key: str) -> StoredObject | None:
+        if not self._is_plain(os.path.dirname(key)):
+            return None
         try:
-            status = os.stat(self._path(key))
+            status = os.lstat(self._path(key))
         except OSError as error:
             if error.errno in _MISSING:
                 return None
@@ -201,26 +333,10 @@ class FilesystemStore:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(status.st_mode):
+                    continue
                 key = os.path.relpath(entry.path, self.root)
                 yield StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
-
-
-def _open_or_create(path: str) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    return _create(path)
-
-
-def _create(path: str) -> int:
-    """Opens a file, made with its folder if need be; the folder may be found empty and removed at any moment."""
-    for _ in range(CREATION_TRIES):
-        try:
-            make_folders(os.path.dirname(path))
-        except NotADirectoryError as error:  # no object is missing: there can be none
-            raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o644)
-    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _lock(descriptor: int, key: str) -> None:
@@ -240,52 +356,6 @@ def _seek(descriptor: int, offset: int, key: str) -> None:
     if os.fstat(descriptor).st_size < offset:
         raise ObjectUnknownError(key)
     os.lseek(descriptor, offset, os.SEEK_SET)
-
-
-def make_folders(path: str) -> list[str]:
-    """Makes ``path`` and returns the folders that got a new entry by it and need a ``sync_folder``."""
-    changed: list[str] = []
-    missing: list[str] = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)
-        changed.append(os.path.dirname(folder))
-    return changed
-
-
-def rename(source: str, target: str) -> set[str]:
-    """Renames a file into a folder, made if need be, and returns the folders that need a ``sync_folder``."""
-    folder = os.path.dirname(target)
-    changed = {folder, *make_folders(folder)}
-    try:
-        os.rename(source, target)
-    except FileNotFoundError:
-        if not os.path.exists(source):
-            raise
-        changed.update(make_folders(folder))  # somebody removed the folder, found empty, at this very moment
-        os.rename(source, target)
-    return changed
-
-
-def sync_folder(path: str) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(path: str) -> None:
-    """Makes the bytes of a file durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class FileReader:
@@ -362,8 +432,16 @@ def _read_once(descriptor: int, offset: int, length: int) -> memoryview:
 class FileWriter:
     """An ``ObjectWriter`` of an open, locked file."""
 
-    def __init__(self, root: Path, key: str, descriptor: int, offset: int, executor: ThreadPoolExecutor) -> None:
-        self._root = root
+    def __init__(
+        self,
+        key: str,
+        descriptor: int,
+        offset: int,
+        executor: ThreadPoolExecutor,
+        put_in_place: Callable[[str, str, int], None],
+    ) -> None:
+        """``put_in_place`` gives an object another key and makes it durable."""
+        self._put_in_place = put_in_place
         self._key = key
         self._descriptor = descriptor
         self._offset = offset
@@ -387,9 +465,9 @@ class FileWriter:
             )
 
     async def publish(self, target: str) -> None:
-        """Renames, then flushes the data and the names: one commit of a file system's journal covers them all."""
+        """See ``FilesystemStore.put_in_place``."""
         with _translated(self._key):
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, f"{self._root}/{target}")
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, target)
 
     def _cut(self) -> None:
         """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
@@ -398,12 +476,9 @@ class FileWriter:
                 os.truncate(self._descriptor, self._offset)
             self._is_cut = True
 
-    def _publish(self, path: str) -> None:
+    def _publish(self, target: str) -> None:
         self._cut()
-        changed = rename(f"{self._root}/{self._key}", path)
-        os.fsync(self._descriptor)
-        for folder in changed:
-            sync_folder(folder)
+        self._put_in_place(self._key, target, self._descriptor)
 
     def close(self) -> None:
         """Closes the file, which gives up the lock."""

@@ -77,6 +77,10 @@ class MeasuredStore:
         """Keeps everybody else out."""
         return self._store.exclusive(*names)
 
+    def find_absence(self) -> str:
+        """Why the store is not there."""
+        return self._store.find_absence()
+
     async def free_bytes(self) -> int | None:
         """Space left."""
         return await self._store.free_bytes()

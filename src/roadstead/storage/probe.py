@@ -2,9 +2,13 @@
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from roadstead.storage.modes import SECRET_FILE, TreeModes
+from roadstead.storage.plain_files import make_folders
 
 PROBE: Final = "locks/probe"
 """A file of a few bytes that each probe writes over."""
@@ -20,16 +24,23 @@ class Probed:
     unwritable: str = ""
 
 
-def probe_folder(root: Path, *, is_writing: bool) -> Probed:
+def _find_none() -> str:
+    """Whatever is there is the storage."""
+    return ""
+
+
+def probe_folder(root: Path, *, is_writing: bool, find_absence: Callable[[], str] = _find_none) -> Probed:
     """Looks at ``root`` and, with ``is_writing``, writes a few bytes below it. Blocks as long as the disk does.
 
-    The start of a server has made the folder: where it is missing, somebody took it away. A full disk is no fault found
-    here: pulls and deletions go on, and pushes are told.
+    Nothing is written where ``find_absence`` says that this is not the storage. A full disk is no fault found here:
+    pulls and deletions go on, and pushes are told.
     """
     try:
         root.stat()
     except OSError as error:
         return Probed(unreachable=f"the storage cannot be reached: {os.strerror(error.errno or 0)}")
+    if absence := find_absence():
+        return Probed(unreachable=absence)
     if not is_writing:
         return Probed()
     try:
@@ -41,8 +52,8 @@ def probe_folder(root: Path, *, is_writing: bool) -> Probed:
 
 
 def _write(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    make_folders(str(path.parent), TreeModes.of(path.parent.parent))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, SECRET_FILE)
     try:
         os.pwrite(descriptor, b"probe\n", 0)
     finally:

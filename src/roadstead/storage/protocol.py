@@ -130,8 +130,20 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def find_absence(self) -> str:
+        """Why the store as a whole is not there, a sentence without paths; empty when it is. Cheap.
+
+        While it is not there every method raises ``StorageAbsentError`` instead of saying that an object is missing,
+        and nothing is made.
+        """
+        ...
+
     async def free_bytes(self) -> int | None:
-        """Space left, None where a store has no such limit."""
+        """Space left, None where a store has no such limit.
+
+        Raises:
+            StorageAbsentError: the store is not there.
+        """
         ...
 
     async def close(self) -> None:

@@ -9,7 +9,6 @@ them in one job of a thread. Another kind of store brings another class with the
 import contextlib
 import enum
 import errno
-import functools
 import os
 import shutil
 import stat
@@ -20,10 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from roadstead.storage.errors import StorageError, StorageFullError, StorageUnavailableError
-from roadstead.storage.filesystem import make_folders, sync_file, sync_folder
-
-KNOWN_FOLDERS: Final = 1 << 16
-"""Folders of which is remembered that they are no symbolic links."""
+from roadstead.storage.modes import TreeModes
+from roadstead.storage.plain_files import is_plain_folder, make_folders, open_plain, sync_file, sync_folder
+from roadstead.storage.presence import Presence
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _CANNOT_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -59,11 +57,22 @@ class SmallFile:
 class SmallFiles:
     """Files below a folder; keys are relative paths."""
 
-    def __init__(self, root: Path, *, trusted: frozenset[str] = frozenset()) -> None:
-        """``trusted`` folders may be symbolic links, as an administrator makes for another disk; no other may."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        trusted: frozenset[str] = frozenset(),
+        presence: Presence | None = None,
+        known_folder: str = "",
+    ) -> None:
+        """``trusted`` folders may be symbolic links, as an administrator makes for another disk; no other may.
+
+        While ``presence`` says that the root is not there nothing is written. New files look like ``known_folder``.
+        """
         self._root = str(root)
         self._trusted = trusted
-        self._is_plain = functools.lru_cache(KNOWN_FOLDERS)(self._look_at_folder)
+        self._presence = presence
+        self._modes = TreeModes.of(root, known_folder)
 
     def entries(self, folder: str) -> list[Entry]:
         """What stands in a folder, in order of names; nothing where there is none.
@@ -92,8 +101,6 @@ class SmallFiles:
             if descriptor is None:
                 return None
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return None
             content = _read_up_to(descriptor, min(limit, status.st_size))
             return SmallFile(content, status.st_size, status.st_mtime_ns // 1_000_000)
 
@@ -104,19 +111,19 @@ class SmallFiles:
             StorageUnavailableError: it cannot be read.
         """
         with _translated(key), self._opened(key) as descriptor:
-            if descriptor is None or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if descriptor is None:
                 return b""
             return os.pread(descriptor, length, offset)
 
     @contextlib.contextmanager
     def _opened(self, key: str) -> Generator[int | None, None, None]:
-        """The open file; None where there is none, or only by way of a symbolic link."""
+        """The open file; None where there is no plain one, or only by way of a symbolic link."""
         descriptor = None
         if self._is_plain(os.path.dirname(key)):
             try:
-                descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                descriptor, _ = open_plain(self._path(key), os.O_RDONLY)
             except OSError as error:
-                if error.errno not in _MISSING | {errno.ELOOP, errno.ENXIO}:
+                if error.errno not in _MISSING:
                     raise
         try:
             yield descriptor
@@ -157,12 +164,12 @@ class SmallFiles:
         folder = os.path.dirname(path)
         self._require_plain(os.path.dirname(key))
         with _translated(key):
-            changed = {folder, *make_folders(folder)}
+            changed = {folder, *make_folders(folder, self._modes)}
             if len(changed) == 1:
                 _remove_leftovers(path)
             temporary = f"{path}.{uuid.uuid4()}.tmp"  # as registry:3 names them, so that its eyes pass over them
             try:
-                _create(temporary, content, modified_ms, is_durable=is_durable)
+                _create(temporary, content, modified_ms, self._modes, is_durable=is_durable)
                 os.rename(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -185,7 +192,7 @@ class SmallFiles:
         path = self._path(name)
         folder = os.path.dirname(path)
         with _translated(name):
-            changed = {folder, *make_folders(folder)}
+            changed = {folder, *make_folders(folder, self._modes)}
             _remove_leftovers(path)
             temporary = f"{path}.{uuid.uuid4()}.tmp"
             try:
@@ -205,7 +212,7 @@ class SmallFiles:
         """
         self._require_plain(folder)
         with _translated(folder):
-            make_folders(self._path(folder))
+            make_folders(self._path(folder), self._modes)
 
     def remove(self, key: str) -> bool:
         """Removes a file and then its folder if that is empty; False if there was no file.
@@ -238,18 +245,13 @@ class SmallFiles:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
-    def _look_at_folder(self, folder: str) -> bool:
-        if not folder:
-            return True
-        if not self._is_plain(os.path.dirname(folder)):
-            return False
-        if folder in self._trusted:
-            return True
-        with contextlib.suppress(OSError):
-            return not stat.S_ISLNK(os.lstat(self._path(folder)).st_mode)
-        return True  # not there, or not to be seen: whoever opens something in it is told
+    def _is_plain(self, folder: str) -> bool:
+        return is_plain_folder(self._root, folder, self._trusted)
 
     def _require_plain(self, folder: str) -> None:
+        """Sees that what is written to or removed from ``folder`` is there and nowhere else."""
+        if self._presence is not None:
+            self._presence.require(folder)
         if not self._is_plain(folder):
             raise StorageUnavailableError(folder, "a folder of the tree is a symbolic link")
 
@@ -279,9 +281,10 @@ def _remove_leftovers(path: str) -> None:
                     os.unlink(entry.path)
 
 
-def _create(path: str, content: bytes, modified_ms: int, *, is_durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+def _create(path: str, content: bytes, modified_ms: int, modes: TreeModes, *, is_durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        modes.give_to_file(descriptor)
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(descriptor, rest) :]

@@ -97,6 +97,10 @@ class MemoryStore:
                 await held.enter_async_context(self._exclusive.setdefault(name, asyncio.Lock()))
             yield
 
+    def find_absence(self) -> str:
+        """Memory is always there."""
+        return ""
+
     async def free_bytes(self) -> int | None:
         """Memory has no limit that a test should lean on."""
         return None

@@ -10,6 +10,7 @@ from typing import Final
 from roadstead.errors import RoadsteadError
 from roadstead.registry.errors import RegistryClosedError
 from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.storage import StorageAbsentError
 from roadstead.web.errors import ServiceUnhealthyError, error_response
 from roadstead.web.http import Application, Message, Receive, Scope, Send
 
@@ -100,3 +101,17 @@ class HealthGate:
         if self._is_healthy():
             return self._application(scope, receive, send)
         return error_response(ServiceUnhealthyError()).send(send)
+
+
+class StorageGate:
+    """Refuses changes while the storage is not there: nothing could be kept. What needs no bytes is still answered."""
+
+    def __init__(self, application: Application, find_absence: Callable[[], str]) -> None:
+        self._application = application
+        self._find_absence = find_absence
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One request."""
+        if scope["method"] not in READING and (absence := self._find_absence()):
+            return error_response(StorageAbsentError(absence)).send(send)
+        return self._application(scope, receive, send)

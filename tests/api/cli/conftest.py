@@ -108,7 +108,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Lets every command on a registry fail with an error."""
 
     def install(error: BaseException) -> None:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **_options: object) -> None:
             raise error
 
         monkeypatch.setattr("roadstead.cli.session.run", fail)

@@ -237,3 +237,17 @@ def test_what_was_moved_aside_is_said_also_when_it_fails(command: Command, to: P
     assert any("-roadstead.db" in path for path in moved["moved_aside"])
     assert all(Path(path).exists() for path in moved["moved_aside"])
     assert LAYER in error["error"]
+
+
+def test_a_missing_parent_may_be_a_disk_that_is_not_mounted(command: Command, tmp_path: Path) -> None:
+    result = command("backup", str(tmp_path / "disk" / "backup"))
+    assert result.exit_code == 3
+    assert "mounted" in result.stderr
+    assert f"mkdir -p {tmp_path / 'disk'}" in result.stderr
+    assert not (tmp_path / "disk").exists()
+    assert command("backup", str(tmp_path / "backup")).exit_code == 0
+    words = ["restore-backup", str(tmp_path / "backup"), "--data", str(tmp_path / "disk" / "data")]
+    result = roadstead(*words)
+    assert result.exit_code == 3
+    assert f"mkdir -p {tmp_path / 'disk'}" in result.stderr
+    assert not (tmp_path / "disk").exists()

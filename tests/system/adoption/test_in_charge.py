@@ -112,10 +112,16 @@ def test_the_folder_itself_can_be_the_data_folder(root: Path) -> None:
 def test_the_configuration_of_registry2_leads_there(root: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: '{root}'}}}}\n")
-    said = serve_and_be_refused("--config", config, "--data", tmp_path / "data")
+    said = serve_and_be_refused("--config", config, "--data", tmp_path / "data", "--adopt")
+    assert f"--storage {root.as_uri()}" in said
+    said = serve_and_be_refused("--config", config, "--data", tmp_path / "data", "--storage", root.as_uri())
     assert "--adopt" in said
-    with RegistryServer(tmp_path / "ours", arguments=["--config", str(config), "--adopt"]) as ours:
+    words = ["--config", str(config), "--storage", root.as_uri(), "--adopt"]
+    with RegistryServer(tmp_path / "ours", arguments=words) as ours:
         assert "app:1" in read_content(ours.url).tags
+        ours.shut_down()
+    with RegistryServer(tmp_path / "ours", arguments=["--config", str(config)]) as ours:
+        assert "app:1" in read_content(ours.url).tags, "it is known by now which blobs are meant"
         ours.shut_down()
 
 

@@ -198,7 +198,7 @@ def adopt(root: Path, data: Path) -> tuple[AdoptionSummary, list[TreeFinding]]:
 
     async def work() -> AdoptionSummary:
         folder = app.prepare_catalogue(settings)
-        registry = app.build_registry(settings, Metrics("0"))
+        registry = await app.build_registry(settings, Metrics("0"))
         try:
             adoption = Adoption(
                 registry.database,

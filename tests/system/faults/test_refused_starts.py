@@ -108,3 +108,10 @@ def test_a_registry_whose_catalogue_may_not_be_written(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(catalogue, 65534, 65534)
     require_refusal(FaultyServer(folder / "again", data=server.data, wrapper=unprivileged()), "may not write to")
+
+
+def test_blobs_whose_parent_is_missing(folder: Path) -> None:
+    """Their disk may not be mounted: nothing is made in its place."""
+    settings = {"storage.url": (folder / "disk" / "blobs").as_uri()}
+    require_refusal(FaultyServer(folder / "server", settings=settings), str(folder / "disk"), "mounted", "mkdir -p")
+    assert not (folder / "disk").exists()

@@ -106,11 +106,11 @@ class Proxy(Daemon):
 class Nginx(Proxy):
     """nginx with `http` in its context of that name; `PORT` in it becomes its port."""
 
-    def __init__(self, folder: Path, http: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, http: str, port: int = 0, user: str = "root") -> None:
         self.port = port or free_port()
         folder.mkdir(parents=True)
         self.file = folder / "nginx.conf"
-        text = _NGINX.format(user="root", folder=folder, http=http.replace("PORT", str(self.port)))
+        text = _NGINX.format(user=user, folder=folder, http=http.replace("PORT", str(self.port)))
         self.file.write_text(text)
         command: list[str | Path] = [path_of("nginx"), "-c", self.file, "-p", folder, "-e", "stderr"]
         super().__init__(command, folder=folder, is_ready=lambda: _listens(self.port))

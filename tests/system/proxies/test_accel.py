@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import secrets
 import shutil
 import socket
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -20,7 +23,6 @@ from tests.system.tools import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.system.machines import Machine
     from tests.system.proxies.machinery import Proxy
@@ -55,15 +57,15 @@ class Accelerated:
 
 
 @contextlib.contextmanager
-def _accelerate(folder: Path, *arguments: str) -> Iterator[Accelerated]:
-    with ConfiguredServer(folder / "server", SETTINGS, *arguments) as server:
+def _accelerate(folder: Path, *arguments: str, settings: str = SETTINGS, user: str = "root") -> Iterator[Accelerated]:
+    with ConfiguredServer(folder / "server", settings, *arguments) as server:
         location = replaced(
             documented("how-to/nginx.md", "nginx", 1), {r"/var/lib/roadstead/registry/": f"{server.data}/registry/"}
         )
         http = f"""server {{ listen PORT; client_max_body_size 0;
                 location /v2/ {{ proxy_pass http://{server.host}; proxy_http_version 1.1; }}
                 {location} }}"""
-        with Nginx(folder / "nginx", http) as proxy:
+        with Nginx(folder / "nginx", http, user=user) as proxy:
             started = Accelerated(server, proxy)
             yield started
             started.remote.close()
@@ -215,3 +217,18 @@ def test_a_client_pulls_an_image(accelerated: Accelerated, client: Callable[...,
     skopeo(*words, "--dest-tls-verify=false", f"docker-archive:{archive}", place)
     skopeo(*words, "--src-tls-verify=false", place, f"dir:{tmp_path}/pulled")
     assert (tmp_path / "pulled" / content.image_id.removeprefix("sha256:")).read_bytes() == content.config
+
+
+def test_nginx_reads_by_its_group() -> None:
+    """Its processes are not root: without the group they are refused what only the registry's user may read."""
+    if os.geteuid() != 0:
+        skips.skip("only root can be several users", enable_with="sudo make test")
+    base = Path(tempfile.mkdtemp(prefix="roadstead-group-"))
+    base.chmod(0o755)
+    try:
+        for settings, status in ((SETTINGS, 403), (f"{SETTINGS}\nstorage: {{group: www-data}}", 200)):
+            with _accelerate(base / str(status), settings=settings, user="www-data") as started:
+                digest = started.remote.push_blob("app", CONTENT)
+                assert started.remote.pull_blob("app", digest).status_code == status
+    finally:
+        shutil.rmtree(base)

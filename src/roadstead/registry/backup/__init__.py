@@ -1,6 +1,6 @@
 """Backups: consistent copies of catalogue and blobs, taken beside a server, and what brings them back."""
 
-from roadstead.registry.backup.destination import claim, explained, release
+from roadstead.registry.backup.destination import claim, explained, release, require_own_objects
 from roadstead.registry.backup.errors import (
     BackupBlobDamagedError,
     BackupBusyError,
@@ -45,6 +45,7 @@ __all__ = [
     "explained",
     "prune",
     "release",
+    "require_own_objects",
     "take_backup",
     "verify_backup",
 ]

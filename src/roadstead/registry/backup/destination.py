@@ -18,16 +18,32 @@ from roadstead.registry.backup.errors import (
     RestorationFullError,
 )
 from roadstead.registry.backup.folder import StoredSnapshot, write_file
+from roadstead.registry.storage_owner import StorageForeignError
 from roadstead.storage import DataFolder, StorageFullError
-from roadstead.storage.filesystem import sync_folder
+from roadstead.storage.plain_files import sync_folder
+from roadstead.storage.presence import MARK, read_mark
 
 ASIDE: Final = "replaced-"
 """What the names of things that were moved aside begin with."""
 
-_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks")
+_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", MARK)
 """What stands in the root of the object store (see ``roadstead.registry.layout``)."""
 
 _OWN: Final = frozenset({"roadstead.lock", "lost+found"})
+
+
+def require_own_objects(folder: DataFolder) -> None:
+    """Sees that what may be moved aside is not another catalogue's; what is in the data folder belongs to that.
+
+    Raises:
+        StorageForeignError: it is.
+        StorageUnavailableError: nobody can tell.
+    """
+    if folder.objects.is_relative_to(folder.path):
+        return
+    mark = read_mark(folder.objects)
+    if mark is not None and not mark.released and mark.catalogue != str(folder.catalogue):
+        raise StorageForeignError(folder.objects, mark.catalogue)
 
 
 def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: bool) -> list[Path]:
@@ -79,9 +95,7 @@ def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
     """What is in the way."""
     found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
     if folder.objects == folder.path:  # registry:2's own folder
-        found += [
-            path for name in ("docker", "uploads", "quarantine", "locks") if (path := folder.path / name).exists()
-        ]
+        found += [path for name in _OBJECTS if (path := folder.path / name).exists()]
     elif _has_entries(folder.objects):
         found.append(folder.objects)
     secrets = folder.path / "secrets"
@@ -106,6 +120,7 @@ def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[
     for parent in {path.parent for path in moved}:
         sync_folder(str(parent))
     folder.prepare()  # the folders that were moved are there again, empty
+    folder.prepare_objects()
     return moved
 
 

@@ -40,7 +40,7 @@ from roadstead.registry.backup.errors import (
     SnapshotUnknownError,
 )
 from roadstead.registry.backup.model import FORMAT, SnapshotManifest
-from roadstead.storage.filesystem import make_folders, sync_folder
+from roadstead.storage.plain_files import make_folders, sync_folder
 
 CATALOGUE: Final = "roadstead.db"
 LIST: Final = "blobs.txt"
@@ -77,6 +77,8 @@ class BackupFolder:
         if not self._is_backup():
             if self.path.exists() and not all(_is_nothing(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names are enough
                 raise BackupFolderUnusableError(self.path, "is not empty and holds no backup: choose another folder")
+            if not self.path.parent.is_dir():
+                raise _parent_missing(self.path)
             changed = make_folders(str(self.path))
             self.path.chmod(0o700)  # private images, and perhaps secrets
             self._replace(self.path / _MARKER, msgspec.json.encode({"roadstead_backup": FORMAT}) + b"\n")
@@ -311,6 +313,14 @@ def hash_file(path: Path) -> str:
     """The SHA-256 digest of a file."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _parent_missing(path: Path) -> BackupFolderUnusableError:
+    return BackupFolderUnusableError(
+        path,
+        f"cannot be made, since there is no folder {path.parent}: is its disk mounted? If it is to be made, run"
+        f" `mkdir -p {path.parent}`",
+    )
 
 
 def write_file(path: Path, pieces: Iterable[bytes]) -> None:

@@ -24,20 +24,27 @@ from roadstead.database import SqliteDatabase, Transaction, migrate
 from roadstead.database.snapshot import open_snapshot
 from roadstead.jobs import delete_state
 from roadstead.oci import Digest
-from roadstead.registry import layout
+from roadstead.registry import layout, storage_owner
 from roadstead.registry import store as registry_store
 from roadstead.registry.adoption import link_following
 from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.backup import store
 from roadstead.registry.backup.errors import BackupBlobDamagedError, BackupFolderUnusableError
-from roadstead.registry.backup.folder import SECRETS, BackupFolder, StoredSnapshot, copy_private_tree, hash_file
+from roadstead.registry.backup.folder import (
+    SECRETS,
+    BackupFolder,
+    StoredSnapshot,
+    copy_private_tree,
+    hash_file,
+    open_private,
+)
 from roadstead.registry.backup.taking import COPIED_AT_ONCE, PAGE, PIECE_BYTES, run_some_at_once
 from roadstead.registry.holds import forget_holds
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
 from roadstead.registry.running_digest import RunningDigest
 from roadstead.storage import ObjectStore, ObjectWriter
-from roadstead.storage.filesystem import sync_folder
+from roadstead.storage.plain_files import sync_folder
 
 NAMED: Final = 10
 """Damaged blobs that an error names; the count is of all."""
@@ -184,7 +191,8 @@ class Restoration:
         return running.digest() == digest
 
     def _copy_catalogue(self, new: Path) -> None:
-        shutil.copyfile(self._snapshot.catalogue, new)
+        with self._snapshot.catalogue.open("rb") as source, open_private(new) as target:
+            shutil.copyfileobj(source, target)
         if hash_file(new) != self._snapshot.manifest.catalogue_digest:
             raise BackupFolderUnusableError(self._snapshot.catalogue, "changed while it was read")
 
@@ -210,6 +218,7 @@ class Restoration:
             await forget_holds(transaction)
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
             await delete_state(transaction, link_following.STATE)  # so they are all written
+            await delete_state(transaction, storage_owner.STATE)  # the bytes here are others
             for digest in healed:
                 await transaction.execute(registry_store.TAKE_OUT_OF_QUARANTINE, digest=digest)
             for digest in quarantined:

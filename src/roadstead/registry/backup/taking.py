@@ -52,8 +52,8 @@ from roadstead.registry.holds import Hold, hold_collection
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
-from roadstead.storage import ObjectReader, ObjectUnknownError, StorageError
-from roadstead.storage.filesystem import make_folders, sync_folder
+from roadstead.storage import ObjectReader, ObjectUnknownError, StorageAbsentError, StorageError
+from roadstead.storage.plain_files import make_folders, sync_folder
 
 PAGE: Final = 500
 """Blobs looked up in the backup at once."""
@@ -186,6 +186,8 @@ class _Copy:
             reader = await self._storage.open_reader(layout.blob_key(digest))
         except ObjectUnknownError:
             return "its bytes are missing"
+        except StorageAbsentError:
+            raise  # a snapshot without any blob would be none
         except StorageError as error:
             return str(error)
         if reader.size_bytes != size_bytes:

@@ -31,7 +31,7 @@ from roadstead.registry.integrity.check_records import find_dangling_records
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
 from roadstead.registry.statistics import measure
-from roadstead.storage import ObjectUnknownError, StorageError, StoredObject
+from roadstead.storage import ObjectUnknownError, StorageAbsentError, StorageError, StoredObject
 
 PAGE: Final = 500
 """Digests asked of the catalogue at once."""
@@ -206,6 +206,8 @@ class Checker:
             return await self._compare_bytes(digest, size_bytes, advance)
         except ObjectUnknownError:
             return FindingKind.BLOB_MISSING, "its bytes are missing", None
+        except StorageAbsentError:
+            raise  # nothing is known about any blob
         except StorageError as error:
             return FindingKind.BLOB_UNREADABLE, str(error), None
 

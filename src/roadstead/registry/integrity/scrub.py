@@ -28,7 +28,7 @@ from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry import layout, store
 from roadstead.registry.pace import Pace
 from roadstead.registry.service import Registry
-from roadstead.storage import ObjectReader, ObjectUnknownError, StorageError, StoredObject
+from roadstead.storage import ObjectReader, ObjectUnknownError, StorageAbsentError, StorageError, StoredObject
 
 STATE: Final = "scrub"
 """Where the catalogue keeps how far the scrub is."""
@@ -221,6 +221,8 @@ class Scrubber:
             reader = await self._registry.storage.open_reader(key) if seen is not None else None
         except ObjectUnknownError:
             seen = reader = None
+        except StorageAbsentError:
+            raise  # the pass goes on when it is there again
         except StorageError as error:
             self._leave(digest, str(error))
             return

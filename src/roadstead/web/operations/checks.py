@@ -6,6 +6,7 @@ from roadstead.errors import RoadsteadError
 from roadstead.registry import Registry
 from roadstead.registry.maintenance import MaintenanceMode
 from roadstead.registry.statistics import measure_unfinished
+from roadstead.storage import ObjectStore
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 
 
@@ -17,12 +18,6 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
             await measure_unfinished(registry.database)
         except RoadsteadError as error:
             return CheckResult(CheckState.FAILED, str(error))
-        return CheckResult(CheckState.OK)
-
-    async def storage() -> CheckResult:
-        free = await registry.storage.free_bytes()
-        if free is not None and free < minimum_free_bytes:
-            return CheckResult(CheckState.DEGRADED, f"only {free >> 20} MiB are free: pushes are refused")
         return CheckResult(CheckState.OK)
 
     async def blobs() -> CheckResult:
@@ -39,7 +34,26 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
             return CheckResult(CheckState.DEGRADED, f"read-only: {state.message}")
         return CheckResult(CheckState.OK)
 
-    return {"catalogue": catalogue, "storage": storage, "blobs": blobs, "maintenance": maintenance}
+    return {
+        "catalogue": catalogue,
+        "storage": _storage_check(registry.storage, minimum_free_bytes),
+        "blobs": blobs,
+        "maintenance": maintenance,
+    }
+
+
+def _storage_check(store: ObjectStore, minimum_free_bytes: int) -> Check:
+    """Fails while the storage is not there; degraded while it is too full for pushes."""
+
+    async def storage() -> CheckResult:
+        if absence := store.find_absence():
+            return CheckResult(CheckState.FAILED, absence)
+        free = await store.free_bytes()
+        if free is not None and free < minimum_free_bytes:
+            return CheckResult(CheckState.DEGRADED, f"only {free >> 20} MiB are free: pushes are refused")
+        return CheckResult(CheckState.OK)
+
+    return storage
 
 
 def stopping_check(is_stopping: Callable[[], bool]) -> Check:

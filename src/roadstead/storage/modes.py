@@ -1,0 +1,106 @@
+"""Modes and owners of what is made in a storage: those of the tree that it is made in, whatever the umask.
+
+A folder of our own is open to nobody else, or to one group (``storage.group``). A tree that another program has made
+keeps the modes it has, and what is added to it looks like the rest, so that the other program can go on with it.
+"""
+
+import contextlib
+import grp
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+OWN_FOLDER: Final = 0o700
+GROUP_FOLDER: Final = 0o750
+OWN_FILE: Final = 0o640
+SECRET_FILE: Final = 0o600
+
+_FOLDER_BITS: Final = 0o2777
+"""What a new folder takes over: the permissions, and that what is in it gets its group."""
+
+_FILE_BITS: Final = 0o664
+"""What a new file takes over from its folder: nobody executes it, and strangers never write to it."""
+
+_KEEP: Final = -1
+"""``chown``'s word for what stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeModes:
+    """How new folders and files of one tree look."""
+
+    folder: int = OWN_FOLDER
+    file: int = OWN_FILE
+    uid: int = _KEEP
+    gid: int = _KEEP
+
+    @classmethod
+    def of(cls, root: Path, known_folder: str = "") -> "TreeModes":
+        """Those of ``known_folder`` below ``root``, or of ``root``; our own where there is neither."""
+        for folder in (root / known_folder, root):
+            with contextlib.suppress(OSError):
+                status = folder.stat()
+                return cls(
+                    status.st_mode & _FOLDER_BITS,
+                    status.st_mode & _FILE_BITS | OWN_FILE,
+                    status.st_uid if os.geteuid() == 0 else _KEEP,
+                    status.st_gid,
+                )
+        return cls()
+
+    def give_to_file(self, descriptor: int) -> None:
+        """Makes a file that was made just now look like the tree.
+
+        Raises:
+            OSError: it is not ours.
+        """
+        self._give_owner(descriptor, os.fstat(descriptor))
+        os.fchmod(descriptor, self.file)
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder that looks like the tree.
+
+        Raises:
+            FileExistsError: somebody else has made it.
+            OSError: it cannot be made.
+        """
+        os.mkdir(path, OWN_FOLDER)
+        with contextlib.suppress(FileNotFoundError):  # somebody found it empty and removed it: whoever needs it is told
+            self._give_owner(path, os.stat(path, follow_symlinks=False))
+            os.chmod(path, self.folder)
+
+    def _give_owner(self, place: int | str, status: os.stat_result) -> None:
+        """A user who is not in the tree's group cannot give it anything: then it stays the user's own."""
+        uid = _KEEP if self.uid == status.st_uid else self.uid
+        gid = _KEEP if self.gid == status.st_gid else self.gid
+        if (uid, gid) != (_KEEP, _KEEP):
+            with contextlib.suppress(PermissionError):
+                os.chown(place, uid, gid)
+
+
+def find_group(name: str) -> int:
+    """The number of a group that is named, or numbered.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+
+
+def open_to_group(folder: Path, gid: int) -> None:
+    """Lets a group into a folder that was its owner's alone; one that is not there, or open already, is left alone.
+
+    Raises:
+        PermissionError: this user is not in the group, or the folder is another's.
+    """
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISDIR(status.st_mode) or mode & stat.S_IRWXO or (status.st_gid == gid and mode & stat.S_IRWXG):
+        return
+    os.chown(folder, _KEEP, gid)
+    os.chmod(folder, mode | GROUP_FOLDER)

@@ -1,0 +1,132 @@
+"""Whether a storage is there, and whose it is: told by a small file of ours in its root.
+
+A folder on which a disk should be mounted and is not looks like a storage that lost everything. It has no mark, so
+nobody has to guess: what is missing below a mark is missing, and without the mark nothing is known about anything.
+
+::
+
+    ROOT/roadstead.storage    {"roadstead_storage": 1, "owner": ID, "catalogue": PATH, "released": false}
+
+``owner`` is the identity of the one catalogue whose bytes these are; ``catalogue`` is where that one was last, for the
+message to whoever comes with another. ``released`` says that another program is in charge of the bytes by now.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from msgspec import MsgspecError, Struct, field, json
+
+from roadstead.storage.errors import StorageAbsentError, StorageUnavailableError
+from roadstead.storage.modes import TreeModes
+from roadstead.storage.plain_files import sync_folder
+
+MARK: Final = "roadstead.storage"
+FORMAT: Final = 1
+
+_MARK_BYTES: Final = 64 << 10
+"""Longer than any path can make it."""
+
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What the file says."""
+
+    owner: str
+    catalogue: str = ""
+    released: bool = False
+    version: int = field(default=FORMAT, name="roadstead_storage")
+
+
+def read_mark(root: Path) -> Mark | None:
+    """The mark of a storage, None where there is none.
+
+    Raises:
+        StorageUnavailableError: it cannot be read, or is none that this version understands.
+    """
+    try:
+        descriptor = os.open(root / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _MISSING:
+            return None
+        raise StorageUnavailableError(MARK, os.strerror(error.errno or 0)) from error
+    try:
+        mark = json.decode(os.read(descriptor, _MARK_BYTES), type=Mark)
+    except OSError as error:
+        raise StorageUnavailableError(MARK, os.strerror(error.errno or 0)) from error
+    except MsgspecError as error:
+        raise StorageUnavailableError(MARK, f"its mark is damaged ({error})") from error
+    finally:
+        os.close(descriptor)
+    if mark.version > FORMAT:
+        raise StorageUnavailableError(MARK, "a newer roadstead wrote its mark")
+    return mark
+
+
+def write_mark(root: Path, mark: Mark, modes: TreeModes) -> None:
+    """Gives a storage its mark, durably and at once for every reader.
+
+    Raises:
+        OSError: it has the one that it had before.
+    """
+    temporary = root / f".{MARK}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.encode(mark) + b"\n")
+        modes.give_to_file(descriptor)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(root / MARK)
+    sync_folder(str(root))
+
+
+class Presence:
+    """Looks for the mark of one owner; a look at a storage that is there costs two ``stat`` calls."""
+
+    def __init__(self, root: Path, owner: str, known_folder: str) -> None:
+        """``known_folder`` is one below ``root`` that was made with the mark and is never removed."""
+        self._root = root
+        self._owner = owner
+        self._mark = f"{root}/{MARK}"
+        self._known_folder = f"{root}/{known_folder}"
+        self._seen: tuple[int, int, int] | None = None
+        """Which file was read and found to be the right one."""
+
+    def find_absence(self) -> str:
+        """Why the storage is not there, without any path; empty when it is. From any thread."""
+        try:
+            status = os.lstat(self._mark)
+            folder = os.stat(self._known_folder)
+        except OSError as error:
+            if error.errno in _MISSING:
+                return "the storage is not there: its folder is empty, or its disk is not mounted"
+            return f"the storage cannot be read: {os.strerror(error.errno or 0)}"
+        if not stat.S_ISDIR(folder.st_mode):
+            return "the storage is not there: its folder of blobs is none"
+        seen = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        return "" if seen == self._seen else self._read(seen)
+
+    def require(self, key: str = "") -> None:
+        """Sees that the storage is there.
+
+        Raises:
+            StorageAbsentError: it is not.
+        """
+        if reason := self.find_absence():
+            raise StorageAbsentError(reason, key)
+
+    def _read(self, seen: tuple[int, int, int]) -> str:
+        try:
+            mark = read_mark(self._root)
+        except StorageUnavailableError as error:
+            return str(error)
+        if mark is None:
+            return "the storage is not there: its mark is gone"
+        if mark.owner != self._owner:
+            return "the storage belongs to another catalogue"
+        self._seen = seen
+        return ""
