@@ -1,8 +1,9 @@
 """Asks a server for something small, again and again, and prints the longest that it waited, in seconds.
 
-Run as a program of its own: `prober.py PORT PID TARGET`, until its standard input ends. Time in which the machine had
-given no processor to a thread of the server, or to this program, is not counted: what is left is what the server made
-itself wait for, which is the same on an idle machine and on a busy one.
+Run as a program of its own: `prober.py PORT PID TARGET`, until its standard input ends. Of a request's time counts only
+that in which the server worked at something else: not the time in which the machine had given no processor to its event
+loop or to this program, and no more than all its threads have used of the processors meanwhile. So the figure is about
+the same on an idle machine and on a busy one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import select
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 PAUSE_SECONDS = 0.003
@@ -27,13 +29,12 @@ def main(port: int, pid: int, target: str) -> None:
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         print("ready", flush=True)
         while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
-            before, began = delays(pid), time.monotonic()
+            before, began = used(pid), time.monotonic()
             connection.sendall(request)
             read_head(connection)
             waited = time.monotonic() - began
-            after = delays(pid)
-            kept_waiting = sum(delay - before.get(task, 0) for task, delay in after.items())
-            longest = max(longest, waited - kept_waiting)
+            after = used(pid)
+            longest = max(longest, min(waited - (after.delay - before.delay), after.work - before.work))
             longest_by_clock = max(longest_by_clock, waited)
             count += 1
     print(json.dumps({"longest": longest, "longest_by_clock": longest_by_clock, "count": count}), flush=True)
@@ -51,12 +52,24 @@ def read_head(connection: socket.socket) -> None:
         raise SystemExit(f"not a good answer: {data!r}")
 
 
-def delays(pid: int) -> dict[str, float]:
-    """For how long each thread of the server, and this program, has waited for a processor so far, in seconds."""
-    found = {}
-    for task in (*(f"{pid}/task/{name}" for name in os.listdir(f"/proc/{pid}/task")), "self"):  # noqa: PTH208
+@dataclass
+class Used:
+    """In seconds so far: what all threads of the server have used of the processors, and what its loop had to wait."""
+
+    work: float = 0.0
+    delay: float = 0.0
+
+
+def used(pid: int) -> Used:
+    """What the kernel says; the loop's delay with that of this program."""
+    found = Used()
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
         with contextlib.suppress(OSError):
-            found[task] = int(Path(f"/proc/{task}/schedstat").read_bytes().split()[1]) / 1e9
+            work, delay, _ = Path(f"/proc/{pid}/task/{task}/schedstat").read_bytes().split()
+            found.work += int(work) / 1e9
+            if int(task) == pid:
+                found.delay += int(delay) / 1e9
+    found.delay += int(Path("/proc/self/schedstat").read_bytes().split()[1]) / 1e9
     return found
 
 
