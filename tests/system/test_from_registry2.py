@@ -420,7 +420,7 @@ def test_two_switches_at_once_are_one(install: Callable[..., Installation], who:
         may_go_on = place.folder / "go-on"
         waiting = f"{started.start_command}; until test -e {may_go_on}; do sleep 0.1; done"
         with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(place.run_script, who, **{start: waiting})
+            first = pool.submit(place.run_script, who, exit_code=0, **{start: waiting})
             until(started.answers, what="the first has come so far")
             for other in ("roadstead", "registry2"):
                 assert "is running already" in place.run_script(other, exit_code=1)
