@@ -70,7 +70,8 @@ class SqliteDatabase:
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="catalogue")
         self._is_full_sync = True
         self._commits = 0
-        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # which maps the index
+        with contextlib.suppress(sqlite3.DatabaseError):  # what is damaged is reported by whoever needs it
+            reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # which maps the index
         self._index = find_wal_index(path)
 
     @classmethod
