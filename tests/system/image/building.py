@@ -91,6 +91,7 @@ def bare_system(release: str, root: Path) -> None:
         if not archive.exists():
             partial = ROOTS / f"{release}.partial.tar"
             options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
+            options.append("--dpkgopt=force-unsafe-io")  # nobody needs it after a power cut
             source = f"deb [signed-by={KEYRING}] {find_mirror().main} {release} main"
             command = [path_of("mmdebstrap"), "--variant=minbase", "--include=python3", *options]
             run([*command, release, partial, source], timeout_seconds=BUILD_SECONDS)

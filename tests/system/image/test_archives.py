@@ -57,8 +57,10 @@ class Layout:
 
 
 @pytest.fixture(scope="module")
-def layout(image: Built) -> Layout:
-    return Layout(image.file("*.oci.tar"))
+def layout(image: Built) -> Iterator[Layout]:
+    opened = Layout(image.file("*.oci.tar"))
+    yield opened
+    opened.tar.close()
 
 
 def test_built_twice_the_bytes_are_equal(image: Built, build_again: Callable[[str], Path]) -> None:

@@ -46,7 +46,7 @@ def inside(root: Path, script: str, *, exit_code: int | None = 0) -> Answer:
     """Runs a shell script in a root of its own with no network but its own loopback."""
     prepared = f"ip link set lo up && exec chroot {root} sh -ec '{script}'"
     return run(["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-ec", prepared], exit_code=exit_code,
-               timeout_seconds=300)  # fmt: skip
+               timeout_seconds=600)  # fmt: skip
 
 
 def test_built_twice_the_bytes_are_equal(packages: Built, build_again: Callable[[str], Path]) -> None:
@@ -80,9 +80,10 @@ def test_the_wheel_is_the_program(packages: Built, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bare_root", ["bookworm", "trixie"], indirect=True)
 def test_it_installs_without_a_network_serves_and_goes(packages: Built, bare_root: Path) -> None:
     config = bare_root / "etc/roadstead/roadstead.yaml"
-    inside(bare_root, "dpkg -i /root/roadstead.deb")
+    inside(bare_root, "dpkg --force-unsafe-io -i /root/roadstead.deb")
     assert inside(bare_root, "roadstead --version").text == f"roadstead {packages.version}"
-    assert inside(bare_root, "dpkg --verify roadstead").text == "", "files differ from the package's"
+    differing = inside(bare_root, "dpkg --verify roadstead").text.splitlines()
+    assert not [line for line in differing if "/usr/share/doc" not in line]  # those a bare system leaves out
     assert inside(bare_root, "stat -c %U:%a /var/lib/roadstead").text == "roadstead:700"
     shown = inside(bare_root, "roadstead config show --json --config /etc/roadstead/roadstead.yaml").text.splitlines()
     values = {entry["key"]: entry["value"] for entry in map(json.loads, shown)}
@@ -91,7 +92,7 @@ def test_it_installs_without_a_network_serves_and_goes(packages: Built, bare_roo
     inside(bare_root, "exec python3 /root/serve.py")
 
     config.write_text(config.read_text() + "# changed here\n")
-    inside(bare_root, "dpkg -i /root/roadstead.deb")  # an upgrade, for all that dpkg knows
+    inside(bare_root, "dpkg --force-unsafe-io -i /root/roadstead.deb")  # an upgrade, for all that dpkg knows
     assert config.read_text().endswith("# changed here\n")
 
     inside(bare_root, "dpkg --remove roadstead")
