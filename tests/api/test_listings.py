@@ -274,7 +274,7 @@ def large(number: int, annotations_bytes: int, body_bytes: int = 3_900_000) -> M
 
 
 async def forget_annotations(instance: Instance) -> None:
-    """As if a version before 0007 had recorded all there is."""
+    """As if a version before 0004 had recorded all there is."""
 
     async def work(transaction: Transaction) -> None:
         await transaction.execute(Statement(delete(manifest_annotations)))

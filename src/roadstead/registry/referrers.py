@@ -59,7 +59,7 @@ class Referrers:
     async def _annotations(self, digest: Digest, size_bytes: int | None, text: str | None) -> str:
         """A referrer's annotations: as listed, else from their own row, else from the manifest, if it is still there.
 
-        Only manifests that a version before 0007 recorded have to be read, one at a time.
+        Only manifests that a version before 0004 recorded have to be read, one at a time.
         """
         if size_bytes is None:
             async with self._reading:

@@ -92,7 +92,7 @@ manifest_blobs: Final = Table(
     sqlite_with_rowid=False,
 )
 
-manifest_annotations: Final = Table(  # of manifests with a subject; versions before 0007 recorded none
+manifest_annotations: Final = Table(  # of manifests with a subject; versions before 0004 recorded none
     "manifest_annotations",
     metadata,
     Column("manifest_id", Integer, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
