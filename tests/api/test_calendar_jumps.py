@@ -17,6 +17,8 @@ from roadstead.testing.clock import START_MS
 from roadstead.testing.images import digest_of, image
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from roadstead.testing.instance import Instance
 
 pytestmark = pytest.mark.anyio
@@ -103,11 +105,17 @@ async def test_what_a_person_asks_for(instance: Instance, older_than: int) -> No
     assert done.expired + (await collect(instance)).expired == 1
 
 
+async def _body() -> AsyncIterator[bytes]:
+    yield b"the first bytes, with which a session gets its record"
+
+
 @AHEAD_AND_BACK
 async def test_uploads_are_purged_by_the_time_that_passed(instance: Instance, jump_ms: int) -> None:
     session = await instance.registry.uploads.start(RepositoryName("app"), "sha256")
     instance.clock.set_ms(START_MS + jump_ms)
     later = await instance.registry.uploads.start(RepositoryName("app"), "sha256")
+    for each in (session, later):
+        await instance.registry.uploads.append(each.repository, each.id, _body())
     instance.clock.set_ms(START_MS)
     for moment in (START_MS + jump_ms, START_MS):
         instance.clock.set_ms(moment)
