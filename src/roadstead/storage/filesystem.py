@@ -313,9 +313,14 @@ class FilesystemStore:
 
     def _delete_or_tell(self, key: str) -> bool | StorageError:
         try:
-            return self._delete(key)
+            is_deleted = self._delete(key)
+            if not is_deleted:
+                self._require_present(key)
         except OSError as error:
             return _error(error, key)
+        except StorageError as error:
+            return error
+        return is_deleted
 
     def _remove_empty(self, folder: str) -> None:
         """Removes ``folder`` when empty; its parents are shared by many objects and stay."""

@@ -109,6 +109,7 @@ async def test_a_store_that_is_not_there_says_so_in_every_way(root: Path) -> Non
     ):
         with pytest.raises(StorageAbsentError):
             await attempt()
+    assert [type(outcome) for outcome in await store.delete_all(["blobs/kept"])] == [StorageAbsentError]
     with pytest.raises(StorageAbsentError):
         async with store.exclusive("name"):
             pass
