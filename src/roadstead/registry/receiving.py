@@ -71,15 +71,21 @@ class Receiving:
             await line.end(gathered)
 
     async def _fill(self, line: "_Line", body: FilledBody) -> None:
-        filling, writing = (_new_buffer(self._buffer_bytes()) for _ in range(2))
+        filling, writing = _small_buffer(), None
         try:
             while piece := await body.fill(filling):
                 await line.write([piece])
-                filling, writing = writing, filling
-                if len(filling) > (size := self._buffer_bytes()):
-                    filling = _new_buffer(size)
+                is_short = writing is None and len(piece) < GATHER_LEAST_BYTES // 2
+                filling, writing = _small_buffer() if is_short else self._next_buffer(writing), filling
         finally:
             await line.end(())
+
+    def _next_buffer(self, used: memoryview | None) -> memoryview:
+        """``used`` again, unless there is none or its length has become wrong."""
+        size = self._buffer_bytes()
+        if used is None or len(used) > size or len(used) == GATHER_LEAST_BYTES < size:
+            return _new_buffer(size)
+        return used
 
     def _gather_bytes(self) -> int:
         return max(GATHER_LEAST_BYTES, min(GATHER_BYTES, GATHER_BUDGET_BYTES // max(1, self._uploads)))
@@ -147,6 +153,11 @@ class FilledWithin:
         if self._room < 0:
             raise BlobTooLargeError(self._limit_bytes)
         return piece
+
+
+def _small_buffer() -> memoryview:
+    """What most bodies end in, for which no page has to be asked of the system."""
+    return memoryview(bytearray(GATHER_LEAST_BYTES))
 
 
 def _new_buffer(size: int) -> memoryview:
