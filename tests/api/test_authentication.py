@@ -264,7 +264,7 @@ async def test_the_context_says_who_asks(gate: Gate) -> None:
     await gate.user("alice")("GET", "/v2/")
     await gate.nobody()("GET", "/v2/")
     await gate.user("alice", "wrong")("GET", "/v2/")
-    assert [scope[SCOPE_KEY].actor for scope in seen] == ["alice", "-", "-"]
+    assert [scope[SCOPE_KEY].actor for scope in seen] == ["alice", "", ""]
     assert seen[0][SCOPE_KEY].caller.name == "alice"
     assert seen[2][SCOPE_KEY].caller is None
 

@@ -11,7 +11,7 @@ import pytest
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
 from roadstead.registry.holds import hold_collection
-from roadstead.storage import FilesystemStore, StorageUnavailableError
+from roadstead.storage import FilesystemStore
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry, push_blob
 
@@ -123,15 +123,15 @@ def test_a_backup_that_holds_blobs_up_is_named(command: Command) -> None:
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command("rm", "library/app", "--all", "--yes")
     spoiled = layout.blob_key(Digest(PLATFORMS.images[0].image_id))
-    delete = FilesystemStore.delete
+    delete = FilesystemStore._delete
 
-    async def failing(self: FilesystemStore, key: str) -> bool:
+    def failing(self: FilesystemStore, key: str) -> bool:
         if key == spoiled:
-            raise StorageUnavailableError(key, os.strerror(errno.EIO))
-        return await delete(self, key)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return delete(self, key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FilesystemStore, "delete", failing)
+        patched.setattr(FilesystemStore, "_delete", failing)
         result = command("gc", "--grace", "0")
     assert result.exit_code == 3
     assert "1 object could not be removed" in result.stdout

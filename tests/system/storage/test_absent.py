@@ -187,13 +187,13 @@ def test_a_storage_that_goes_away_and_comes_back(folder: Path, disk: Moved) -> N
         assert ask(server, f"/v2/kept/blobs/{digest_of(b'never pushed')}").status_code == 404
         for words in (["check", "--deep", "--quarantine"], ["scrub", "--now"], ["gc", "--grace", "0"]):
             run([*disk.wrapper, PROGRAM, *words, "--data", server.data], env=environment({}), exit_code=UNREACHABLE)
-        until(lambda: "storage is not there" in server.log(), what="the log says so")
+        until(lambda: '"event":"storage is not there"' in server.log(), what="the log says so")
 
         disk.bring_back()
         until(lambda: ready(server).json()["status"] == "ok", what="it is ready again")
         client.finish(location, digest_of(begun + rest), rest)
         assert client.blob("kept", digest_of(begun + rest)) == begun + rest
-        until(lambda: "storage is there again" in server.log(), what="the log says so")
+        until(lambda: '"event":"storage is there again"' in server.log(), what="the log says so")
         require_nothing_known_lost(server, layer)
         assert server.log().count("blob put into quarantine") == before
         server.shut_down()

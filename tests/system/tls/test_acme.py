@@ -66,7 +66,7 @@ class AcmeServer(TlsServer):
         """Whether a client that trusts the ACME server's authority accepts it under a name."""
         command = ["curl", "-sS", "--noproxy", "*", "--cacert", str(self.issuer), f"https://{name}:{self.port}/v2/"]
         resolve = ["--resolve", f"{name}:{self.port}:127.0.0.1"]
-        return subprocess.run([*command, *resolve], capture_output=True, timeout=20, check=False).stdout == b"{}"
+        return subprocess.run([*command, *resolve], capture_output=True, timeout=20, check=False).stdout == b"{}\n"
 
     def _answers(self) -> bool:
         return (

@@ -147,7 +147,7 @@ class TlsServerIgnoringEnds(TlsServer):
 
     def _answers(self) -> bool:
         command: Words = ["curl", "-sS", "-k", "--noproxy", "*", f"{self.url}/v2/"]
-        return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}"
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -256,7 +256,7 @@ class MutualServer(TlsServer):
 
     def _answers(self) -> bool:
         command: Words = ["curl", "-sS", "--noproxy", "*", *self.client, f"{self.url}/v2/"]
-        return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}"
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).stdout == b"{}\n"
 
 
 # ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────
