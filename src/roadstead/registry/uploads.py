@@ -12,7 +12,8 @@ The life of an upload, and what is true after a crash at any point of it:
 3. ``finish``: the digest is compared; the record names it, see below; the object is published under the blob's key,
    which flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session
    ends. Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record
-   of a blob names: ``recovery`` finds them by the session's record.
+   of a blob names: ``recovery`` finds them by the session's record. Where the first bytes of a session cannot be
+   recorded they are dropped, since nothing would name them.
 4. ``cancel``: the record says that the session is over, then the bytes go. A crash between leaves bytes without a
    session, which ``recovery`` removes.
 
@@ -29,7 +30,7 @@ from dataclasses import replace
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Transaction
+from roadstead.database import Database, DatabaseError, Transaction
 from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout, store
@@ -53,6 +54,7 @@ from roadstead.storage import (
     ObjectUnknownError,
     ObjectWriter,
     StorageAbsentError,
+    StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
@@ -141,6 +143,9 @@ class Uploads:
         try:
             running = await self._take_in(session, writer, body, length or 0)
             return await self._record(session, writer, running)
+        except DatabaseError:
+            await self._drop_first_bytes(session)
+            raise
         finally:
             writer.close()
 
@@ -169,6 +174,9 @@ class Uploads:
                 await self._forget(session)
                 raise UploadDigestMismatchError(digest, actual)
             await self._commit(session, writer, running, digest, origin)
+        except DatabaseError:
+            await self._drop_first_bytes(session)
+            raise
         finally:
             writer.close()
 
@@ -225,6 +233,11 @@ class Uploads:
         except ObjectUnknownError:
             await self._forget(session)  # its bytes are gone: the client must begin again
             raise UploadUnknownError(session.id) from None
+        except ObjectBusyError:
+            raise
+        except StorageError:
+            await self._drop_first_bytes(session)
+            raise
         try:
             await self._require_unchanged(session, begin)
         except BaseException as error:
@@ -253,7 +266,8 @@ class Uploads:
             await self._forget(session)
             raise
         except StorageFullError:
-            raise  # what was written past the record's offset is dropped when the session goes on
+            await self._drop_first_bytes(session)  # later ones, past the record's offset, when the session goes on
+            raise
         except StorageUnavailableError:
             await self._forget(session)  # after a failed write nothing is known about the bytes
             raise
@@ -261,6 +275,12 @@ class Uploads:
             await self._record(session, writer, running)
             raise
         return running
+
+    async def _drop_first_bytes(self, session: UploadSession) -> None:
+        """Removes the object of a session that has none recorded: it may have no record that would name it."""
+        if not session.offset:
+            with contextlib.suppress(StorageError):  # what stays is found by ``recovery``
+                await self._storage.delete(layout.upload_key(session.id))
 
     def _limited(self, session: UploadSession, body: Body, length: int) -> Body:
         """``body`` as long as the blob does not get too large by it.
