@@ -93,6 +93,7 @@ class UploadSessions:
             if session_id not in self._begun:
                 self._note_begun(session)  # another process has begun it
             return session
+        self._begun.pop(session_id, None)  # it has its row, from another process if not from this one
         if row[0] != repository or row[2] == ENDED:
             raise UploadUnknownError(session_id)
         return UploadSession(session_id, repository, row[1], row[2], row[3])

@@ -252,3 +252,12 @@ async def test_ids_do_not_repeat_and_grow_old() -> None:
     assert all(ids.find_algorithm(APP, each) == "sha256" for each in issued)
     clock.advance(0.002)
     assert not any(ids.is_young(each) for each in issued)
+
+
+async def test_what_another_process_took_in_counts(instance: Instance) -> None:
+    """The process that begins a session may get its end, and another one what comes between."""
+    one, two = instance.registry.uploads, another_process(instance)
+    session = await one.start(APP, "sha256")
+    await two.append(APP, session.id, body(CONTENT))
+    await one.finish(APP, session.id, body(), DIGEST)
+    assert (await instance.registry.blobs.get(APP, DIGEST)).size_bytes == len(CONTENT)
