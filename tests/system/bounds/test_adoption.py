@@ -59,7 +59,7 @@ def write_volume(root: Path) -> None:
 def test_adoption_of_long_manifests(scratch: Path) -> None:
     folder = scratch / f"adoption-{secrets.token_hex(3)}"
     write_volume(folder / "registry")
-    adopting = [PROGRAM, "adopt", folder / "registry", "--data", folder / "data"]
+    adopting: list[str | Path] = [PROGRAM, "adopt", folder / "registry", "--data", folder / "data"]
     text = run([sys.executable, "-c", MEASURING, *adopting], env=environment({})).text
     most_bytes = int(text.splitlines()[-1]) * 1024
     found = json.loads(run([PROGRAM, "stats", "--json", "--data", folder / "data"], env=environment({})).text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -158,9 +159,8 @@ def serves(server: FaultyServer) -> bool:
 
 
 def restore(server: FaultyServer) -> None:
-    """A folder that serves, as `serving` wants it at the end."""
+    """A folder that serves, as `serving` wants it at the end: an empty one, since the blobs are the lost catalogue's."""
     if server.exit_code is None:
         server.kill()
-    for path in server.data.glob("roadstead.db*"):
-        path.unlink()
+    shutil.rmtree(server.data)
     server.start()
