@@ -159,7 +159,7 @@ def serves(server: FaultyServer) -> bool:
 
 
 def restore(server: FaultyServer) -> None:
-    """A folder that serves, as `serving` wants it at the end: an empty one, since the blobs are the lost catalogue's."""
+    """A folder that serves, as `serving` wants it at the end: empty, since the blobs are the lost catalogue's."""
     if server.exit_code is None:
         server.kill()
     shutil.rmtree(server.data)
