@@ -20,7 +20,7 @@ from typing import Final
 
 from roadstead.web.transfer import FilePiece
 
-TURN_BYTES: Final = 1 << 20
+TURN_BYTES: Final = 512 << 10
 """Sent in one turn of the event loop: some 0.1 ms."""
 
 AHEAD_BYTES: Final = 4 << 20
