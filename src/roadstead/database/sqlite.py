@@ -130,9 +130,9 @@ class SqliteDatabase:
         is_free = self._committer is None or self._committer.done()
         return is_free and not self._queue and self._checkpointing is None and self._commits < CHECKPOINT_COMMITS
 
-    def _begin_now(self) -> bool:
-        """Begins a transaction that is not flushed; False if another process is writing."""
-        self._set_sync(full=False)
+    def _begin_now(self, *, full_sync: bool = False) -> bool:
+        """Begins a transaction, flushed at its end or not; False if another process is writing."""
+        self._set_sync(full=full_sync)
         with translated():
             try:
                 self._writing.execute("BEGIN IMMEDIATE")
@@ -181,13 +181,8 @@ class SqliteDatabase:
         await self._checkpoint_when_due()
 
     async def _begin(self, *, full_sync: bool) -> None:
-        self._set_sync(full=full_sync)
-        with translated():
-            try:
-                self._writing.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
+        if not self._begin_now(full_sync=full_sync):
+            with translated():
                 await asyncio.get_running_loop().run_in_executor(self._executor, _begin_patiently, self._writing)
 
     def _set_sync(self, *, full: bool) -> None:
