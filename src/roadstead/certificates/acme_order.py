@@ -32,10 +32,28 @@ ORDER_SECONDS: Final = 90
 NETWORK_SECONDS: Final = 30
 """For one request."""
 
+NONCE_TRIES: Final = 4
+
 UNREACHABLE_RETRY_SECONDS: Final = 60.0
 REFUSED_RETRY_SECONDS: Final = 300.0
 """After a failed validation; Let's Encrypt allows five an hour for a name."""
 RATE_LIMITED_RETRY_SECONDS: Final = 3600.0
+
+
+class _Network(client.ClientNetwork):
+    """Sends a request again until its nonce is accepted (RFC 8555, section 6.5); the library does so once.
+
+    A server whose machines do not share their nonces rejects many.
+    """
+
+    def post(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - as the library's
+        for _ in range(NONCE_TRIES):
+            try:
+                return super().post(*args, **more)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return super().post(*args, **more)
 
 
 class AcmeOrders:
@@ -81,7 +99,7 @@ class AcmeOrders:
     def _open(self, *, is_registering: bool = True) -> tuple[client.ClientV2, JWK]:
         settings = self._settings
         key = JWKEC(key=self._account_key())
-        network = client.ClientNetwork(key, alg=ES256, user_agent="roadstead", timeout=NETWORK_SECONDS)
+        network = _Network(key, alg=ES256, user_agent="roadstead", timeout=NETWORK_SECONDS)
         if settings.acme_authority is not None:
             network.verify_ssl = str(settings.acme_authority)  # type: ignore[assignment] # requests takes a file too
         acme = client.ClientV2(client.ClientV2.get_directory(settings.acme_directory, network), network)

@@ -277,7 +277,7 @@ class Uploads:
         return running
 
     async def _drop_first_bytes(self, session: UploadSession) -> None:
-        """Removes the object of a session that has none recorded: it may have no record that would name it."""
+        """Removes the object of a session without bytes: there may be no record that would name it."""
         if not session.offset:
             with contextlib.suppress(StorageError):  # what stays is found by ``recovery``
                 await self._storage.delete(layout.upload_key(session.id))
@@ -315,6 +315,7 @@ class Uploads:
     ) -> UploadSession:
         """Records what has been written, so that the upload can go on from there."""
         if writer.offset == session.offset:
+            await self._drop_first_bytes(session)
             return session
         reached = replace(session, offset=writer.offset, digest_state=self._save(running))
         await self._database.write(lambda transaction: self.sessions.save(transaction, reached), durable=False)

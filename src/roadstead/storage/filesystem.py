@@ -378,7 +378,10 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _seek(descriptor: int, offset: int, key: str) -> None:
-    if os.fstat(descriptor).st_size < offset:
+    status = os.fstat(descriptor)
+    if not status.st_nlink:  # who had the lock before has deleted it
+        raise ObjectBusyError(key)
+    if status.st_size < offset:
         raise ObjectUnknownError(key)
     os.lseek(descriptor, offset, os.SEEK_SET)
 

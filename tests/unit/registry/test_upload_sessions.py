@@ -74,6 +74,15 @@ async def test_a_session_has_no_row_before_its_first_bytes(instance: Instance) -
     assert rows(instance) == {session.id: 5}
 
 
+async def test_a_chunk_of_nothing_leaves_nothing(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await instance.registry.uploads.append(APP, session.id, body())
+    assert_no_bytes(instance, session)
+    recovered = await instance.restart()
+    assert recovered.orphaned_uploads == 0
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_another_process_takes_it_up(instance: Instance, algorithm: str) -> None:
     session = await instance.registry.uploads.start(APP, algorithm)

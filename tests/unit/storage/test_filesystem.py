@@ -1,6 +1,7 @@
 """The file system's own troubles, each made for real: full, failing, short writes, locks elsewhere, cold reads."""
 
 import errno
+import fcntl
 import mmap
 import multiprocessing
 import os
@@ -116,6 +117,26 @@ async def test_a_write_that_is_taken_in_part(store: FilesystemStore) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         writer.close()
     assert await read(store, "limited") == content[:60_000]
+
+
+async def test_an_object_that_is_deleted_between_opening_and_locking_it(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held the lock before may have deleted it: nobody writes to a file without a name."""
+    lock = fcntl.flock
+
+    def delete_first(descriptor: int, operation: int) -> None:
+        (store.root / "existing").unlink()
+        lock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.flock", delete_first)
+        with pytest.raises(ObjectBusyError):
+            await store.open_writer("existing")
+    writer = await store.open_writer("existing")
+    await writer.append([b"another"], ignore)
+    writer.close()
+    assert await read(store, "existing") == b"another"
 
 
 def try_to_write(root: Path, answers: "multiprocessing.queues.Queue[str]") -> None:
