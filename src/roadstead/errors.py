@@ -1,4 +1,9 @@
-"""The root of every error that this package raises on purpose."""
+"""The root of every error that this package raises on purpose, and what all of it asks of the system's own errors."""
+
+import errno
+from typing import Final
+
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class RoadsteadError(Exception):
@@ -8,3 +13,8 @@ class RoadsteadError(Exception):
     command line makes of them in ``roadstead.cli``. ``str(error)`` is a sentence for a person that names no path and no
     secret.
     """
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether there was no room: on the disk, or in what a user may have of it."""
+    return error.errno in _DISK_FULL

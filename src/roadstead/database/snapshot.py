@@ -7,7 +7,6 @@ The copy is a single file: no log belongs to it.
 
 import asyncio
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Callable, Generator
@@ -18,6 +17,7 @@ from roadstead.database.errors import DatabaseDamagedError, DatabaseFullError, D
 from roadstead.database.protocol import Database, Row
 from roadstead.database.sqlite import SqliteDatabase, connect, connect_immutable, translated
 from roadstead.database.statement import Statement
+from roadstead.errors import is_disk_full
 
 STEP_PAGES: Final = 1024
 """Pages copied between two looks at whether to go on: four megabytes."""
@@ -110,7 +110,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             raise DatabaseFullError from error
         raise DatabaseUnavailableError(os.strerror(error.errno or 0)) from error
     finally:

@@ -1,11 +1,12 @@
 """The catalogue in an SQLite file.
 
-Reads run in the event loop on a connection of their own (WAL: they never wait for a writer). Writes are gathered: while
-one transaction is being flushed in a thread, the next ones queue up, and all of them then run as savepoints of a single
-transaction, so that concurrent pushes share one flush. Statements run in the loop, since they take microseconds and a
-thread would have to fight for the interpreter lock between any two of them; only what waits for the disk or for another
-process's lock runs in a thread, and work that says that it is long. Between short works of a group the loop has its
-turn. Checkpoints do too, on a third connection, so that no commit pays for one.
+Reads run in the event loop on a connection of their own (WAL: they never wait for a writer), and so do writes, since
+statements take microseconds and a thread would have to fight for the interpreter lock between any two of them. A commit
+waits for no disk; whoever must be certain of it waits for a flush that it shares with others (``log_flusher``).
+
+Only what waits for another process's lock, or says that it is long, runs in a thread. What comes meanwhile queues up
+and runs as savepoints of a single transaction; between short works of such a group the loop has its turn. Checkpoints
+run in a thread too, on a third connection.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from roadstead.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
 )
+from roadstead.database.log_flusher import LogFlusher
 from roadstead.database.protocol import Row, Transaction
 from roadstead.database.statement import Statement
 from roadstead.database.wal_index import find_wal_index
@@ -49,7 +51,6 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class _Pending:
     work: Callable[[Transaction], Awaitable[Any]]
-    durable: bool
     is_long: bool
     outcome: asyncio.Future[Any]
     result: Any = None
@@ -67,9 +68,10 @@ class SqliteDatabase:
         self._queue: deque[_Pending] = deque()
         self._committer: asyncio.Task[None] | None = None
         self._checkpointing: asyncio.Future[None] | None = None
-        self._executor = ThreadPoolExecutor(2, thread_name_prefix="catalogue")
-        self._is_full_sync = True
+        self._executor = ThreadPoolExecutor(3, thread_name_prefix="catalogue")
+        self._flusher = LogFlusher(path, self._executor, lambda: _fold(path))
         self._commits = 0
+        writing.execute("PRAGMA synchronous = NORMAL")
         with contextlib.suppress(sqlite3.DatabaseError):  # what is damaged is reported by whoever needs it
             reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # which maps the index
         self._index = find_wal_index(path)
@@ -102,17 +104,12 @@ class SqliteDatabase:
     async def write(
         self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
     ) -> T:
-        """Runs ``work`` in the next group and returns when that is committed.
-
-        What nobody waits for the disk for, while nobody else writes, is done here and now.
-        """
-        if not durable and not is_long and self._is_idle() and self._begin_now():
-            return self._write_now(work)
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(work, durable, is_long, outcome))
-        if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
-        return await asyncio.shield(outcome)
+        """Runs ``work`` here and now, or in the next group; ``durable`` waits for a flush after it."""
+        is_now = not is_long and self._is_idle() and self._begin_now()
+        result = self._write_now(work) if is_now else await self._write_in_group(work, is_long=is_long)
+        if durable:
+            await self._flusher.flush()
+        return result
 
     async def close(self) -> None:
         """Commits what is queued, folds the log into the database and closes."""
@@ -120,19 +117,21 @@ class SqliteDatabase:
             await self._committer
         if self._checkpointing is not None:
             await self._checkpointing
+        await self._flusher.close()
         self._index = None
         self._reading.close()
         self._writing.close()
         self._executor.shutdown()
 
     def _is_idle(self) -> bool:
-        """Whether no group is queued, running or being committed, and no checkpoint is due."""
-        is_free = self._committer is None or self._committer.done()
-        return is_free and not self._queue and self._checkpointing is None and self._commits < CHECKPOINT_COMMITS
+        """Whether no group is queued or running, and no checkpoint is due."""
+        is_free = not self._queue and (self._committer is None or self._committer.done())
+        folding = self._checkpointing
+        is_due = self._commits >= CHECKPOINT_COMMITS if folding is None else folding.done()
+        return is_free and not is_due
 
-    def _begin_now(self, *, full_sync: bool = False) -> bool:
-        """Begins a transaction, flushed at its end or not; False if another process is writing."""
-        self._set_sync(full=full_sync)
+    def _begin_now(self) -> bool:
+        """Begins a transaction; False if another process is writing."""
         with translated():
             try:
                 self._writing.execute("BEGIN IMMEDIATE")
@@ -141,6 +140,13 @@ class SqliteDatabase:
                     raise
                 return False
         return True
+
+    async def _write_in_group(self, work: Callable[[Transaction], Awaitable[T]], *, is_long: bool) -> T:
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Pending(work, is_long, outcome))
+        if self._committer is None or self._committer.done():
+            self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
+        return await asyncio.shield(outcome)
 
     def _write_now(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         try:
@@ -166,29 +172,24 @@ class SqliteDatabase:
                 _settle(pending)
 
     async def _commit_group(self, group: list[_Pending]) -> None:
-        durable = any(pending.durable for pending in group)
-        await self._begin(full_sync=durable)
+        await self._begin()
         try:
             if len(group) == 1 and not group[0].is_long:
                 self._run_alone(group[0])
             else:
                 await self._run_group(group)
-            await self._commit(in_thread=durable)
+            with translated():  # in a thread: the first commit to a log that begins anew waits for the disk
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._writing.execute, "COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._writing.execute("ROLLBACK")
             raise
         await self._checkpoint_when_due()
 
-    async def _begin(self, *, full_sync: bool) -> None:
-        if not self._begin_now(full_sync=full_sync):
+    async def _begin(self) -> None:
+        if not self._begin_now():
             with translated():
                 await asyncio.get_running_loop().run_in_executor(self._executor, _begin_patiently, self._writing)
-
-    def _set_sync(self, *, full: bool) -> None:
-        if full != self._is_full_sync:
-            self._writing.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            self._is_full_sync = full
 
     async def _run_group(self, group: list[_Pending]) -> None:
         loop = asyncio.get_running_loop()
@@ -219,13 +220,6 @@ class SqliteDatabase:
             self._writing.execute("ROLLBACK TO work")
             pending.error = error
         self._writing.execute("RELEASE work")
-
-    async def _commit(self, *, in_thread: bool) -> None:
-        with translated():
-            if in_thread:
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._writing.execute, "COMMIT")
-            else:
-                self._writing.execute("COMMIT")
 
     async def _checkpoint_when_due(self) -> None:
         """Folds the log in beside the next commits, then what these have added, with nobody writing.
@@ -342,6 +336,13 @@ def _checkpoint(path: Path) -> None:
     """Folds the log into the database as far as readers allow; the log's file is reused from its start."""
     with contextlib.closing(connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _fold(path: Path) -> bool:
+    """Copies all of the log into the database, durably; False if somebody still reads from the log."""
+    with translated(), contextlib.closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
 
 def _settle(pending: _Pending) -> None:

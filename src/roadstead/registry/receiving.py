@@ -9,8 +9,9 @@ disk.
 
 import asyncio
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from roadstead.registry.errors import BlobTooLargeError
 from roadstead.storage import Buffer, ObjectWriter
@@ -25,13 +26,18 @@ GATHER_BUDGET_BYTES: Final = 12 << 20
 """Bytes being gathered by all uploads together; as many again may be on their way to the disk."""
 
 
-@runtime_checkable
-class FilledBody(Protocol):
+KEPT_BYTES: Final = 4 << 20
+"""Buffers kept for the next uploads: each page of a new one costs the system more than it takes to fill it."""
+
+
+class FilledBody(ABC):
     """A body that is received into buffers."""
 
+    __slots__ = ()
+
+    @abstractmethod
     async def fill(self, buffer: memoryview) -> bytes | memoryview:
         """The next piece, the beginning of ``buffer`` or not; empty after the end of the body."""
-        ...
 
 
 Body = AsyncIterator[bytes] | FilledBody
@@ -43,6 +49,7 @@ class Receiving:
     def __init__(self, require_space: Callable[[], Awaitable[None]]) -> None:
         """``require_space`` raises when there is too little left to go on."""
         self._require_space = require_space
+        self._buffers = _Buffers()
         self._uploads = 0
 
     async def receive(self, writer: ObjectWriter, observe: Callable[[Buffer], None], body: Body) -> None:
@@ -71,7 +78,7 @@ class Receiving:
             await line.end(gathered)
 
     async def _fill(self, line: "_Line", body: FilledBody) -> None:
-        filling, writing = _small_buffer(), None
+        filling, writing = self._buffers.take(self._buffer_bytes()) or _small_buffer(), None
         try:
             while piece := await body.fill(filling):
                 await line.write([piece])
@@ -79,12 +86,14 @@ class Receiving:
                 filling, writing = _small_buffer() if is_short else self._next_buffer(writing), filling
         finally:
             await line.end(())
+            self._buffers.give_back(filling, writing)
 
     def _next_buffer(self, used: memoryview | None) -> memoryview:
         """``used`` again, unless there is none or its length has become wrong."""
         size = self._buffer_bytes()
         if used is None or len(used) > size or len(used) == GATHER_LEAST_BYTES < size:
-            return _new_buffer(size)
+            self._buffers.give_back(used)
+            return self._buffers.take(size) or _new_buffer(size)
         return used
 
     def _gather_bytes(self) -> int:
@@ -93,6 +102,30 @@ class Receiving:
     def _buffer_bytes(self) -> int:
         """A power of two, so that buffers are not exchanged for others of nearly the same length all the time."""
         return 1 << (self._gather_bytes().bit_length() - 1)
+
+
+class _Buffers:
+    """Those that nobody uses at the moment, the one used last on top."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+        self._size = 0
+
+    def take(self, size: int) -> memoryview | None:
+        """One of ``size`` bytes, or of half as many; None where there is none."""
+        for place in range(len(self._free) - 1, -1, -1):
+            if size // 2 <= len(self._free[place]) <= size:
+                found = self._free.pop(place)
+                self._size -= len(found)
+                return found
+        return None
+
+    def give_back(self, *buffers: memoryview | None) -> None:
+        """Keeps what is large enough to be worth it, and no more than all uploads may share."""
+        for buffer in buffers:
+            if buffer is not None and GATHER_LEAST_BYTES < len(buffer) <= KEPT_BYTES - self._size:
+                self._free.append(buffer)
+                self._size += len(buffer)
 
 
 class _Line:
@@ -134,8 +167,8 @@ async def within(body: AsyncIterator[bytes], room: int, limit_bytes: int) -> Asy
         yield piece
 
 
-class FilledWithin:
-    """A ``FilledBody`` as long as it has no more than ``room`` bytes."""
+class FilledWithin(FilledBody):
+    """A body as long as it has no more than ``room`` bytes."""
 
     def __init__(self, body: FilledBody, room: int, limit_bytes: int) -> None:
         self._body = body

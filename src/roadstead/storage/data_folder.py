@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from roadstead.errors import RoadsteadError
+from roadstead.errors import RoadsteadError, is_disk_full
 from roadstead.storage.modes import SECRET_FILE, TreeModes, find_group, open_to_group
 from roadstead.storage.plain_files import make_folders, sync_folder
 
@@ -309,7 +309,7 @@ def _explain(path: Path, error: OSError) -> str:
         )
     if error.errno == errno.EROFS:
         return f"{path} is on a read-only file system: choose another folder with --data"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_disk_full(error):
         return f"there is no space left for {path}: free some, or choose another folder with --data"
     return f"{path} cannot be used: {os.strerror(error.errno or 0)}; choose another folder with --data"
 

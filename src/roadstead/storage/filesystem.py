@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from roadstead.errors import is_disk_full
 from roadstead.storage.errors import (
     ObjectBusyError,
     ObjectUnknownError,
@@ -30,11 +31,10 @@ from roadstead.storage.modes import TreeModes
 from roadstead.storage.plain_files import (
     is_plain_folder,
     make_folders,
+    open_folder,
     open_or_make,
     open_plain,
     path_of_open_file,
-    rename,
-    sync_folder,
 )
 from roadstead.storage.presence import Presence
 from roadstead.storage.protocol import Buffer, StoredObject
@@ -67,7 +67,6 @@ LOCK_POLL_SECONDS: Final = 0.002
 LISTING_BATCH: Final = 1000
 """Files a listing reads in one background job."""
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -81,7 +80,7 @@ def _translated(key: str) -> Generator[None, None, None]:
 
 
 def _error(error: OSError, key: str) -> StorageError:
-    if error.errno in _FULL:
+    if is_disk_full(error):
         return StorageFullError(key)
     if error.errno in _MISSING:
         return ObjectUnknownError(key)
@@ -114,7 +113,7 @@ class FilesystemStore:
 
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
         """Starts or takes up an object. In the loop: a hop to a thread was measured to cost more than it saves."""
-        self._require_present(key)
+        self._require_present_lately(key)
         with _translated(key):
             return self._open_writer(key, offset)
 
@@ -164,7 +163,7 @@ class FilesystemStore:
 
         In the order of their numbers, each once.
         """
-        self._require_present(names[0])
+        self._require_present_lately(names[0])
         with contextlib.ExitStack() as held:
             for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in names}):
                 with _translated(names[0]):
@@ -175,17 +174,18 @@ class FilesystemStore:
             yield
 
     def find_absence(self) -> str:
-        """What the mark in the root tells."""
-        return self._presence.find_absence() if self._presence else ""
+        """What the mark in the root tells, or has told a moment ago."""
+        return self._presence.find_recent_absence() if self._presence else ""
 
     async def free_bytes(self) -> int | None:
         """What the file system lets this user write."""
-        self._require_present()
+        self._require_present_lately()
         folder = self.root
-        while not folder.exists():
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.statvfs(folder)
+                return status.f_bavail * status.f_frsize
             folder = folder.parent
-        status = os.statvfs(folder)
-        return status.f_bavail * status.f_frsize
 
     async def close(self) -> None:
         """Waits for background jobs."""
@@ -201,6 +201,11 @@ class FilesystemStore:
     def _require_present(self, key: str = "") -> None:
         if self._presence is not None:
             self._presence.require(key)
+
+    def _require_present_lately(self, key: str = "") -> None:
+        """For what is worth nothing before ``_require_present`` has followed."""
+        if self._presence is not None:
+            self._presence.require(key, is_recent_enough=True)
 
     def _is_plain(self, folder: str) -> bool:
         return is_plain_folder(str(self.root), folder, self._trusted)
@@ -252,11 +257,12 @@ class FilesystemStore:
         for _ in range(CREATION_TRIES):
             self._require_plain(key)
             try:
+                with contextlib.suppress(FileNotFoundError):
+                    return open_or_make(path, self.modes())
+                self._require_present(key)
                 make_folders(os.path.dirname(path), self.modes())
             except NotADirectoryError as error:  # no object is missing: there can be none
                 raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
-            with contextlib.suppress(FileNotFoundError):
-                return open_or_make(path, self.modes())
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _open_writer(self, key: str, offset: int) -> "FileWriter":
@@ -268,11 +274,11 @@ class FilesystemStore:
             raise ObjectUnknownError(key)
         try:
             _lock(descriptor, key)
-            _seek(descriptor, offset, key)
+            size_bytes = _seek(descriptor, offset, key)
         except BaseException:
             os.close(descriptor)
             raise
-        return FileWriter(key, descriptor, offset, self._executor, self.put_in_place)
+        return FileWriter(key, descriptor, offset, self._executor, self.put_in_place, is_longer=size_bytes > offset)
 
     def _move(self, source: str, target: str) -> None:
         if not self._is_plain(os.path.dirname(source)):
@@ -282,22 +288,61 @@ class FilesystemStore:
     def put_in_place(self, source: str, target: str, descriptor: int | None = None) -> None:
         """Gives an object another key, and makes that, and the bytes behind ``descriptor``, durable. Blocks.
 
-        Renames before it flushes: one commit of a file system's journal covers all.
+        Renames before it flushes: one commit of a file system's journal covers all. By way of open folders, so that
+        nobody can put another folder in their place meanwhile.
 
         Raises:
             StorageAbsentError: the storage was not there before, or is not there afterwards.
             OSError: nothing is known about the object any more.
         """
-        self._require_present(target)
-        self._require_plain(target)
+        self._require_present_lately(target)
+        opened: list[int] = []
         try:
-            changed = rename(self._path(source), self._path(target), self.modes())
+            self._rename(source, target, opened)
             if descriptor is not None:
                 os.fsync(descriptor)
-            for folder in changed:
-                sync_folder(folder)
+            for folder in reversed(opened):
+                os.fsync(folder)
         finally:
+            _close_all(opened)
             self._require_present(target)
+
+    def _rename(self, source: str, target: str, opened: list[int]) -> None:
+        """``opened`` becomes the folders that may have got a new name."""
+        for _ in range(CREATION_TRIES):
+            try:
+                self._open_parents(target, opened)
+                os.rename(self._path(source), os.path.basename(target), dst_dir_fd=opened[-1])
+            except NotADirectoryError as error:  # a link or a file stands where a folder should
+                raise OSError(errno.ELOOP, "one of its folders is none") from error
+            except FileNotFoundError:  # somebody found the folder empty and removed it, or there is no such object
+                if not os.path.lexists(self._path(source)):
+                    raise
+                _close_all(opened)
+            else:
+                return
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _open_parents(self, key: str, opened: list[int]) -> None:
+        """Opens the folder of a key, made if need be, and before it those in which it may be new."""
+        folder = os.path.dirname(key)
+        parent = os.path.dirname(folder)
+        try:
+            opened.append(open_folder(self._path(parent)))
+        except FileNotFoundError:
+            self._require_present(key)
+            if parent:
+                self._open_parents(folder, opened)
+            else:
+                opened += _make_root(self.root, self.modes())
+        if parent and not self._is_in_place(opened[-1], parent) and not self._is_plain(parent):
+            raise OSError(errno.ELOOP, "one of its folders is a symbolic link")
+        if folder:
+            name = os.path.basename(folder)
+            with contextlib.suppress(FileExistsError):
+                self.modes().make_folder(name, opened[-1])
+            is_trusted = folder in self._trusted
+            opened.append(open_folder(self._path(folder)) if is_trusted else open_folder(name, opened[-1]))
 
     def _delete(self, key: str) -> bool:
         if not self._is_plain(os.path.dirname(key)):
@@ -377,13 +422,27 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _seek(descriptor: int, offset: int, key: str) -> None:
+def _seek(descriptor: int, offset: int, key: str) -> int:
+    """Goes to ``offset``; returns the file's length."""
     status = os.fstat(descriptor)
     if not status.st_nlink:  # who had the lock before has deleted it
         raise ObjectBusyError(key)
     if status.st_size < offset:
         raise ObjectUnknownError(key)
-    os.lseek(descriptor, offset, os.SEEK_SET)
+    if offset:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+    return status.st_size
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _make_root(root: Path, modes: TreeModes) -> list[int]:
+    """Opens a root that is made, and those of its parents that were."""
+    changed = make_folders(str(root), modes)
+    return [open_folder(folder) for folder in (*changed, str(root))]
 
 
 class FileReader:
@@ -471,14 +530,16 @@ class FileWriter:
         offset: int,
         executor: ThreadPoolExecutor,
         put_in_place: Callable[[str, str, int], None],
+        *,
+        is_longer: bool,
     ) -> None:
-        """``put_in_place`` gives an object another key and makes it durable."""
+        """``put_in_place`` gives an object another key and makes it durable; ``is_longer``: bytes follow ``offset``."""
         self._put_in_place = put_in_place
         self._key = key
         self._descriptor = descriptor
         self._offset = offset
         self._executor = executor
-        self._is_cut = False
+        self._is_longer = is_longer
 
     @property
     def offset(self) -> int:
@@ -503,10 +564,9 @@ class FileWriter:
 
     def _cut(self) -> None:
         """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
-        if not self._is_cut:
-            if os.fstat(self._descriptor).st_size > self._offset:
-                os.truncate(self._descriptor, self._offset)
-            self._is_cut = True
+        if self._is_longer:
+            os.truncate(self._descriptor, self._offset)
+            self._is_longer = False
 
     def _publish(self, target: str) -> None:
         self._cut()

@@ -23,6 +23,8 @@ _FOLDER_BITS: Final = 0o2777
 _FILE_BITS: Final = 0o664
 """What a new file takes over from its folder: nobody executes it, and strangers never write to it."""
 
+_ALL_BITS: Final = 0o777
+
 _KEEP: Final = -1
 """``chown``'s word for what stays as it is."""
 
@@ -35,6 +37,8 @@ class TreeModes:
     file: int = OWN_FILE
     uid: int = _KEEP
     gid: int = _KEEP
+    is_natural: bool = False
+    """Whether what this process makes with these modes looks like the tree without further calls."""
 
     @classmethod
     def of(cls, root: Path, known_folder: str = "") -> "TreeModes":
@@ -42,13 +46,28 @@ class TreeModes:
         for folder in (root / known_folder, root):
             with contextlib.suppress(OSError):
                 status = folder.stat()
-                return cls(
-                    status.st_mode & _FOLDER_BITS,
-                    status.st_mode & _FILE_BITS | OWN_FILE,
-                    status.st_uid if os.geteuid() == 0 else _KEEP,
-                    status.st_gid,
-                )
+                mode, file = status.st_mode & _FOLDER_BITS, status.st_mode & _FILE_BITS | OWN_FILE
+                is_own = (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
+                is_kept = mode & _ALL_BITS == mode and not (mode | file) & _find_umask()
+                uid = status.st_uid if os.geteuid() == 0 else _KEEP
+                return cls(mode, file, uid, status.st_gid, is_natural=is_own and is_kept)
         return cls()
+
+    def open_new_file(self, path: str, flags: int) -> int:
+        """Opens a file that must not be there, made to look like the tree.
+
+        Raises:
+            FileExistsError: it is there.
+            OSError: it cannot be made.
+        """
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, self.file if self.is_natural else SECRET_FILE)
+        if not self.is_natural:
+            try:
+                self.give_to_file(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def give_to_file(self, descriptor: int) -> None:
         """Makes a file that was made just now look like the tree.
@@ -59,25 +78,37 @@ class TreeModes:
         self._give_owner(descriptor, os.fstat(descriptor))
         os.fchmod(descriptor, self.file)
 
-    def make_folder(self, path: str) -> None:
-        """Makes a folder that looks like the tree.
+    def make_folder(self, path: str, parent: int | None = None) -> None:
+        """Makes a folder that looks like the tree; ``path`` is below the open folder ``parent`` where there is one.
 
         Raises:
             FileExistsError: somebody else has made it.
             OSError: it cannot be made.
         """
-        os.mkdir(path, OWN_FOLDER)
+        if self.is_natural:
+            os.mkdir(path, self.folder, dir_fd=parent)
+            return
+        os.mkdir(path, OWN_FOLDER, dir_fd=parent)
         with contextlib.suppress(FileNotFoundError):  # somebody found it empty and removed it: whoever needs it is told
-            self._give_owner(path, os.stat(path, follow_symlinks=False))
-            os.chmod(path, self.folder)
+            self._give_owner(path, os.stat(path, dir_fd=parent, follow_symlinks=False), parent)
+            os.chmod(path, self.folder, dir_fd=parent)
 
-    def _give_owner(self, place: int | str, status: os.stat_result) -> None:
+    def _give_owner(self, place: int | str, status: os.stat_result, parent: int | None = None) -> None:
         """A user who is not in the tree's group cannot give it anything: then it stays the user's own."""
         uid = _KEEP if self.uid == status.st_uid else self.uid
         gid = _KEEP if self.gid == status.st_gid else self.gid
         if (uid, gid) != (_KEEP, _KEEP):
             with contextlib.suppress(PermissionError):
-                os.chown(place, uid, gid)
+                os.chown(place, uid, gid, dir_fd=parent)
+
+
+def _find_umask() -> int:
+    """What this process never grants; all, where the system does not tell without changing it."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return _ALL_BITS
 
 
 def find_group(name: str) -> int:

@@ -49,17 +49,11 @@ def open_or_make(path: str, modes: TreeModes) -> int:
         OSError: something else stands in its place, or it cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        return modes.open_new_file(path, os.O_RDWR | _FLAGS)
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
             return open_plain(path, os.O_RDWR)[0]
         raise OSError(errno.EIO, "something that is no plain file stands in its place") from None
-    try:
-        modes.give_to_file(descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def is_plain_folder(root: str, folder: str, trusted: Collection[str] = ()) -> bool:
@@ -100,23 +94,20 @@ def make_folders(path: str, modes: TreeModes | None = None) -> list[str]:
     return changed
 
 
-def rename(source: str, target: str, modes: TreeModes | None = None) -> set[str]:
-    """Renames a file into a folder, made if need be, and returns the folders that need a ``sync_folder``."""
-    folder = os.path.dirname(target)
-    changed = {folder, *make_folders(folder, modes)}
-    try:
-        os.rename(source, target)
-    except FileNotFoundError:
-        if not os.path.lexists(source):
-            raise
-        changed.update(make_folders(folder, modes))  # somebody removed the folder, found empty, at this very moment
-        os.rename(source, target)
-    return changed
+def open_folder(path: str, parent: int | None = None) -> int:
+    """Opens a folder, below the open folder ``parent`` where there is one; that itself is no symbolic link.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is none, or cannot be opened.
+    """
+    flags = _FLAGS if parent is not None else os.O_CLOEXEC
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=parent)
 
 
 def sync_folder(path: str) -> None:
     """Makes the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(path)
     try:
         os.fsync(descriptor)
     finally:

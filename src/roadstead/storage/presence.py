@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from msgspec import MsgspecError, Struct, field, json
@@ -25,6 +26,9 @@ from roadstead.storage.plain_files import sync_folder
 
 MARK: Final = "roadstead.storage"
 FORMAT: Final = 1
+
+RECENT_SECONDS: Final = 0.02
+"""So old may a look be where another one follows before anything is acknowledged."""
 
 _MARK_BYTES: Final = 64 << 10
 """Longer than any path can make it."""
@@ -87,8 +91,10 @@ def write_mark(root: Path, mark: Mark, modes: TreeModes) -> None:
 class Presence:
     """Looks for the mark of one owner; a look at a storage that is there costs two ``stat`` calls."""
 
-    def __init__(self, root: Path, owner: str, known_folder: str) -> None:
+    def __init__(self, root: Path, owner: str, known_folder: str, *, recent_seconds: float = RECENT_SECONDS) -> None:
         """``known_folder`` is one below ``root`` that was made with the mark and is never removed."""
+        self._recent_seconds = recent_seconds
+        self._recent_until = 0.0
         self._root = root
         self._owner = owner
         self._mark = f"{root}/{MARK}"
@@ -98,6 +104,16 @@ class Presence:
 
     def find_absence(self) -> str:
         """Why the storage is not there, without any path; empty when it is. From any thread."""
+        now = monotonic()
+        absence = self._look()
+        self._recent_until = 0.0 if absence else now + self._recent_seconds
+        return absence
+
+    def find_recent_absence(self) -> str:
+        """As ``find_absence``, or as a look a moment ago has found it."""
+        return "" if monotonic() < self._recent_until else self.find_absence()
+
+    def _look(self) -> str:
         try:
             status = os.lstat(self._mark)
             folder = os.stat(self._known_folder)
@@ -110,13 +126,13 @@ class Presence:
         seen = (status.st_dev, status.st_ino, status.st_mtime_ns)
         return "" if seen == self._seen else self._read(seen)
 
-    def require(self, key: str = "") -> None:
-        """Sees that the storage is there.
+    def require(self, key: str = "", *, is_recent_enough: bool = False) -> None:
+        """Sees that the storage is there, or where ``is_recent_enough`` that it was a moment ago.
 
         Raises:
             StorageAbsentError: it is not.
         """
-        if reason := self.find_absence():
+        if reason := self.find_recent_absence() if is_recent_enough else self.find_absence():
             raise StorageAbsentError(reason, key)
 
     def _read(self, seen: tuple[int, int, int]) -> str:

@@ -1,19 +1,17 @@
 """Whether a folder of objects can be reached and written, found out the way that requests would."""
 
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from roadstead.errors import is_disk_full
 from roadstead.storage.modes import SECRET_FILE, TreeModes
 from roadstead.storage.plain_files import make_folders
 
 PROBE: Final = "locks/probe"
 """A file of a few bytes that each probe writes over."""
-
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def probe_folder(root: Path, *, is_writing: bool, find_absence: Callable[[], str
     try:
         _write(root / PROBE)
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not is_disk_full(error):
             return Probed(unwritable=f"the storage cannot be written: {os.strerror(error.errno or 0)}")
     return Probed()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from roadstead.errors import is_disk_full
 from roadstead.storage.errors import StorageError, StorageFullError, StorageUnavailableError
 from roadstead.storage.modes import TreeModes
 from roadstead.storage.plain_files import is_plain_folder, make_folders, open_plain, sync_file, sync_folder
@@ -25,7 +26,6 @@ from roadstead.storage.presence import Presence
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _CANNOT_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class EntryKind(enum.Enum):
@@ -315,6 +315,6 @@ def _translated(key: str) -> Generator[None, None, None]:
 
 
 def _error(error: OSError, key: str) -> StorageError:
-    if error.errno in _FULL:
+    if is_disk_full(error):
         return StorageFullError(key)
     return StorageUnavailableError(key, os.strerror(error.errno) if error.errno else "unknown error")

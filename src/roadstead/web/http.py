@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from roadstead.errors import RoadsteadError
+from roadstead.registry.receiving import FilledBody
 from roadstead.web.transfer import OFFER_KEY, BufferOffer
 
 Scope = MutableMapping[str, Any]
@@ -146,7 +147,7 @@ class Request:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class ReceivedBody:
+class ReceivedBody(FilledBody):
     """A body that is received into the application's buffers."""
 
     __slots__ = ("_has_more", "_offer", "_receive")

@@ -171,7 +171,7 @@ def test_a_blob_is_flushed_before_its_201(server: FaultyServer) -> None:
         location = client.begin(REPOSITORY)
     calls = traced(server, lambda client: client.finish(location, digest, blob))
     answer = position(calls, r"HTTP/1\.1 201")
-    named = position(calls, rf"(rename|link).*{digest[7:]}/data")
+    named = position(calls, rf"(rename|link).*{digest[7:]}(/|>, \")data")
     written = position(calls, r"write\(.*registry/uploads/", last=True)
     bytes_flushed = position(calls, r"(fdatasync|fsync)\(\d+<[^>]*registry/(uploads|docker)[^>]*/[^/>]*>\) += 0")
     folder_flushed = position(calls, rf"fsync\(\d+<[^>]*{digest[7:]}>\) += 0", last=True)

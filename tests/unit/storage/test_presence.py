@@ -28,7 +28,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def presence_of(root: Path) -> Presence:
-    return Presence(root, OWNER, "blobs")
+    """One that looks each time."""
+    return Presence(root, OWNER, "blobs", recent_seconds=0.0)
 
 
 def test_a_mark_comes_back(root: Path) -> None:

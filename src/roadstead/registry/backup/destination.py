@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime as dt
-import errno
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from roadstead.clock import Clock
 from roadstead.database import DatabaseFullError
+from roadstead.errors import is_disk_full
 from roadstead.registry.backup.errors import (
     BackupFolderUnusableError,
     DataFolderOccupiedError,
@@ -80,7 +80,7 @@ def explained(folder: DataFolder) -> Generator[None, None, None]:
     except (StorageFullError, DatabaseFullError) as error:
         raise RestorationFullError(folder.path) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             raise RestorationFullError(folder.path) from error
         raise
 

@@ -14,7 +14,6 @@ neither pruned nor missing after a restoration.
 import asyncio
 import contextlib
 import datetime as dt
-import errno
 import hashlib
 import os
 import shutil
@@ -28,6 +27,7 @@ import msgspec
 from roadstead import __version__
 from roadstead.database import DatabaseFullError, Reader
 from roadstead.database.snapshot import copy_database, open_snapshot
+from roadstead.errors import is_disk_full
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.backup import store
@@ -64,8 +64,6 @@ COPIED_AT_ONCE: Final = 4
 PIECE_BYTES: Final = 1 << 20
 
 _QUARANTINED: Final = "it is in quarantine, since its bytes were damaged"
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +336,6 @@ def _explained(path: Path) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_disk_full(error):
             raise BackupFullError(path) from error
         raise BackupFolderUnusableError(path, f"cannot be written: {os.strerror(error.errno or 0)}") from error

@@ -70,6 +70,42 @@ class ReceivingConnection(Protocol):
         ...
 
 
+class _Held:
+    """Bytes that came and wait for a buffer; whoever takes some of them copies no others."""
+
+    __slots__ = ("_bytes", "_start")
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._start = 0
+
+    def __len__(self) -> int:
+        return len(self._bytes) - self._start
+
+    def add(self, data: bytes) -> None:
+        """Some more."""
+        self._bytes = self.take_all() + data
+
+    def put_back(self, *pieces: bytes) -> None:
+        """Some that come before those that are there."""
+        self._bytes = b"".join((*pieces, self.take_all()))
+
+    def move_into(self, buffer: memoryview) -> int:
+        """Fills ``buffer`` as far as they go; returns how many."""
+        size = min(len(self), len(buffer))
+        buffer[:size] = memoryview(self._bytes)[self._start : self._start + size]
+        self._start += size
+        if not self:
+            self.take_all()
+        return size
+
+    def take_all(self) -> bytes:
+        """All of them."""
+        taken = self._bytes[self._start :] if self._start else self._bytes
+        self._bytes, self._start = b"", 0
+        return taken
+
+
 class BodyReceiver(asyncio.BufferedProtocol):
     """The body of one request, and the transport's protocol while it arrives."""
 
@@ -82,7 +118,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._left = length or 0
         """Bytes to come: of the body, or of the chunk that is being received."""
         self._is_first = True
-        self._held = b""
+        self._held = _Held()
         self._is_over = False
         self._buffer: memoryview | None = None
         self._filled = 0
@@ -97,7 +133,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     def hold(self, data: bytes) -> None:
         """Keeps what came behind the head."""
-        self._held += data
+        self._held.add(data)
         if len(self._held) > HIGH_WATER_LIMIT:
             self._connection.flow.pause_reading()
 
@@ -167,8 +203,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     def _release(self) -> None:
         self._is_over = True
-        held, self._held = self._held, b""
-        self._connection.end_body(held, is_complete=False)
+        self._connection.end_body(self._held.take_all(), is_complete=False)
 
     # The buffer
 
@@ -177,10 +212,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._parsed = self._filled = self._joined = 0
         if self._held:
-            size = min(len(self._held), len(buffer))
-            buffer[:size] = self._held[:size]
-            self._held = self._held[size:]
-            self._advance(size)
+            self._advance(self._held.move_into(buffer))
 
     def _take(self, buffer: memoryview) -> memoryview:
         """The part of the body in ``buffer``, which is the application's again; what is none of it yet is held.
@@ -193,7 +225,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
                 size -= size % PAGE_BYTES
             rest = bytes(buffer[size : self._joined]), bytes(buffer[self._parsed : self._filled])
             self._left += len(rest[0])
-            self._held = b"".join((*rest, self._held))
+            self._held.put_back(*rest)
         self._buffer = None
         return buffer[:size]
 
@@ -210,7 +242,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         taken = min(self._left, size)
         self._join(taken)
         if not self._left:
-            rest = self._bytes_from(self._parsed) + self._held
+            rest = self._bytes_from(self._parsed) + self._held.take_all()
             self._end(rest, is_complete=True)
 
     def _join(self, size: int) -> None:
@@ -242,7 +274,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     def _hand_over(self) -> None:
         """What comes is for the parser, which knows nothing of the chunks that were here."""
-        rest = self._bytes_from(self._parsed) + self._held
+        rest = self._bytes_from(self._parsed) + self._held.take_all()
         if not self._is_first:
             if not rest.startswith(_CHUNK_END):
                 self._end(b"", is_complete=False)
@@ -256,7 +288,6 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     def _end(self, rest: bytes, *, is_complete: bool) -> None:
         self._is_over = True
-        self._held = b""
         if self.is_active:
             self.is_active = False
             self._connection.transport.set_protocol(cast("asyncio.BaseProtocol", self._connection))
