@@ -8,7 +8,6 @@ to the disk where it is durable, and each read. The storage answers at once, so 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import sys
@@ -24,10 +23,11 @@ from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from roadstead.database import Statement, Transaction
     from roadstead.storage import StorageError
+    from roadstead.storage.filesystem import LockFiles
 
 T = TypeVar("T")
 
@@ -76,10 +76,9 @@ class TimedDatabase(SqliteDatabase):
 class BytelessStore(FilesystemStore):
     """A store in which nothing has to be removed or locked."""
 
-    @contextlib.asynccontextmanager
-    async def exclusive(self, *_names: str) -> AsyncGenerator[None, None]:
+    def exclusive(self, *_names: str) -> LockFiles:
         """Nobody else is there."""
-        yield
+        return super().exclusive()
 
     async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
         """There is nothing."""

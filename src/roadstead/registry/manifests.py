@@ -7,7 +7,6 @@ as they were pushed.
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +22,7 @@ from roadstead.registry.errors import (
     ManifestUnknownError,
 )
 from roadstead.registry.foreign_urls import UrlRules
+from roadstead.registry.manifest_caches import BodyCache, FoundCache
 from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.registry.removal_steps import (
     Change,
@@ -33,15 +33,6 @@ from roadstead.registry.removal_steps import (
 )
 from roadstead.registry.repositories import ensure_repository, get_repository_id
 from roadstead.registry.rules import GarbageRules
-
-CACHE_BYTES: Final = 8 << 20
-"""Bodies kept in memory: some thousand manifests of usual size, a small part of the 100 MB a server may use."""
-
-CACHED_BODY_BYTES: Final = 256 << 10
-"""Larger bodies are not kept: a few of them would push out all others."""
-
-FOUND_ENTRIES: Final = 4096
-"""Answers kept until the next commit: a megabyte; more are asked for only where nobody asks twice."""
 
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
 """Larger documents are parsed and recorded in a thread, one at a time, so that other requests need not wait."""
@@ -68,9 +59,9 @@ class Manifests:
         self._accepts_missing_blobs = accepts_missing_blobs
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._foreign_urls = foreign_urls or UrlRules()
-        self._bodies = _BodyCache()
+        self._bodies = BodyCache()
         self._long_pushes = asyncio.Semaphore(1)
-        self._found = _FoundCache()
+        self._found = FoundCache()
 
     async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """What a tag or digest stands for in a repository.
@@ -281,7 +272,7 @@ async def ensure_manifest(
         if await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body):
             await _record_names(transaction, row[0], manifest)  # a migration could not read them from damaged bytes
         return int(row[0])
-    await transaction.execute(
+    row = await transaction.fetch_one(
         store.ADD_MANIFEST,
         digest=digest,
         media_type=manifest.media_type,
@@ -291,7 +282,6 @@ async def ensure_manifest(
         created_ms=now_ms,
         body=body,
     )
-    row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
     manifest_id = int(row[0]) if row else 0
     await _record_names(transaction, manifest_id, manifest)
     if manifest.subject:
@@ -319,43 +309,3 @@ async def _record_names(transaction: Transaction, manifest_id: int, manifest: Ma
         store.ADD_MANIFEST_CHILD,
         [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children],
     )
-
-
-class _FoundCache:
-    """What tags and digests stood for when they were asked for last, for as long as the catalogue has not changed."""
-
-    def __init__(self) -> None:
-        self._version: bytes | None = None
-        self._found: dict[tuple[RepositoryName, Tag | Digest], StoredManifest] = {}
-
-    def find(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None) -> StoredManifest | None:
-        return self._found.get(asked) if version is not None and version == self._version else None
-
-    def add(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None, stored: StoredManifest) -> None:
-        """``version`` is the catalogue's from before it was asked."""
-        if version is None or version != self._version or len(self._found) >= FOUND_ENTRIES:
-            self._version, self._found = version, {}
-        self._found[asked] = stored
-
-
-class _BodyCache:
-    """The bodies used last, by digest, which cannot change."""
-
-    def __init__(self) -> None:
-        self._bodies: OrderedDict[Digest, bytes] = OrderedDict()
-        self._size = 0
-
-    def find(self, digest: Digest) -> bytes | None:
-        body = self._bodies.get(digest)
-        if body is not None:
-            self._bodies.move_to_end(digest)
-        return body
-
-    def add(self, digest: Digest, body: bytes) -> None:
-        if len(body) > CACHED_BODY_BYTES or digest in self._bodies:
-            return
-        self._bodies[digest] = body
-        self._size += len(body)
-        while self._size > CACHE_BYTES:
-            _, dropped = self._bodies.popitem(last=False)
-            self._size -= len(dropped)

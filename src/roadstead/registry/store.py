@@ -119,7 +119,8 @@ FIND_LINKED_MANIFEST_ID: Final = Statement(
     .where(manifests.c.digest == _digest, repository_manifests.c.repository_id == _repository_id)
 )
 ADD_MANIFEST: Final = Statement(
-    insert(manifests).values(
+    insert(manifests)
+    .values(
         {
             name: parameter(name)
             for name in (
@@ -133,6 +134,7 @@ ADD_MANIFEST: Final = Statement(
             )
         }
     )
+    .returning(manifests.c.id)
 )
 HEAL_MANIFEST: Final = Statement(  # changes nothing unless the bytes were damaged
     update(manifests)

@@ -14,7 +14,7 @@ import itertools
 import os
 import stat
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -157,21 +157,17 @@ class FilesystemStore:
                 yield found
         self._require_present(prefix)
 
-    @contextlib.asynccontextmanager
-    async def exclusive(self, *names: str) -> AsyncGenerator[None, None]:
+    def exclusive(self, *names: str) -> "LockFiles":
         """Holds lock files: ``flock`` knows processes and, since each holder opens it anew, tasks alike.
 
         In the order of their numbers, each once.
         """
-        self._require_present_lately(names[0])
-        with contextlib.ExitStack() as held:
-            for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in names}):
-                with _translated(names[0]):
-                    descriptor = self._open_or_create(f"{LOCKS}/{number}")
-                held.callback(os.close, descriptor)
-                while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder may be another process
-                    await asyncio.sleep(LOCK_POLL_SECONDS)
-            yield
+        return LockFiles(names, self._open_lock)
+
+    def _open_lock(self, number: int, name: str) -> int:
+        self._require_present_lately(name)
+        with _translated(name):
+            return self._open_or_create(f"{LOCKS}/{number}")
 
     def find_absence(self) -> str:
         """What the mark in the root tells, or has told a moment ago."""
@@ -443,6 +439,35 @@ def _make_root(root: Path, modes: TreeModes) -> list[int]:
     """Opens a root that is made, and those of its parents that were."""
     changed = make_folders(str(root), modes)
     return [open_folder(folder) for folder in (*changed, str(root))]
+
+
+class LockFiles(contextlib.AbstractAsyncContextManager[None]):
+    """Lock files, held from entering to leaving; a class, since a generator would cost a push more than the lock."""
+
+    def __init__(self, names: Sequence[str], open_lock: Callable[[int, str], int]) -> None:
+        """``open_lock`` opens the file of a number, on behalf of a name."""
+        self._names = names
+        self._open = open_lock
+        self._held: list[int] = []
+
+    async def __aenter__(self) -> None:
+        """Waits until nobody else holds any of them.
+
+        Raises:
+            StorageError: they cannot be opened.
+        """
+        try:
+            for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in self._names}):
+                self._held.append(self._open(number, self._names[0]))
+                while not _try_lock(self._held[-1]):  # noqa: ASYNC110 - the holder may be another process
+                    await asyncio.sleep(LOCK_POLL_SECONDS)
+        except BaseException:
+            _close_all(self._held)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Lets them go."""
+        _close_all(self._held)
 
 
 class FileReader:
