@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from roadstead.database import Statement, Transaction
     from roadstead.storage import StorageError
-    from roadstead.storage.filesystem import LockFiles
+    from roadstead.storage.lock_files import LockFiles
 
 T = TypeVar("T")
 

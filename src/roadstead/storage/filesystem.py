@@ -9,24 +9,17 @@ missing. Blocking calls run in threads of their own; reads that the page cache c
 import asyncio
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 import stat
-import zlib
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from roadstead.errors import is_disk_full
-from roadstead.storage.errors import (
-    ObjectBusyError,
-    ObjectUnknownError,
-    StorageError,
-    StorageFullError,
-    StorageUnavailableError,
-)
+from roadstead.storage.errors import ObjectBusyError, ObjectUnknownError, StorageError
+from roadstead.storage.file_objects import MISSING, FileReader, FileWriter, error_of, translated
+from roadstead.storage.lock_files import LockFiles, close_all, try_lock
 from roadstead.storage.modes import TreeModes
 from roadstead.storage.plain_files import (
     is_plain_folder,
@@ -37,54 +30,20 @@ from roadstead.storage.plain_files import (
     path_of_open_file,
 )
 from roadstead.storage.presence import Presence
-from roadstead.storage.protocol import Buffer, StoredObject
+from roadstead.storage.protocol import StoredObject
 
 _T = TypeVar("_T")
 
 THREADS: Final = 16
 """More than a disk's useful queue depth on small machines, few enough to bound memory in flight."""
 
-INLINE_BYTES: Final = 32 << 10
-"""Up to here hashing and copying to the page cache take less time than a hop to a thread and back."""
-
-WRITE_BYTES: Final = 1020 << 10
-"""Hashed and then written; whole pages, and just less than 1 MiB.
-
-For longer writes ext4 takes pages of that size and more, of which a virtual machine may have none that its host has
-given it already: measured 2.5 instead of 1.3 CPU seconds a gigabyte for all of a push.
-"""
-
 CREATION_TRIES: Final = 100
 """Each fails only if somebody else removed the folder within microseconds."""
 
 LOCKS: Final = "locks"
-LOCK_FILES: Final = 1024
-"""Names that share a file wait for each other; twenty at once rarely do."""
-
-LOCK_POLL_SECONDS: Final = 0.002
-"""A holder has it for some milliseconds, the time of a flush."""
 
 LISTING_BATCH: Final = 1000
 """Files a listing reads in one background job."""
-
-_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Generator[None, None, None]:
-    """Turns the operating system's errors into storage's; the file's path stays out of the message."""
-    try:
-        yield
-    except OSError as error:
-        raise _error(error, key) from error
-
-
-def _error(error: OSError, key: str) -> StorageError:
-    if is_disk_full(error):
-        return StorageFullError(key)
-    if error.errno in _MISSING:
-        return ObjectUnknownError(key)
-    return StorageUnavailableError(key, os.strerror(error.errno) if error.errno else "unknown error")
 
 
 class FilesystemStore:
@@ -114,13 +73,13 @@ class FilesystemStore:
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
         """Starts or takes up an object. In the loop: a hop to a thread was measured to cost more than it saves."""
         self._require_present_lately(key)
-        with _translated(key):
+        with translated(key):
             return self._open_writer(key, offset)
 
     async def open_reader(self, key: str) -> "FileReader":
         """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
         try:
-            with _translated(key):
+            with translated(key):
                 descriptor, size_bytes = self._open_in_place(key)
         except ObjectUnknownError:
             self._require_present(key)
@@ -166,7 +125,7 @@ class FilesystemStore:
 
     def _open_lock(self, number: int, name: str) -> int:
         self._require_present_lately(name)
-        with _translated(name):
+        with translated(name):
             return self._open_or_create(f"{LOCKS}/{number}")
 
     def find_absence(self) -> str:
@@ -188,7 +147,7 @@ class FilesystemStore:
         await asyncio.to_thread(self._executor.shutdown)
 
     async def _run(self, key: str, job: Callable[[], _T]) -> _T:
-        with _translated(key):
+        with translated(key):
             return await asyncio.get_running_loop().run_in_executor(self._executor, job)
 
     def _path(self, key: str) -> str:
@@ -300,7 +259,7 @@ class FilesystemStore:
             for folder in reversed(opened):
                 os.fsync(folder)
         finally:
-            _close_all(opened)
+            close_all(opened)
             self._require_present(target)
 
     def _rename(self, source: str, target: str, opened: list[int]) -> None:
@@ -314,7 +273,7 @@ class FilesystemStore:
             except FileNotFoundError:  # somebody found the folder empty and removed it, or there is no such object
                 if not os.path.lexists(self._path(source)):
                     raise
-                _close_all(opened)
+                close_all(opened)
             else:
                 return
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -347,7 +306,7 @@ class FilesystemStore:
         try:
             os.unlink(path)
         except OSError as error:
-            if error.errno in _MISSING:
+            if error.errno in MISSING:
                 return False
             raise
         self._remove_empty(os.path.dirname(path))
@@ -362,7 +321,7 @@ class FilesystemStore:
             if not is_deleted:
                 self._require_present(key)
         except OSError as error:
-            return _error(error, key)
+            return error_of(error, key)
         except StorageError as error:
             return error
         return is_deleted
@@ -379,7 +338,7 @@ class FilesystemStore:
         try:
             status = os.lstat(self._path(key))
         except OSError as error:
-            if error.errno in _MISSING:
+            if error.errno in MISSING:
                 return None
             raise
         if not stat.S_ISREG(status.st_mode):
@@ -390,7 +349,7 @@ class FilesystemStore:
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
-            if error.errno in _MISSING:
+            if error.errno in MISSING:
                 return
             raise
         for entry in entries:
@@ -406,16 +365,8 @@ class FilesystemStore:
 
 
 def _lock(descriptor: int, key: str) -> None:
-    if not _try_lock(descriptor):
+    if not try_lock(descriptor):
         raise ObjectBusyError(key)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _seek(descriptor: int, offset: int, key: str) -> int:
@@ -430,198 +381,7 @@ def _seek(descriptor: int, offset: int, key: str) -> int:
     return status.st_size
 
 
-def _close_all(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())
-
-
 def _make_root(root: Path, modes: TreeModes) -> list[int]:
     """Opens a root that is made, and those of its parents that were."""
     changed = make_folders(str(root), modes)
     return [open_folder(folder) for folder in (*changed, str(root))]
-
-
-class LockFiles(contextlib.AbstractAsyncContextManager[None]):
-    """Lock files, held from entering to leaving; a class, since a generator would cost a push more than the lock."""
-
-    def __init__(self, names: Sequence[str], open_lock: Callable[[int, str], int]) -> None:
-        """``open_lock`` opens the file of a number, on behalf of a name."""
-        self._names = names
-        self._open = open_lock
-        self._held: list[int] = []
-
-    async def __aenter__(self) -> None:
-        """Waits until nobody else holds any of them.
-
-        Raises:
-            StorageError: they cannot be opened.
-        """
-        try:
-            for number in sorted({zlib.crc32(name.encode()) % LOCK_FILES for name in self._names}):
-                self._held.append(self._open(number, self._names[0]))
-                while not _try_lock(self._held[-1]):  # noqa: ASYNC110 - the holder may be another process
-                    await asyncio.sleep(LOCK_POLL_SECONDS)
-        except BaseException:
-            _close_all(self._held)
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        """Lets them go."""
-        _close_all(self._held)
-
-
-class FileReader:
-    """An ``ObjectReader`` of an open file."""
-
-    def __init__(self, key: str, descriptor: int, size_bytes: int, executor: ThreadPoolExecutor) -> None:
-        self._key = key
-        self._descriptor = descriptor
-        self._size_bytes = size_bytes
-        self._executor = executor
-
-    @property
-    def size_bytes(self) -> int:
-        """The file's length when it was opened; objects do not change."""
-        return self._size_bytes
-
-    def fileno(self) -> int:
-        """The open file (see ``FileObject``)."""
-        return self._descriptor
-
-    async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Reads what the page cache holds at once, in a thread what would have to wait for the disk."""
-        buffer = bytearray(length)
-        try:
-            count = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
-                raise _error(error, self._key) from error
-            count = 0
-        if count == length:
-            return buffer
-        return await self._read_rest(memoryview(buffer), count, offset)
-
-    async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Reads in a thread; what the page cache did not hold before, it does not hold afterwards."""
-        with _translated(self._key):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._executor, _read_once, self._descriptor, offset, length
-            )
-
-    async def _read_rest(self, buffer: memoryview, count: int, offset: int) -> memoryview:
-        """Fills ``buffer`` from ``count`` on; the cache gave a part, or nothing."""
-        loop = asyncio.get_running_loop()
-        while count < len(buffer):
-            rest = buffer[count:]
-            with _translated(self._key):
-                got = await loop.run_in_executor(self._executor, os.preadv, self._descriptor, [rest], offset + count)
-            if got == 0:
-                break
-            count += got
-        return buffer[:count]
-
-    def close(self) -> None:
-        """Closes the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _read_once(descriptor: int, offset: int, length: int) -> memoryview:
-    """Reads past the page cache, as far as it goes; without reading ahead, which would look as if others had read."""
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-    buffer = memoryview(bytearray(length))
-    try:
-        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
-    except OSError as error:
-        if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
-            raise
-        count = 0
-    if count == length:
-        return buffer  # somebody reads it often
-    while count < length and (got := os.preadv(descriptor, [buffer[count:]], offset + count)):
-        count += got
-    os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
-    return buffer[:count]
-
-
-class FileWriter:
-    """An ``ObjectWriter`` of an open, locked file."""
-
-    def __init__(
-        self,
-        key: str,
-        descriptor: int,
-        offset: int,
-        executor: ThreadPoolExecutor,
-        put_in_place: Callable[[str, str, int], None],
-        *,
-        is_longer: bool,
-    ) -> None:
-        """``put_in_place`` gives an object another key and makes it durable; ``is_longer``: bytes follow ``offset``."""
-        self._put_in_place = put_in_place
-        self._key = key
-        self._descriptor = descriptor
-        self._offset = offset
-        self._executor = executor
-        self._is_longer = is_longer
-
-    @property
-    def offset(self) -> int:
-        """The number of bytes so far."""
-        return self._offset
-
-    async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
-        """Writes and shows each buffer to ``observe``, in one thread job for all of them; a few bytes at once."""
-        with _translated(self._key):
-            self._cut()
-            if len(buffers) == 1 and len(buffers[0]) <= INLINE_BYTES:
-                self._offset += _write_all(self._descriptor, buffers, observe)
-                return
-            self._offset += await asyncio.get_running_loop().run_in_executor(
-                self._executor, _write_all, self._descriptor, buffers, observe
-            )
-
-    async def publish(self, target: str) -> None:
-        """See ``FilesystemStore.put_in_place``."""
-        with _translated(self._key):
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, target)
-
-    def _cut(self) -> None:
-        """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
-        if self._is_longer:
-            os.truncate(self._descriptor, self._offset)
-            self._is_longer = False
-
-    def _publish(self, target: str) -> None:
-        self._cut()
-        self._put_in_place(self._key, target, self._descriptor)
-
-    def close(self) -> None:
-        """Closes the file, which gives up the lock."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _write_all(descriptor: int, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> int:
-    """Writes what was observed while it is still in the processor's cache."""
-    total = 0
-    for buffer in buffers:
-        for piece in _cut(buffer):
-            observe(piece)
-            rest = memoryview(piece)
-            while rest:
-                written = os.write(descriptor, rest)
-                total += written
-                rest = rest[written:]
-    return total
-
-
-def _cut(buffer: Buffer) -> Iterator[Buffer]:
-    if len(buffer) <= WRITE_BYTES or isinstance(buffer, bytes):  # of bytes no view can be hashed without a copy
-        yield buffer
-        return
-    view = memoryview(buffer)
-    for start in range(0, len(view), WRITE_BYTES):
-        yield view[start : start + WRITE_BYTES]

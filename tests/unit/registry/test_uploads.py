@@ -17,7 +17,7 @@ from roadstead.registry.blobs import Blobs
 from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
 from roadstead.registry.receiving import GATHER_BYTES
 from roadstead.registry.uploads import Uploads
-from roadstead.storage import StorageFullError, StorageUnavailableError, filesystem
+from roadstead.storage import StorageFullError, StorageUnavailableError, file_objects
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore
 
@@ -181,14 +181,14 @@ async def test_a_request_that_is_cancelled_while_bytes_are_written(
 ) -> None:
     """The job goes on in its thread: what it wrote and what it hashed must both be counted."""
     started, go_on = threading.Event(), threading.Event()
-    write_all = filesystem._write_all
+    write_all = file_objects._write_all
 
     def wait_and_write(*arguments: Any) -> int:
         started.set()
         assert go_on.wait(10)
         return write_all(*arguments)
 
-    monkeypatch.setattr(filesystem, "_write_all", wait_and_write)
+    monkeypatch.setattr(file_objects, "_write_all", wait_and_write)
     session = await instance.registry.uploads.start(APP, "sha256")
     pieces = [os.urandom(GATHER_BYTES), os.urandom(GATHER_BYTES)]
     upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, body(*pieces)))
