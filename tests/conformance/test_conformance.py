@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import yaml
 
+from tests.conformance.program import TIMEOUT_SECONDS, run_program
 from tests.system.faults.server import FaultyServer, serving
-from tests.system.tools import path_of
 
 if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
     from pathlib import Path
 
-TIMEOUT_SECONDS: Final = 120
 pytestmark = [pytest.mark.needs("oci-conformance"), pytest.mark.timeout(TIMEOUT_SECONDS + 60)]
 
 
@@ -35,12 +32,10 @@ class Outcome:
     """APIs and kinds of data that did not pass."""
 
 
-def run_program(server: FaultyServer, results: Path, **settings: str) -> Outcome:
-    """What became of each test; the program's output goes to the terminal of a failing test."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCI_")}
+def run(server: FaultyServer, results: Path, **settings: str) -> Outcome:
+    """What became of each test."""
     unique = secrets.token_hex(4)
-    environment = {
-        **inherited,
+    all_settings = {
         "OCI_REGISTRY": server.host,
         "OCI_TLS": "disabled",
         "OCI_REPO1": f"conformance/one-{unique}",
@@ -48,25 +43,11 @@ def run_program(server: FaultyServer, results: Path, **settings: str) -> Outcome
         "OCI_RESULTS_DIR": str(results),
         **settings,
     }
-    results.mkdir()
-    done = subprocess.run(
-        [path_of("oci-conformance")],
-        env=environment,
-        cwd=results,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
-    print(done.stdout[-20_000:], done.stderr[-5_000:])
-    assert done.returncode == 0, f"the program exited with {done.returncode}"
-    return count(results)
+    return count(run_program("oci-conformance", results, all_settings, exit_codes=frozenset({0})), results)
 
 
-def count(results: Path) -> Outcome:
+def count(root: ET.Element, results: Path) -> Outcome:
     """The outcome of each test from `junit.xml`, of each API and kind of data from `results.yaml`."""
-    root = ET.parse(results / "junit.xml").getroot()
     cases = list(root.iter("testcase"))
     document = yaml.safe_load((results / "results.yaml").read_text())
     states = {**document["apis"], **document["data"]}
@@ -104,7 +85,7 @@ def test_every_test_passes(scratch: Path, version: str, tests: int, disabled: fr
     """All APIs and all data; the program wants a manifest accepted whose layer is missing, see decision 0003."""
     folder = scratch / f"conformance-{secrets.token_hex(3)}"
     with serving(FaultyServer(folder, settings={"content.missing_blobs": "accept"})) as server:
-        outcome = run_program(server, folder / "results", OCI_VERSION=version, OCI_DATA_SPARSE="true")
+        outcome = run(server, folder / "results", OCI_VERSION=version, OCI_DATA_SPARSE="true")
         server.check()
     require(outcome, tests=tests, disabled=disabled)
 
@@ -113,6 +94,6 @@ def test_nothing_fails_with_the_default_settings(scratch: Path) -> None:
     """As users run it: a manifest whose layer is missing is refused, which the specification allows."""
     folder = scratch / f"conformance-{secrets.token_hex(3)}"
     with serving(FaultyServer(folder)) as server:
-        outcome = run_program(server, folder / "results", OCI_VERSION="dev", OCI_DATA_SPARSE="false")
+        outcome = run(server, folder / "results", OCI_VERSION="dev", OCI_DATA_SPARSE="false")
         server.check()
     require(outcome, tests=950, disabled=frozenset({"Sparse Manifests"}))

@@ -6,21 +6,18 @@ tag is 404, for one.
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.conformance.program import TIMEOUT_SECONDS, run_program
 from tests.system.faults.server import FaultyServer, serving
-from tests.system.tools import path_of
 
 if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
     from pathlib import Path
 
-TIMEOUT_SECONDS: Final = 120
 pytestmark = [pytest.mark.needs("oci-conformance-1.1"), pytest.mark.timeout(TIMEOUT_SECONDS + 60)]
 
 WORKFLOWS: Final = ("PULL", "PUSH", "CONTENT_DISCOVERY", "CONTENT_MANAGEMENT")
@@ -41,19 +38,17 @@ def test_every_test_passes(scratch: Path) -> None:
     """All four workflows, with the default settings."""
     folder = scratch / f"conformance-{secrets.token_hex(3)}"
     with serving(FaultyServer(folder)) as server:
-        cases = run_program(server, folder / "results")
+        cases = run(server, folder / "results")
         server.check()
     assert not [name for name, case in cases if case.find("failure") is not None or case.find("error") is not None]
     assert {name for name, case in cases if case.find("skipped") is not None} == NOT_ASKED
     assert len(cases) >= TESTS
 
 
-def run_program(server: FaultyServer, results: Path) -> list[tuple[str, ET.Element]]:
-    """Each test with its name, which several may have; the program's output goes to the terminal of a failing test."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCI_")}
+def run(server: FaultyServer, results: Path) -> list[tuple[str, ET.Element]]:
+    """Each test with its name, which several may have."""
     unique = secrets.token_hex(4)
-    environment = {
-        **inherited,
+    settings = {
         **{f"OCI_TEST_{workflow}": "1" for workflow in WORKFLOWS},
         "OCI_ROOT_URL": f"http://{server.host}",
         "OCI_NAMESPACE": f"conformance/one-{unique}",
@@ -61,20 +56,7 @@ def run_program(server: FaultyServer, results: Path) -> list[tuple[str, ET.Eleme
         "OCI_AUTOMATIC_CROSSMOUNT": "1",
         "OCI_REPORT_DIR": str(results),
     }
-    results.mkdir()
-    done = subprocess.run(
-        [path_of("oci-conformance-1.1")],
-        env=environment,
-        cwd=results,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
-    print(done.stdout[-20_000:], done.stderr[-5_000:])
-    assert done.returncode in {0, 1}, f"the program exited with {done.returncode}"
+    cases = run_program("oci-conformance-1.1", results, settings, exit_codes=frozenset({0, 1})).iter("testcase")
     prefix = "[It] OCI Distribution Conformance Tests "
-    cases = ET.parse(results / "junit.xml").getroot().iter("testcase")
     named = [(str(case.get("name")), case) for case in cases]
     return [(name.removeprefix(prefix), case) for name, case in named if name.startswith(prefix)]

@@ -1,4 +1,4 @@
-"""The update from each version that the changelog names: its commit's code makes a registry, and this one takes over."""
+"""The update from each version that the changelog names: its own code makes a registry, and this one takes over."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from roadstead import __version__
+from roadstead.database.migrate import HEAD
 from roadstead.testing.images import BlobContent, build_cache, foreign_image, image
 from tests.skips import skip
 from tests.system.adoption.volumes import Client
@@ -25,6 +27,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 RELEASE: Final = re.compile(r"^## (\S+) \([0-9-]+\)\n\nStands on commit `([0-9a-f]{7,40})`\.$", re.MULTILINE)
 RELEASES: Final = dict(RELEASE.findall((REPOSITORY / "CHANGELOG.md").read_text()))
 """The commit that each version stands on."""
+SCHEMA: Final = re.compile(r'^HEAD: Final = "(\w+)"$', re.MULTILINE)
 
 PUSHED: Final = {
     "image": image(b"layer of an image"),
@@ -51,7 +54,7 @@ def test_the_changelog_names_commits() -> None:
     assert RELEASES
 
 
-@pytest.fixture(params=RELEASES)
+@pytest.fixture(params=[version for version in RELEASES if version != __version__])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The files of a version, as they were."""
     commit = RELEASES[request.param]
@@ -93,6 +96,18 @@ def test_all_that_a_released_version_keeps_is_kept(source: Path, tmp_path: Path)
         client.push("team/app", image(b"pushed by the new one"), "new")
         server.shut_down()
 
+    if schema_of(source) != HEAD:
+        require_refusal(source, data)
+
+
+def schema_of(source: Path) -> str:
+    found = SCHEMA.search((source / "src/roadstead/database/migrate.py").read_text())
+    assert found
+    return found[1]
+
+
+def require_refusal(source: Path, data: Path) -> None:
+    """The version before knows that it does not know this catalogue, and says what to do."""
     back = run(
         [sys.executable, "-m", "roadstead", "serve", "--data", data, "--listen", "127.0.0.1:0"],
         env={**os.environ, "PYTHONPATH": str(source / "src")},
