@@ -156,7 +156,8 @@ def _place_programs(root: Path) -> None:
 def _compile(base: Path, root: Path, folder: str) -> None:
     """Compiles modules with the image's own Python, started by its own loader, so that no root and no chroot is needed.
 
-    The result does not depend on times (unchecked-hash), on where it was made, or on the order of hashes.
+    The result does not depend on times (unchecked-hash), on where it was made, or on the order of hashes. What the
+    compiler itself imports is compiled by it too, and not by the import, which would write down where that was.
     """
     loader = next((base / "usr/lib64").glob("ld-linux-*"), None) or next((base / "usr/lib").glob("ld-linux-*"))
     libraries = next(base.glob("usr/lib/*-linux-gnu"))
@@ -166,6 +167,7 @@ def _compile(base: Path, root: Path, folder: str) -> None:
         libraries,
         base / f"usr/bin/python{PYTHON}",
         "-S",
+        "-B",
         "-m",
         "compileall",
     ]

@@ -68,10 +68,11 @@ def build(what: str, folder: Path, *, umask: int) -> Path:
             shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, copy / name)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         [sys.executable, "-m", "deploy.build", what, "--no-load", "--out", folder, "--cache", DOWNLOADS],
         cwd=copy,
-        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "GIT_CEILING_DIRECTORIES": str(folder)},
+        env={**plain, "SOURCE_DATE_EPOCH": str(EPOCH), "GIT_CEILING_DIRECTORIES": str(folder)},
         umask=umask,
         capture_output=True,
         text=True,
