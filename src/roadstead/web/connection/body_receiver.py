@@ -284,7 +284,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             return
         joined, parsed = self._joined, self._parsed
         start = parsed + len(head)
-        while (end := start + size) <= self._filled and buffer[parsed:start] == head:
+        while (end := start + size) <= self._filled and bytes(buffer[parsed:start]) == head:
             buffer[joined : joined + size] = buffer[start:end]
             joined, parsed, start = joined + size, end, end + len(head)
         self._joined, self._parsed = joined, parsed
