@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,18 @@ def load_roadstead(data: Path, content: Content) -> None:
             (job_tables.states, iter([LINKS_WRITTEN])),
         ),
     )
+    for last in deque(_blobs(content), maxlen=1):
+        _place(data, str(last["digest"]))
+
+
+def _place(data: Path, digest: str) -> None:
+    """Make the file of a blob: a server does not start where none of its blobs is there."""
+    from roadstead.oci import Digest  # noqa: PLC0415 - load_roadstead has found it
+    from roadstead.registry import layout  # noqa: PLC0415
+
+    path = data / "registry" / layout.blob_key(Digest(digest))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 Values = dict[str, object]
@@ -142,6 +155,7 @@ def add_garbage(data: Path, count: int) -> None:
             (tables.reviews, ({**review, "item_id": repository + n} for n in numbers)),
         ),
     )
+    _place(data, garbage_digest(count - 1))
 
 
 def _insert(connection: sqlite3.Connection, table: Table, rows: Iterable[Values]) -> None:

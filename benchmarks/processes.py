@@ -43,6 +43,12 @@ def free_port() -> int:
         return port
 
 
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with more variables, and Python free to keep what it compiles, as anywhere."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **variables}
+
+
 class ServerProcess:
     """One peer's process, in a session of its own, so that `stop` ends its children too."""
 
@@ -56,7 +62,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **environment},
+                env=environment_with(environment),
                 cwd=log.parent,
                 start_new_session=True,
             )

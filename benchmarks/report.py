@@ -97,11 +97,11 @@ def table(run: Run, language: str = "en") -> str:
         lines += [_line(cells) for cells in _rows(result, words)]
     lines += ["", *_noise(run, words)]
     lines += [
-        f"- {words.failed}: {_title(result, words)}: {peer}: {reason}"
+        f"- {words.failed}{words.colon}{_title(result, words)}{words.colon}{peer}: {reason}"
         for result in run.results
         for peer, reason in result.failures.items()
     ]
-    lines += [f"- {words.absent}: {key}: {reason}" for key, reason in run.absent.items()]
+    lines += [f"- {words.absent}{words.colon}{key}: {reason}" for key, reason in run.absent.items()]
     lines += _absent_in_rows(run, words)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -118,7 +118,7 @@ def _noise(run: Run, words: Words) -> list[str]:
 
 def _absent_in_rows(run: Run, words: Words) -> list[str]:
     return [
-        f"- {words.absent}: {key} ({_title(result, words)}): {reason}"
+        f"- {words.absent}{words.colon}{key}{words.brackets.format(_title(result, words))}{words.colon}{reason}"
         for result in run.results
         for key, reason in result.absent.items()
         if key not in run.absent
@@ -196,7 +196,7 @@ def _figures(result: Result, metric: Metric) -> str:
 
 def _targets(result: Result, metric: Metric, words: Words) -> str:
     said = {True: words.met, False: words.missed, None: words.unknown}
-    return "; ".join(
+    return words.semicolon.join(
         words.target.format(target=_said(target, words), verdict=said[verdict(result, target)])
         for target in result.targets
         if target.metric == metric.key

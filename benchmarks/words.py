@@ -26,6 +26,9 @@ class Words:
     target: str
     to: str
     strict: str
+    colon: str
+    semicolon: str
+    brackets: str
 
 
 WORDS: Mapping[str, Words] = {
@@ -49,6 +52,9 @@ WORDS: Mapping[str, Words] = {
         target="{target}: {verdict}",
         to=" of {peer}",
         strict=" in every round",
+        colon=": ",
+        semicolon="; ",
+        brackets=" ({})",
         titles={},
         metrics={},
     ),
@@ -72,6 +78,9 @@ WORDS: Mapping[str, Words] = {
         target="{target}：{verdict}",
         to="（对 {peer}）",
         strict="（每一轮）",
+        colon="：",
+        semicolon="；",
+        brackets="（{}）",
         titles={
             "manifest-get": "按标签 GET 清单，32 个连接",
             "manifest-head": "按标签 HEAD 清单，32 个连接",

@@ -23,7 +23,7 @@ from benchmarks.content import Image, digest_of
 from benchmarks.heads import HeadClient, ask_heads
 from benchmarks.model import BETTER, REGISTRIES, SUBJECT, Result, Sample, at_least, at_most
 from benchmarks.peers import DockerRegistry, PeerAbsentError, Roadstead, Server
-from benchmarks.processes import own_cpu_seconds
+from benchmarks.processes import environment_with, own_cpu_seconds
 from benchmarks.rows.manifests import CONNECTIONS, LAYERS, PATH
 from benchmarks.runner import Bench, Plan, Row, RowRun, describe, remove, say
 from benchmarks.setups import Setup
@@ -185,7 +185,7 @@ class Reclaims:
 
     def measure(self, server: Server) -> Sample:
         """Collect; then start again and look whether all that should be there is, and nothing else."""
-        command, environment = _command(server), {**os.environ, **server.peer.environment()}
+        command, environment = _command(server), environment_with(server.peer.environment())
         before, began = own_cpu_seconds(), time.perf_counter()
         with (server.folder / "collection.log").open("wb") as log:
             subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)

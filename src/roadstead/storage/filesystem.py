@@ -299,8 +299,8 @@ class FilesystemStore:
             is_trusted = folder in self._trusted
             opened.append(open_folder(self._path(folder)) if is_trusted else open_folder(name, opened[-1]))
 
-    def _delete(self, key: str) -> bool:
-        if not self._is_plain(os.path.dirname(key)):
+    def _delete(self, key: str, plain: set[str] | None = None) -> bool:
+        if not is_plain_folder(str(self.root), os.path.dirname(key), self._trusted, plain):
             return False
         path = self._path(key)
         try:
@@ -313,11 +313,13 @@ class FilesystemStore:
         return True
 
     def _delete_all(self, keys: Sequence[str]) -> list[bool | StorageError]:
-        return [self._delete_or_tell(key) for key in keys]
+        plain: set[str] = set()
+        return [self._delete_or_tell(key, plain) for key in keys]
 
-    def _delete_or_tell(self, key: str) -> bool | StorageError:
+    def _delete_or_tell(self, key: str, plain: set[str]) -> bool | StorageError:
+        """``plain`` are folders that need not be looked at again."""
         try:
-            is_deleted = self._delete(key)
+            is_deleted = self._delete(key, plain)
             if not is_deleted:
                 self._require_present(key)
         except OSError as error:

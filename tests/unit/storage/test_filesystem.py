@@ -19,6 +19,7 @@ from roadstead.storage import (
     StorageFullError,
     StorageUnavailableError,
 )
+from roadstead.storage.file_objects import SEND_BYTES
 from roadstead.testing.object_store_contract import Footprint, ignore, read, write
 from tests.skips import skip
 
@@ -137,6 +138,35 @@ async def test_an_object_that_is_deleted_between_opening_and_locking_it(
     await writer.append([b"another"], ignore)
     writer.close()
     assert await read(store, "existing") == b"another"
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 20])
+async def test_long_objects_go_to_the_disk_while_they_arrive(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.posix_fadvise", lambda _file, start, length, _advice: sent.append((start, length)))
+    piece = os.urandom(3 << 20)
+    writer = await store.open_writer("long")
+    for _ in range(pieces):
+        await writer.append([piece], ignore)
+    writer.close()
+    assert await read(store, "long") == piece * pieces
+    assert [start for start, _ in sent] == [sum(length for _, length in sent[:number]) for number in range(len(sent))]
+    assert sum(length for _, length in sent) > len(piece) * pieces - SEND_BYTES - len(piece)
+    assert bool(sent) == (len(piece) * pieces >= SEND_BYTES)
+
+
+async def test_a_file_system_that_takes_no_advice(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr("os.posix_fadvise", refuse)
+    content = os.urandom(2 * SEND_BYTES)
+    writer = await store.open_writer("long")
+    await writer.append([content], ignore)
+    writer.close()
+    assert await read(store, "long") == content
 
 
 def try_to_write(root: Path, answers: "multiprocessing.queues.Queue[str]") -> None:
