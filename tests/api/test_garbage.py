@@ -176,11 +176,11 @@ class SpoiledStore(FilesystemStore):
 
     spoiled = ""
 
-    def _delete(self, key: str, plain: set[str] | None = None) -> bool:
+    def _delete(self, key: str) -> bool:
         """Fails as a disk does that cannot be written to there."""
         if key == self.spoiled:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return super()._delete(key, plain)
+        return super()._delete(key)
 
 
 async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path) -> None:
@@ -211,12 +211,12 @@ class SlowStore(FilesystemStore):
         super().__init__(root)
         self.may_go_on = threading.Event()
 
-    def _delete(self, key: str, plain: set[str] | None = None) -> bool:
+    def _delete(self, key: str) -> bool:
         """In a thread, which nobody can stop."""
         if key.startswith(layout.BLOBS):
             self.has_begun = True
             self.may_go_on.wait()
-        return super()._delete(key, plain)
+        return super()._delete(key)
 
 
 async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(tmp_path: Path) -> None:

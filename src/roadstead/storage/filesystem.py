@@ -299,8 +299,8 @@ class FilesystemStore:
             is_trusted = folder in self._trusted
             opened.append(open_folder(self._path(folder)) if is_trusted else open_folder(name, opened[-1]))
 
-    def _delete(self, key: str, plain: set[str] | None = None) -> bool:
-        if not is_plain_folder(str(self.root), os.path.dirname(key), self._trusted, plain):
+    def _delete(self, key: str) -> bool:
+        if not self._is_plain(os.path.dirname(key)):
             return False
         path = self._path(key)
         try:
@@ -313,13 +313,11 @@ class FilesystemStore:
         return True
 
     def _delete_all(self, keys: Sequence[str]) -> list[bool | StorageError]:
-        plain: set[str] = set()
-        return [self._delete_or_tell(key, plain) for key in keys]
+        return [self._delete_or_tell(key) for key in keys]
 
-    def _delete_or_tell(self, key: str, plain: set[str]) -> bool | StorageError:
-        """``plain`` are folders that need not be looked at again."""
+    def _delete_or_tell(self, key: str) -> bool | StorageError:
         try:
-            is_deleted = self._delete(key, plain)
+            is_deleted = self._delete(key)
             if not is_deleted:
                 self._require_present(key)
         except OSError as error:

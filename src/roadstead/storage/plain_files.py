@@ -56,24 +56,17 @@ def open_or_make(path: str, modes: TreeModes) -> int:
         raise OSError(errno.EIO, "something that is no plain file stands in its place") from None
 
 
-def is_plain_folder(root: str, folder: str, trusted: Collection[str] = (), plain: set[str] | None = None) -> bool:
-    """Whether no part of ``folder``, a path below ``root``, is a symbolic link; what is not there is none.
-
-    Parts that are found to be none are added to ``plain``, and those in it are not looked at.
-    """
+def is_plain_folder(root: str, folder: str, trusted: Collection[str] = ()) -> bool:
+    """Whether no part of ``folder``, a path below ``root``, is a symbolic link; what is not there is none."""
     part = ""
     for name in folder.split("/") if folder else ():
         part = f"{part}/{name}" if part else name
-        if plain is not None and part in plain:
-            continue
         try:
             status = os.lstat(f"{root}/{part}")
         except OSError:
             return True  # not there, or not to be seen: whoever opens something in it is told
         if stat.S_ISLNK(status.st_mode) and part not in trusted:
             return False
-        if plain is not None:
-            plain.add(part)
     return True
 
 
