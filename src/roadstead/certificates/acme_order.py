@@ -33,6 +33,7 @@ NETWORK_SECONDS: Final = 30
 """For one request."""
 
 NONCE_TRIES: Final = 4
+"""Each of two requests; then one more."""
 
 UNREACHABLE_RETRY_SECONDS: Final = 60.0
 REFUSED_RETRY_SECONDS: Final = 300.0

@@ -1,10 +1,15 @@
 """What can go wrong with records."""
 
-from roadstead.errors import RoadsteadError
+import os
+
+from roadstead.errors import RoadsteadError, is_disk_full
 
 
 class DatabaseError(RoadsteadError):
-    """The database could not do what it was asked to; nothing of the transaction happened."""
+    """The database could not do what it was asked to.
+
+    Nothing of the transaction happened; or, where only the flush after it failed, it may be lost with the power.
+    """
 
 
 class DatabaseFullError(DatabaseError):
@@ -48,3 +53,8 @@ class SchemaUnknownError(DatabaseError):
         )
         self.found = found
         self.expected = expected
+
+
+def flush_error(error: OSError) -> DatabaseError:
+    """What it means that the system could not bring bytes to the disk."""
+    return DatabaseFullError() if is_disk_full(error) else DatabaseUnavailableError(os.strerror(error.errno or 0))

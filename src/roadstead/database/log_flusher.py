@@ -14,8 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from roadstead.database.errors import DatabaseError, DatabaseFullError, DatabaseUnavailableError
-from roadstead.errors import is_disk_full
+from roadstead.database.errors import DatabaseUnavailableError, flush_error
 
 
 class LogFlusher:
@@ -82,8 +81,4 @@ class LogFlusher:
             os.fdatasync(self._descriptor)
         except OSError as error:
             self._is_doubtful = True
-            raise _error(error) from error
-
-
-def _error(error: OSError) -> DatabaseError:
-    return DatabaseFullError() if is_disk_full(error) else DatabaseUnavailableError(os.strerror(error.errno or 0))
+            raise flush_error(error) from error

@@ -58,7 +58,8 @@ class Database(Reader, Protocol):
         a client sent decides how many rows it touches, may be run in another thread, so that others need not wait.
 
         Raises:
-            DatabaseFullError, DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError: nothing happened.
+            DatabaseFullError, DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError: nothing happened;
+                or, of the first and the last with ``durable``, it is committed and may be lost with the power.
         """
         ...
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, cast
 
-from roadstead.database.errors import DatabaseDamagedError, DatabaseFullError, DatabaseUnavailableError
+from roadstead.database.errors import DatabaseDamagedError, flush_error
 from roadstead.database.protocol import Database, Row
 from roadstead.database.sqlite import SqliteDatabase, connect, connect_immutable, translated
 from roadstead.database.statement import Statement
-from roadstead.errors import is_disk_full
 
 STEP_PAGES: Final = 1024
 """Pages copied between two looks at whether to go on: four megabytes."""
@@ -110,8 +109,6 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if is_disk_full(error):
-            raise DatabaseFullError from error
-        raise DatabaseUnavailableError(os.strerror(error.errno or 0)) from error
+        raise flush_error(error) from error
     finally:
         os.close(descriptor)

@@ -5,36 +5,32 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, func, insert, select
 
-from roadstead.database import DatabaseFullError, DatabaseUnavailableError, SqliteDatabase, Statement, Transaction
-from roadstead.database.sqlite import connect
+from roadstead.database import (
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    SqliteDatabase,
+    Statement,
+    Transaction,
+    parameter,
+)
 
 pytestmark = pytest.mark.anyio
 
 NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("text", Text))
-ADD = Statement(insert(NOTES).values(text="text"))
+ADD = Statement(insert(NOTES).values(text=parameter("text")))
 COUNT = Statement(select(func.count()).select_from(NOTES))
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    path = tmp_path / "roadstead.db"
-    with closing(connect(path)) as connection:
-        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
-    database = SqliteDatabase.open(path)
-    yield database
-    await database.close()
 
 
 async def add(database: SqliteDatabase) -> None:
     async def work(transaction: Transaction) -> None:
-        await transaction.execute(ADD)
+        await transaction.execute(ADD, text=None)
 
     await database.write(work)
 
@@ -129,10 +125,7 @@ async def test_after_a_failed_flush_nothing_is_certain_until_the_log_is_folded_i
     assert await count(database) == 4
 
 
-async def test_closing_waits_for_a_flush(tmp_path: Path, disk: Disk) -> None:
-    path = tmp_path / "roadstead.db"
-    with closing(connect(path)) as connection:
-        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+async def test_closing_waits_for_a_flush(path: Path, disk: Disk) -> None:
     database = SqliteDatabase.open(path)
     disk.may_go_on.clear()
     adding = asyncio.create_task(add(database))

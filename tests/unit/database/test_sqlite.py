@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from roadstead.database import (
     Transaction,
     parameter,
 )
-from roadstead.database.sqlite import CHECKPOINT_COMMITS, GROUP_LIMIT, TURN_SECONDS, connect
+from roadstead.database.sqlite import CHECKPOINT_COMMITS, GROUP_LIMIT, TURN_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -30,21 +29,6 @@ NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Colu
 ADD = Statement(insert(NOTES).values(text=parameter("text")))
 COUNT = Statement(select(func.count()).select_from(NOTES))
 FIND = Statement(select(NOTES.c.text).where(NOTES.c.text == parameter("text")))
-
-
-@pytest.fixture
-async def path(tmp_path: Path) -> Path:
-    path = tmp_path / "roadstead.db"
-    with closing(connect(path)) as connection:
-        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
-    return path
-
-
-@pytest.fixture
-async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase.open(path)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

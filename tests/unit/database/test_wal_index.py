@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,16 +18,6 @@ pytestmark = pytest.mark.anyio
 NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("text", Text, unique=True))
 ADD = Statement(insert(NOTES).values(text=parameter("text")))
 COUNT = Statement(select(func.count()).select_from(NOTES))
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    path = tmp_path / "roadstead.db"
-    with closing(connect(path)) as connection:
-        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
-    database = SqliteDatabase.open(path)
-    yield database
-    await database.close()
 
 
 async def add(database: SqliteDatabase, text: str, *, durable: bool = True) -> None:

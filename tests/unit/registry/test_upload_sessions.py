@@ -99,6 +99,7 @@ async def test_it_is_known_after_a_restart(instance: Instance) -> None:
     session = await instance.registry.uploads.start(APP, "sha256")
     await instance.restart()
     await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    assert layout.blob_key(DIGEST) in instance.files()
 
 
 async def test_it_is_unknown_after_the_machine_was_started_anew(instance: Instance) -> None:
