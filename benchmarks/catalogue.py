@@ -139,7 +139,7 @@ def garbage_digest(number: int) -> str:
 def add_garbage(data: Path, count: int) -> None:
     """Add blobs that were pushed once and that no manifest has come to name, all of them due, to a catalogue."""
     from roadstead.registry import tables  # noqa: PLC0415 - make_catalogue has found it
-    from roadstead.registry.rules import ReviewKind  # noqa: PLC0415
+    from roadstead.registry.removal.rules import ReviewKind  # noqa: PLC0415
 
     numbers = range(count)
     repository, link = GARBAGE_REPOSITORY, ReviewKind.LINK.value

@@ -10,9 +10,9 @@ from roadstead.jobs import Lease
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.registry.garbage.collection_preview import Preview
+from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.garbage.why import explain
-from roadstead.registry.holds import hold_collection
-from roadstead.registry.rules import GarbageRules
+from roadstead.registry.removal.rules import GarbageRules
 from roadstead.testing.clock import START_MS
 from roadstead.testing.images import digest_of, image
 

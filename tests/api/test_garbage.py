@@ -15,17 +15,18 @@ import pytest
 
 from roadstead.database import Transaction
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import layout, store
-from roadstead.registry.adoption import adoption_store
-from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption
+from roadstead.registry import layout
+from roadstead.registry.content import store
 from roadstead.registry.garbage import collection
 from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.registry.garbage.collection_preview import Garbage, Preview
-from roadstead.registry.garbage.removal import remove_repository
+from roadstead.registry.garbage.holds import hold_collection
+from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.garbage.why import Explanation, Keeper, explain
-from roadstead.registry.holds import hold_collection
-from roadstead.registry.maintenance import MaintenanceMode
-from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
+from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
+from roadstead.registry.operation.maintenance import MaintenanceMode
+from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
+from roadstead.registry2.adoption import store as adoption_store
 from roadstead.storage import FilesystemStore, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance

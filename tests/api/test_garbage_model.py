@@ -23,8 +23,8 @@ from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
 from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownError
 from roadstead.registry.garbage.collection import Collector
-from roadstead.registry.garbage.removal import remove_repository
-from roadstead.registry.rules import DAY_MS, HOUR_MS, GarbageRules
+from roadstead.registry.garbage.repository_removal import remove_repository
+from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.storage import FilesystemStore
 from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
 from roadstead.testing.instance import Instance

@@ -15,7 +15,7 @@ from roadstead.database import migrate
 from roadstead.database.sqlite import connect
 from roadstead.oci import Digest
 from roadstead.registry import layout
-from roadstead.registry.rules import DAY_MS, HOUR_MS
+from roadstead.registry.removal.rules import DAY_MS, HOUR_MS
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import artifact, digest_of, image, index
 from roadstead.testing.instance import Instance

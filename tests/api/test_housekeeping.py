@@ -10,8 +10,8 @@ import structlog
 
 from roadstead.config import LimitSettings
 from roadstead.registry.errors import RegistryReadOnlyError
-from roadstead.registry.maintenance import MaintenanceMode
-from roadstead.registry.purging import keep_purging, purge_uploads
+from roadstead.registry.operation.maintenance import MaintenanceMode
+from roadstead.registry.operation.purging import keep_purging, purge_uploads
 
 if TYPE_CHECKING:
     from roadstead.testing.instance import Instance
@@ -36,7 +36,7 @@ async def test_what_is_stale_is_dropped_with_its_bytes(instance: Instance) -> No
     instance.clock.advance(AGE_SECONDS + 1)
     young = await begin(instance)
     with structlog.testing.capture_logs() as logs:
-        await purge_uploads(instance.registry, AGE_SECONDS, is_dry_run=False)
+        await purge_uploads(instance.registry.uploads, instance.registry.maintenance, AGE_SECONDS, is_dry_run=False)
     assert [await is_there(instance, each) for each in (old, young)] == [False, True]
     assert len(instance.files()) == 1
     assert [(log["event"], log["uploads"]) for log in logs] == [("stale uploads dropped", 1)]
@@ -47,7 +47,7 @@ async def test_a_dry_run_only_names_them(instance: Instance) -> None:
     instance.clock.advance(AGE_SECONDS + 1)
     await begin(instance)
     with structlog.testing.capture_logs() as logs:
-        await purge_uploads(instance.registry, AGE_SECONDS, is_dry_run=True)
+        await purge_uploads(instance.registry.uploads, instance.registry.maintenance, AGE_SECONDS, is_dry_run=True)
     assert len(instance.files()) == 2
     assert [(log["event"], log["uploads"]) for log in logs] == [
         ("stale uploads would be dropped", (old.rpartition("/")[2],))
@@ -59,7 +59,7 @@ async def test_during_maintenance_they_are_left_alone(instance: Instance) -> Non
     instance.clock.advance(AGE_SECONDS + 1)
     await instance.registry.maintenance.set(MaintenanceMode.READ_ONLY)
     with pytest.raises(RegistryReadOnlyError):
-        await purge_uploads(instance.registry, AGE_SECONDS, is_dry_run=False)
+        await purge_uploads(instance.registry.uploads, instance.registry.maintenance, AGE_SECONDS, is_dry_run=False)
     assert await is_there(instance, old)
 
 
@@ -69,7 +69,7 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
     instance.clock.advance(AGE_SECONDS + 1)
     limits = LimitSettings(upload_age_seconds=AGE_SECONDS, upload_purge=purge)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as logs:
-        house = asyncio.create_task(keep_purging(instance.registry, limits))
+        house = asyncio.create_task(keep_purging(instance.registry.uploads, instance.registry.maintenance, limits))
         async with asyncio.timeout(5):
             while not logs:  # noqa: ASYNC110 - a log tells nobody
                 await asyncio.sleep(0.001)
@@ -79,4 +79,6 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
 
 
 async def test_switched_off_there_is_nothing_to_do(instance: Instance) -> None:
-    await asyncio.wait_for(keep_purging(instance.registry, LimitSettings(upload_purge="off")), 5)
+    await asyncio.wait_for(
+        keep_purging(instance.registry.uploads, instance.registry.maintenance, LimitSettings(upload_purge="off")), 5
+    )

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 
 from roadstead.config import LimitSettings
 from roadstead.database import Statement, Transaction, parameter
-from roadstead.registry.referrers import PAGE_BYTES
+from roadstead.registry.content.referrers import PAGE_BYTES
 from roadstead.registry.tables import manifest_annotations, manifest_blobs, manifests, repository_manifests
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import (

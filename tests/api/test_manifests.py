@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateTable
 
 from roadstead.config import LimitSettings
 from roadstead.database import metadata
-from roadstead.registry import store
+from roadstead.registry.content import store
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import (
     DOCKER_LIST,

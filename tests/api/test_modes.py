@@ -11,8 +11,8 @@ import pytest
 
 from roadstead.access import Policy
 from roadstead.config import LimitSettings
-from roadstead.registry.foreign_urls import UrlRules
-from roadstead.registry.maintenance import MaintenanceMode
+from roadstead.registry.content.foreign_urls import UrlRules
+from roadstead.registry.operation.maintenance import MaintenanceMode
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import BlobContent, digest_of, image

@@ -11,8 +11,8 @@ from roadstead.registry import layout
 from roadstead.registry.garbage.collection_preview import Preview
 from roadstead.registry.garbage.why import Keeper, explain
 from roadstead.registry.integrity.check import Checker
-from roadstead.registry.rules import DAY_MS
-from roadstead.registry.statistics import measure_waiting
+from roadstead.registry.integrity.statistics import measure_waiting
+from roadstead.registry.removal.rules import DAY_MS
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import (
     OCI_INDEX,
@@ -29,7 +29,7 @@ from roadstead.testing.images import (
 )
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
-from tests.unit.registry.test_check import Silence
+from tests.unit.registry.integrity.test_check import Silence
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ import pytest
 from roadstead.access import Action, Policy
 from roadstead.config import LimitSettings
 from roadstead.oci import Digest
-from roadstead.registry import store
+from roadstead.registry.content import store
 from roadstead.testing.images import ManifestContent
 from roadstead.testing.images import image as make_image
 from roadstead.web.authentication import Authentication

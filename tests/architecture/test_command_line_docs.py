@@ -9,7 +9,7 @@ import pytest
 from roadstead.cli import program
 from roadstead.cli.exit_code import MEANINGS
 from roadstead.cli.group import COMMANDS
-from roadstead.registry.findings import FindingKind
+from roadstead.registry.integrity.findings import FindingKind
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {language: DOCS / language / "reference" / "command-line.md" for language in ("en", "zh")}

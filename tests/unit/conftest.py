@@ -1,8 +1,21 @@
-"""Back ends are asynchronous, so their suites are."""
+"""What the tests of parts share: back ends are asynchronous, so their suites are; a registry in this process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+
+from roadstead.testing.instance import Instance
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
+    instance = Instance(tmp_path)
+    await instance.open()
+    yield instance
+    await instance.close()

@@ -17,15 +17,15 @@ from roadstead.errors import RoadsteadError
 from roadstead.jobs import Lease, keep_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.adoption.link_following import LinkFollower, stop_following
-from roadstead.registry.adoption.link_troubles import list_troubles
 from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
+from roadstead.registry.integrity.statistics import measure_unfinished
+from roadstead.registry.operation.purging import keep_purging
+from roadstead.registry.operation.storage_owner import find_owner
 from roadstead.registry.pace import Pace
-from roadstead.registry.purging import keep_purging
-from roadstead.registry.statistics import measure_unfinished
-from roadstead.registry.storage_owner import find_owner
+from roadstead.registry2.release.link_following import LinkFollower, stop_following
+from roadstead.registry2.release.link_troubles import list_troubles
 from roadstead.telemetry import Metrics, measure_loop_lag
 from roadstead.web.operations import (
     HealthMonitor,
@@ -79,7 +79,7 @@ def background_work(
     Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
     """
     return [
-        keep_purging(registry, settings.limits),
+        keep_purging(registry.uploads, registry.maintenance, settings.limits),
         registry.uploads.sessions.keep_tidy(),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),

@@ -20,8 +20,8 @@ from roadstead.database.migrate import HEAD, current_revision
 from roadstead.errors import RoadsteadError
 from roadstead.jobs import delete_leases
 from roadstead.registry import Registry
-from roadstead.registry.adoption_state import find_adoption
-from roadstead.registry.recovery import recover
+from roadstead.registry.operation.adoption_state import find_adoption
+from roadstead.registry.operation.recovery import recover
 from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
 

@@ -1,7 +1,7 @@
 """Where the data folder's parts are."""
 
 from roadstead.config import Settings
-from roadstead.registry.links import LINK_TREE
+from roadstead.registry2.links import LINK_TREE
 from roadstead.storage import DataFolder
 
 

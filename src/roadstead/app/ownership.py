@@ -2,14 +2,14 @@
 
 A server locks the bytes, then makes them its catalogue's (``lock_storage``, ``own_storage``). A command beside it asks
 whether they are, and whether no other server is at them (``require_storage``). How that is known is told in
-``roadstead.registry.storage_owner``.
+``roadstead.registry.operation.storage_owner``.
 """
 
 from typing import Final
 
 from roadstead.registry import Registry
 from roadstead.registry.layout import BLOBS
-from roadstead.registry.storage_owner import claim, require_owned
+from roadstead.registry.operation.storage_owner import claim, require_owned
 from roadstead.storage import DataFolder
 from roadstead.storage.data_folder import folder_error
 

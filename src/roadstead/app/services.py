@@ -14,12 +14,12 @@ from roadstead.events import Outbox
 from roadstead.jobs import open_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.foreign_urls import UrlRules
+from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.layout import BLOBS
-from roadstead.registry.links import TOP_FOLDERS
-from roadstead.registry.maintenance import Maintenance, MaintenanceMode
-from roadstead.registry.rules import GarbageRules
-from roadstead.registry.storage_owner import find_owner
+from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.operation.storage_owner import find_owner
+from roadstead.registry.removal.rules import GarbageRules
+from roadstead.registry2.links import TOP_FOLDERS
 from roadstead.remotes import Upstream
 from roadstead.storage import DataFolder, FilesystemStore, MeasuredStore, Presence, SmallFiles
 from roadstead.telemetry import Metrics

@@ -19,8 +19,8 @@ from roadstead.cli.refusal import CommandRefusedError
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.database import Database
-    from roadstead.registry.adoption.adoption import AdoptionSummary
-    from roadstead.registry.links import TreeFinding
+    from roadstead.registry2.adoption.adoption import AdoptionSummary
+    from roadstead.registry2.links import TreeFinding
     from roadstead.storage import DataFolder
 
 _CONFIG_HINT: Final = (
@@ -111,7 +111,7 @@ async def _adopt(
 
 
 async def _require_tree_in_charge(database: "Database", folder: "DataFolder") -> None:
-    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
+    from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
 
     if (await find_adoption(database)).phase is AdoptionPhase.IN_CHARGE:
         raise CommandRefusedError(

@@ -11,8 +11,8 @@ from roadstead.cli.refusal import CommandRefusedError
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.registry import Registry
-    from roadstead.registry.adoption.adoption import AdoptionSummary
-    from roadstead.registry.links import TreeFinding
+    from roadstead.registry2.adoption.adoption import AdoptionSummary
+    from roadstead.registry2.links import TreeFinding
     from roadstead.storage import DataFolder
 
 
@@ -26,7 +26,7 @@ async def run_adoption(
         StorageError, DatabaseError: it could not be finished.
     """
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.adoption.adoption import Adoption  # noqa: PLC0415
+    from roadstead.registry2.adoption.adoption import Adoption  # noqa: PLC0415
 
     require_tree(folder)
     adoption = Adoption(
@@ -48,8 +48,8 @@ async def put_in_charge(registry: "Registry", folder: "DataFolder") -> None:
         StorageError, DatabaseError: it is not; run it again.
     """
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.adoption.aliases import name_aliases  # noqa: PLC0415
-    from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, save_adoption  # noqa: PLC0415
+    from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption  # noqa: PLC0415
+    from roadstead.registry2.adoption.aliases import name_aliases  # noqa: PLC0415
 
     await name_aliases(registry.database, app.build_link_files(folder), registry.clock, registry.rules)
     state = AdoptionState(AdoptionPhase.IN_CHARGE, registry.clock.now_ms(), recorded_storage(folder))
@@ -73,7 +73,7 @@ def require_tree(folder: "DataFolder") -> None:
         CommandRefusedError: there is not; the message says what to name instead.
     """
     from roadstead.registry.layout import BLOBS  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.links import LINK_TREE  # noqa: PLC0415
+    from roadstead.registry2.links import LINK_TREE  # noqa: PLC0415
 
     root = folder.objects
     if not (root / LINK_TREE).is_dir():

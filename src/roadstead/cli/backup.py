@@ -14,7 +14,7 @@ from roadstead.cli.output import Column, Table, is_terminal, print_fields, print
 from roadstead.cli.progress import ProgressBar
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.backup import BackupFolder, Extras, Pruned, SnapshotManifest
+    from roadstead.backup import BackupFolder, Extras, Pruned, SnapshotManifest
 
 
 @click.command(
@@ -66,7 +66,7 @@ def backup(
     Keys and passwords are not copied unless --with-secrets asks for it. `roadstead restore-backup` brings a snapshot
     up.
     """
-    from roadstead.registry.backup import BackupFolder  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import BackupFolder  # noqa: PLC0415 - see cli.session
 
     if lists + verify + prunes > 1:
         raise click.UsageError("--list, --verify and --prune exclude each other")
@@ -98,7 +98,7 @@ def _take(
     with_secrets: bool,
     as_json: bool,
 ) -> "SnapshotManifest":
-    from roadstead.registry.backup import BackupError, prune, take_backup  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import BackupError, prune, take_backup  # noqa: PLC0415 - see cli.session
     from roadstead.registry.pace import Pace  # noqa: PLC0415
 
     with ProgressBar() as bar:
@@ -126,7 +126,7 @@ def _take(
 
 
 def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
-    from roadstead.registry.backup import prune  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import prune  # noqa: PLC0415 - see cli.session
 
     folder.require()
     with ProgressBar() as bar, folder.locked():
@@ -140,7 +140,7 @@ def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
 def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
     """A backup among the registry's own files would be lost with them, or taken for damage."""
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.backup import BackupFolderUnusableError  # noqa: PLC0415
+    from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415
 
     own = data_folder(opened.settings)
     for protected in (own.path.resolve(), own.objects.resolve()):
@@ -151,7 +151,7 @@ def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
 
 
 def _extras(opened: session.Session, config: Path | None) -> "Extras":
-    from roadstead.registry.backup import Extras  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import Extras  # noqa: PLC0415 - see cli.session
 
     return Extras(secrets=opened.settings.secrets_folder, settings=config)
 
@@ -194,7 +194,7 @@ def _describe_secrets(taken: "SnapshotManifest") -> str:
 
 def _list(folder: "BackupFolder", *, as_json: bool) -> bool:
     """Prints what is there; whether something of it is damaged."""
-    from roadstead.registry.backup import SnapshotDamagedError  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import SnapshotDamagedError  # noqa: PLC0415 - see cli.session
 
     folder.require()
     whole: list[SnapshotManifest] = []
@@ -248,8 +248,8 @@ def _record(taken: "SnapshotManifest") -> dict[str, object]:
 
 def _verify(folder: "BackupFolder", name: str, bytes_per_second: int | None, *, as_json: bool) -> int:
     """Prints what is damaged; how much that is."""
+    from roadstead.backup import verify_backup  # noqa: PLC0415
     from roadstead.clock import SystemClock  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.backup import verify_backup  # noqa: PLC0415
     from roadstead.registry.pace import Pace  # noqa: PLC0415
 
     folder.require()

@@ -16,7 +16,7 @@ from roadstead.cli.progress import ProgressBar
 from roadstead.oci import Digest
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.findings import Finding
+    from roadstead.registry.integrity.findings import Finding
 
 
 _RESTORE: Final = "restore roadstead.db from a backup, or run `roadstead rebuild`"
@@ -76,7 +76,7 @@ def check(
     A blob in quarantine is refused to clients until it is pushed again, which heals it.
     """
     from roadstead.database import DatabaseDamagedError  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.findings import Finding, FindingKind  # noqa: PLC0415
+    from roadstead.registry.integrity.findings import Finding, FindingKind  # noqa: PLC0415
 
     report = Report(as_json)
     try:
@@ -158,7 +158,7 @@ async def _check(opened: session.Session, report: Report, *, deep: bool, quarant
 def _find_open(opened: session.Session) -> "Iterator[Finding]":
     """What strangers on this machine can read, as earlier versions left it."""
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.findings import Finding, FindingKind, Severity  # noqa: PLC0415
+    from roadstead.registry.integrity.findings import Finding, FindingKind, Severity  # noqa: PLC0415
 
     for path, mode in data_folder(opened.settings).find_open():
         detail = f"its mode is {mode:03o}: other users of this machine can read it"
@@ -167,7 +167,7 @@ def _find_open(opened: session.Session) -> "Iterator[Finding]":
 
 async def _put_aside(opened: session.Session, finding: "Finding") -> bool:
     """Puts a blob into quarantine unless it was pushed again after it was found damaged."""
-    from roadstead.registry.findings import FindingKind  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.integrity.findings import FindingKind  # noqa: PLC0415 - see cli.session
 
     digest, blobs = Digest(finding.subject), opened.registry.blobs
     if finding.kind is FindingKind.BLOB_UNREADABLE:

@@ -8,17 +8,16 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import access, app, certificates, config, database, identity, storage
+from roadstead import access, app, backup, certificates, config, database, identity, storage
 from roadstead.cli import text
 from roadstead.cli.exit_code import ExitCode
 from roadstead.cli.refusal import CommandRefusedError, EndpointSilentError
 from roadstead.cli.target import spell
 from roadstead.errors import RoadsteadError
 from roadstead.oci import errors as oci
-from roadstead.registry import backup
 from roadstead.registry import errors as registry
-from roadstead.registry.holds import HoldLapsedError
-from roadstead.registry.storage_owner import StorageForeignError, StorageMissingError
+from roadstead.registry.garbage.holds import HoldLapsedError
+from roadstead.registry.operation.storage_owner import StorageForeignError, StorageMissingError
 from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
 
 

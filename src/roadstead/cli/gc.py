@@ -83,7 +83,7 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
 
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
     from roadstead.registry.garbage.collection import Collected, Collector  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.holds import list_holds  # noqa: PLC0415
+    from roadstead.registry.garbage.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)
     if grace is not None:

@@ -14,7 +14,7 @@ from roadstead.oci import Tag
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry import Registry
-    from roadstead.registry.undo import HistoryEntry
+    from roadstead.registry.content.undo import HistoryEntry
 
 PAGE: Final = 500
 """Entries asked of the catalogue at once."""
@@ -60,7 +60,7 @@ def history(*, reference: Target, limit: int | None, data: Path | None, config: 
 async def _iter_history(
     registry: "Registry", reference: Target, tag: Tag | None, limit: int | None
 ) -> "AsyncIterator[HistoryEntry]":
-    from roadstead.registry.undo import NEWEST  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.content.undo import NEWEST  # noqa: PLC0415 - see cli.session
 
     before, left = NEWEST, limit
     while entries := await registry.undo.list_history(

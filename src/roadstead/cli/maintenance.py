@@ -14,10 +14,10 @@ from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
 
 if TYPE_CHECKING:  # see cli.session
-    from roadstead.registry.maintenance import Maintenance, MaintenanceState, ServingProcess
+    from roadstead.registry.operation.maintenance import Maintenance, MaintenanceState, ServingProcess
 
 MODES: Final = ("off", "read-only", "closed")
-"""Those of ``roadstead.registry.maintenance``, whose import takes time; a test compares them."""
+"""Those of ``roadstead.registry.operation.maintenance``, whose import takes time; a test compares them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def maintenance(
 
 
 async def _set(service: "Maintenance", mode: str | None, message: str) -> "MaintenanceState":
-    from roadstead.registry.maintenance import MaintenanceMode  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.operation.maintenance import MaintenanceMode  # noqa: PLC0415 - see cli.session
 
     return await service.find() if mode is None else await service.set(MaintenanceMode(mode), message)
 

@@ -18,13 +18,13 @@ from roadstead.cli.options import registry_options
 from roadstead.cli.output import is_terminal, print_fields, print_json, print_line, style
 from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
-from roadstead.registry.links.paths import ROOT as LINK_TREE
+from roadstead.registry2.links.paths import ROOT as LINK_TREE
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.registry import Registry
-    from roadstead.registry.adoption.adoption import AdoptionSummary
-    from roadstead.registry.adoption.rebuild import Salvaged
+    from roadstead.registry2.adoption.adoption import AdoptionSummary
+    from roadstead.registry2.adoption.rebuild import Salvaged
     from roadstead.storage import DataFolder
 
 PARTS: Final = ("", "-wal", "-shm")
@@ -142,7 +142,7 @@ async def _require_damage(catalogue: Path) -> None:
     from roadstead.database import DatabaseDamagedError, SqliteDatabase  # noqa: PLC0415 - see cli.session
     from roadstead.database.integrity import find_damage  # noqa: PLC0415
     from roadstead.database.salvage import is_cut  # noqa: PLC0415
-    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
+    from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
 
     if is_cut(catalogue):
         return
@@ -161,9 +161,9 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
     """From the tree, then from the old file; the result is in charge, and checked."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
     from roadstead.database.salvage import open_salvage  # noqa: PLC0415
-    from roadstead.registry.adoption.rebuild import Rebuild  # noqa: PLC0415
-    from roadstead.registry.findings import Severity  # noqa: PLC0415
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
+    from roadstead.registry.integrity.findings import Severity  # noqa: PLC0415
+    from roadstead.registry2.adoption.rebuild import Rebuild  # noqa: PLC0415
 
     files = app.build_link_files(folder)
     with ProgressBar() as bar:

@@ -16,7 +16,7 @@ from roadstead.cli.refusal import CommandRefusedError
 if TYPE_CHECKING:  # see cli.session
     from roadstead.config import Settings
     from roadstead.registry import Registry
-    from roadstead.registry.links.writer import Written
+    from roadstead.registry2.links.writer import Written
     from roadstead.storage import DataFolder
 
 
@@ -62,8 +62,8 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
 async def _release(settings: "Settings", config: Path | None) -> "tuple[Written | None, str, str]":
     """What was written, None if the folder was released before; registry:2's root; the command for the way back."""
     from roadstead import app  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.adoption.release import Release  # noqa: PLC0415
-    from roadstead.registry.storage_owner import find_owner, give_up  # noqa: PLC0415
+    from roadstead.registry.operation.storage_owner import find_owner, give_up  # noqa: PLC0415
+    from roadstead.registry2.release.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
     settings = await app.with_known_storage(settings)
@@ -95,7 +95,7 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
 
 async def _is_released(registry: "Registry", folder: "DataFolder") -> bool:
     """Whether there is nothing left to do; refuses where there never was."""
-    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see cli.session
 
     phase = (await find_adoption(registry.database)).phase
     if phase not in {AdoptionPhase.IN_CHARGE, AdoptionPhase.RELEASED}:
@@ -108,7 +108,7 @@ async def _is_released(registry: "Registry", folder: "DataFolder") -> bool:
 
 async def _require_maintenance(registry: "Registry") -> None:
     """A running server may go on with pulls, if nothing can change behind the back of what is written."""
-    from roadstead.registry.maintenance import MaintenanceMode, find_maintenance  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance  # noqa: PLC0415 - see cli.session
 
     found = await find_maintenance(registry.database)
     if found is None or found.mode is MaintenanceMode.OFF:

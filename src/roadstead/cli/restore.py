@@ -20,7 +20,7 @@ from roadstead.oci.errors import DigestInvalidError
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry import Registry
-    from roadstead.registry.undo import Restored
+    from roadstead.registry.content.undo import Restored
 
 PAGE: Final = 500
 """Entries of history asked of the catalogue at once."""
@@ -94,7 +94,7 @@ def restore(*, reference: Target, to: str | None, data: Path | None, config: Pat
 
 async def _find_state(registry: "Registry", reference: Target, tag: Tag, wanted: str) -> Digest:
     """The digest that ``wanted`` is, or begins, in the history of a tag."""
-    from roadstead.registry.undo import NEWEST  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.content.undo import NEWEST  # noqa: PLC0415 - see cli.session
 
     with contextlib.suppress(DigestInvalidError):
         return Digest.parse(wanted)

@@ -16,8 +16,8 @@ from roadstead.cli.output import is_terminal, print_fields, print_json, print_li
 from roadstead.cli.progress import ProgressBar
 
 if TYPE_CHECKING:  # see cli.session
+    from roadstead.backup import BackupFolder, Restored, StoredSnapshot
     from roadstead.config import Settings
-    from roadstead.registry.backup import BackupFolder, Restored, StoredSnapshot
     from roadstead.storage import DataFolder
 
 
@@ -61,10 +61,10 @@ def restore_backup(
     import structlog  # noqa: PLC0415 - see cli.session
 
     from roadstead.app import data_folder  # noqa: PLC0415
+    from roadstead.backup import BackupFolder, claim, explained, release, require_own_objects  # noqa: PLC0415
     from roadstead.clock import SystemClock  # noqa: PLC0415
     from roadstead.config import load_settings  # noqa: PLC0415
     from roadstead.database import require_known  # noqa: PLC0415
-    from roadstead.registry.backup import BackupFolder, claim, explained, release, require_own_objects  # noqa: PLC0415
 
     structlog.configure(processors=[_drop])  # a command says itself what it did
     settings = load_settings(config, overrides={"data.folder": data})
@@ -100,7 +100,7 @@ def restore_backup(
 
 def _require_elsewhere(backup: "BackupFolder", folder: "DataFolder") -> None:
     """A registry inside a backup would be lost with it."""
-    from roadstead.registry.backup import BackupFolderUnusableError  # noqa: PLC0415 - see cli.session
+    from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415 - see cli.session
 
     for path in (folder.path, folder.objects, folder.catalogue):
         if path.resolve().is_relative_to(backup.path.resolve()):
@@ -126,8 +126,8 @@ class _Job:
     def run(self, folder: "DataFolder") -> "tuple[Restored, int]":
         """Brings everything into ``folder``; what, and how many secrets."""
         from roadstead.app import build_storage  # noqa: PLC0415 - see cli.session
+        from roadstead.backup import Restoration  # noqa: PLC0415
         from roadstead.clock import SystemClock  # noqa: PLC0415
-        from roadstead.registry.backup import Restoration  # noqa: PLC0415
         from roadstead.registry.pace import Pace  # noqa: PLC0415
 
         clock = SystemClock()

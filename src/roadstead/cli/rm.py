@@ -91,7 +91,7 @@ async def _remove_manifest(registry: "Registry", repository: RepositoryName, dig
 
 
 async def _remove_all(registry: "Registry", repository: RepositoryName, *, is_sure: bool) -> _Done:
-    from roadstead.registry.garbage.removal import remove_repository  # noqa: PLC0415 - see cli.session
+    from roadstead.registry.garbage.repository_removal import remove_repository  # noqa: PLC0415 - see cli.session
 
     found = await registry.repositories.summarise(repository)
     extent = f"{text.plural(found.tags, 'tag')} and {text.plural(found.manifests, 'manifest')}"

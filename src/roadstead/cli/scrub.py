@@ -70,7 +70,7 @@ def scrub(
 
 async def _find(opened: session.Session) -> "tuple[ScrubState, int]":
     from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.statistics import measure  # noqa: PLC0415
+    from roadstead.registry.integrity.statistics import measure  # noqa: PLC0415
 
     database = opened.registry.database
     return await find_scrub(database), (await measure(database)).blob_bytes
@@ -78,8 +78,8 @@ async def _find(opened: session.Session) -> "tuple[ScrubState, int]":
 
 async def _scrub(opened: session.Session, bytes_per_second: int, *, as_json: bool) -> "ScrubState":
     from roadstead.registry.integrity.scrub import Scrubber, ScrubObserver  # noqa: PLC0415
+    from roadstead.registry.integrity.statistics import measure  # noqa: PLC0415
     from roadstead.registry.pace import Pace  # noqa: PLC0415 - see cli.session
-    from roadstead.registry.statistics import measure  # noqa: PLC0415
 
     registry = opened.registry
     totals = await measure(registry.database)

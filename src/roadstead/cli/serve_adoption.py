@@ -1,4 +1,4 @@
-"""Who is the truth when a server starts: settled before it listens (see ``roadstead.registry.adoption_state``)."""
+"""Who is the truth when a server starts: settled before it listens (``registry.operation.adoption_state``)."""
 
 import asyncio
 import functools
@@ -17,8 +17,8 @@ from roadstead.cli.progress import ProgressBar
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.config import Settings
 from roadstead.registry import Registry
-from roadstead.registry.adoption_state import AdoptionPhase, AdoptionState, find_adoption
-from roadstead.registry.links import LINK_TREE, LinkTree, TreeFinding
+from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, find_adoption
+from roadstead.registry2.links import LINK_TREE, LinkTree, TreeFinding
 from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
 

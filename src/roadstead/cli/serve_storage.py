@@ -7,7 +7,7 @@ from roadstead import app
 from roadstead.cli.refusal import CommandRefusedError
 from roadstead.config import LoadedSettings, Settings
 from roadstead.database import SqliteDatabase
-from roadstead.registry.adoption_state import find_adoption
+from roadstead.registry.operation.adoption_state import find_adoption
 
 _SAID_LATER = ("--", "ROADSTEAD_")
 """What the source of a setting begins with that was not in the file."""

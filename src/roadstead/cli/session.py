@@ -62,8 +62,8 @@ async def require_changeable(registry: "Registry") -> None:
     Raises:
         CommandRefusedError: a maintenance mode is on, or another program is in charge of the folder.
     """
-    from roadstead.registry.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see above
-    from roadstead.registry.maintenance import MaintenanceMode  # noqa: PLC0415
+    from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see above
+    from roadstead.registry.operation.maintenance import MaintenanceMode  # noqa: PLC0415
 
     phase = (await find_adoption(registry.database)).phase
     if phase is AdoptionPhase.RELEASED:

@@ -13,8 +13,8 @@ from roadstead.cli.scrub_text import describe_scrub, scrub_record
 
 if TYPE_CHECKING:  # see cli.session
     from roadstead.registry.integrity.scrub import ScrubState
+    from roadstead.registry.integrity.statistics import Waiting
     from roadstead.registry.model import Statistics
-    from roadstead.registry.statistics import Waiting
 
 
 @click.command(
@@ -80,7 +80,7 @@ class _Measured:
 async def _measure(opened: session.Session) -> _Measured:
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.session
     from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415
-    from roadstead.registry.statistics import measure, measure_waiting  # noqa: PLC0415
+    from roadstead.registry.integrity.statistics import measure, measure_waiting  # noqa: PLC0415
 
     database = opened.registry.database
     return _Measured(

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from roadstead.clock import Clock
 from roadstead.database import Database
 from roadstead.events import Outbox, PullLog
-from roadstead.registry.blobs import Blobs, Notice
-from roadstead.registry.foreign_urls import UrlRules
-from roadstead.registry.maintenance import Maintenance
-from roadstead.registry.manifests import Manifests
-from roadstead.registry.referrers import Referrers
-from roadstead.registry.repositories import Repositories
-from roadstead.registry.rules import GarbageRules
-from roadstead.registry.tags import Tags
-from roadstead.registry.undo import Undo
-from roadstead.registry.uploads import Uploads
+from roadstead.registry.content.blobs import Blobs, Notice
+from roadstead.registry.content.foreign_urls import UrlRules
+from roadstead.registry.content.manifests import Manifests
+from roadstead.registry.content.referrers import Referrers
+from roadstead.registry.content.repositories import Repositories
+from roadstead.registry.content.tags import Tags
+from roadstead.registry.content.undo import Undo
+from roadstead.registry.content.uploads import Uploads
+from roadstead.registry.operation.maintenance import Maintenance
+from roadstead.registry.removal.rules import GarbageRules
 from roadstead.storage import ObjectStore
 
 

@@ -3,7 +3,7 @@
 Beside ``FilesystemStore`` because the demands differ: a tree that somebody else has written may hold anything, so what
 is no plain file or folder is named instead of followed; and links are many and tiny, so that a caller does hundreds of
 them in one job of a thread. Another kind of store brings another class with the methods of
-``roadstead.registry.links.LinkFiles``.
+``roadstead.registry2.links.LinkFiles``.
 """
 
 import contextlib

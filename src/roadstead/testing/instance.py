@@ -14,8 +14,8 @@ from roadstead.config import LimitSettings
 from roadstead.database import SqliteDatabase, migrate
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.foreign_urls import UrlRules
-from roadstead.registry.recovery import Recovered, recover
+from roadstead.registry.content.foreign_urls import UrlRules
+from roadstead.registry.operation.recovery import Recovered, recover
 from roadstead.storage import FilesystemStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient

@@ -9,7 +9,7 @@ from typing import Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.registry.errors import RegistryClosedError
-from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
 from roadstead.storage import StorageAbsentError
 from roadstead.web.errors import ServiceUnhealthyError, error_response
 from roadstead.web.http import Application, Message, Receive, Scope, Send

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from roadstead.errors import RoadsteadError
-from roadstead.registry.receiving import FilledBody
+from roadstead.registry.content.receiving import FilledBody
 from roadstead.web.transfer import OFFER_KEY, BufferOffer
 
 Scope = MutableMapping[str, Any]

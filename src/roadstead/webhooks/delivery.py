@@ -20,7 +20,7 @@ from roadstead.errors import RoadsteadError
 from roadstead.events import EventAction, StoredEvent
 from roadstead.jobs import Lease
 from roadstead.registry import Registry
-from roadstead.registry import store as registry_store
+from roadstead.registry.content import store as registry_store
 from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.webhooks import housekeeping, store
 from roadstead.webhooks.envelope import BLOB, Source

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from roadstead.backup import BackupFolder
+from roadstead.backup.folder import hash_file, manifest_sum
 from roadstead.cli import program
-from roadstead.registry.backup import BackupFolder
-from roadstead.registry.backup.folder import hash_file, manifest_sum
 from tests.api.cli.conftest import APP, Command
 from tests.factories.registries import blob_file
 

@@ -10,7 +10,7 @@ import pytest
 
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
-from roadstead.registry.holds import hold_collection
+from roadstead.registry.garbage.holds import hold_collection
 from roadstead.storage import FilesystemStore
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry, push_blob

@@ -10,7 +10,7 @@ import pytest
 from roadstead.cli.maintenance import MODES
 from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
-from roadstead.registry.maintenance import Maintenance, MaintenanceMode
+from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

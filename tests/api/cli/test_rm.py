@@ -10,7 +10,7 @@ import pytest
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
-from roadstead.registry.garbage.removal import remove_repository
+from roadstead.registry.garbage.repository_removal import remove_repository
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry, opened, push_image, push_manifest
 
@@ -52,7 +52,7 @@ def test_what_is_not_there(command: Command, reference: str) -> None:
 
 
 def test_all_of_a_repository(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.registry.garbage.removal.STEP", 2)
+    monkeypatch.setattr("roadstead.registry.garbage.repository_removal.STEP", 2)
     assert command("rm", "library/app", "--all", "--yes").stdout == "Deleted library/app with 3 tags and 5 manifests.\n"
     assert command.json("ls") == [{"name": "team/tool", "tags": 1, "manifests": 1}]
     assert command("ls", "library/app").exit_code == 1

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roadstead.registry.links import TreeFindingKind as Kind
+from roadstead.registry2.links import TreeFindingKind as Kind
 from roadstead.testing.images import digest_of, image
 from tests.system.adoption.volumes import TREE, Client, Registry2, adopt, snapshot
 from tests.system.process import run, until

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from roadstead.registry.findings import Severity
-from roadstead.registry.links import TreeFinding
-from roadstead.registry.links import TreeFindingKind as Kind
+from roadstead.registry.integrity.findings import Severity
+from roadstead.registry2.links import TreeFinding
+from roadstead.registry2.links import TreeFindingKind as Kind
 from roadstead.storage import SmallFile, SmallFiles, StorageUnavailableError
 from roadstead.testing.images import OCI_MANIFEST, ManifestContent, digest_of, image
 from tests import skips

@@ -14,8 +14,8 @@ import httpx
 
 from roadstead import app
 from roadstead.config import load_settings
-from roadstead.registry.adoption.adoption import Adoption, AdoptionSummary
-from roadstead.registry.links import TreeFindingKind
+from roadstead.registry2.adoption.adoption import Adoption, AdoptionSummary
+from roadstead.registry2.links import TreeFindingKind
 from roadstead.telemetry import Metrics
 from roadstead.testing.images import ManifestContent, digest_of, image, index
 from tests.system.process import Daemon
@@ -23,7 +23,7 @@ from tests.system.servers import free_port
 from tests.system.tools import path_of
 
 if TYPE_CHECKING:
-    from roadstead.registry.links import TreeFinding
+    from roadstead.registry2.links import TreeFinding
 
 PROGRAMS: Final = {"registry:2": "docker-registry", "registry:3": "registry3"}
 """The tool of each registry, as ``tests/system/tools.py`` names it."""

@@ -24,7 +24,7 @@ import pytest
 
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry, layout
-from roadstead.registry.garbage.removal import remove_repository
+from roadstead.registry.garbage.repository_removal import remove_repository
 from tests.factories.images import Image, Index, image, index, layer
 from tests.factories.registries import (
     blob_file,

@@ -20,8 +20,8 @@ OUTSIDE = (
     "roadstead.app",
     "roadstead.certificates",
     "roadstead.testing",
-    "roadstead.registry.backup",
-    "roadstead.registry.holds",
+    "roadstead.backup",
+    "roadstead.registry.garbage.holds",
     "roadstead.remotes",
 )
 """Whose errors end a command or a start, and never reach a client."""

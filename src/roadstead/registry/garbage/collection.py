@@ -25,7 +25,7 @@ Why nothing that is reachable can go:
 4. A crash leaves a row with its review: the next run finds it due and goes on. Bytes without a row cannot be left,
    since the row goes last.
 5. Nothing is forgotten: a review of a blob goes only with its row, or when a link is seen; a link without a review is
-   named by a manifest of its repository (``removal_steps``), and a manifest leaves a repository for good only together
+   named by a manifest of its repository (``transitions``), and a manifest leaves a repository for good only together
    with the reviews of what it names.
 
 Cost follows what was deleted; nothing is scanned. Any number of collectors may run at once.
@@ -40,15 +40,17 @@ from typing import Final
 from roadstead.database import Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
-from roadstead.registry import layout, removal_store, store
-from roadstead.registry.adoption_state import AdoptionPhase, find_adoption
-from roadstead.registry.completion import to_end
-from roadstead.registry.garbage import collection_store
+from roadstead.registry import layout
+from roadstead.registry.cancellation import to_end
+from roadstead.registry.content import store
+from roadstead.registry.garbage import store as collection_store
+from roadstead.registry.garbage.holds import is_collection_held
 from roadstead.registry.garbage.wished_age import WishedAge
-from roadstead.registry.holds import is_collection_held
-from roadstead.registry.maintenance import MaintenanceMode, find_maintenance
-from roadstead.registry.removal_steps import Change, blob_review, discard_manifest, drop_tag, review_blob
-from roadstead.registry.rules import HOUR_MS, GarbageRules, ReviewKind
+from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption
+from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance
+from roadstead.registry.removal import store as removal_store
+from roadstead.registry.removal.rules import HOUR_MS, GarbageRules, ReviewKind
+from roadstead.registry.removal.transitions import Change, blob_review, discard_manifest, drop_tag, review_blob
 from roadstead.registry.service import Registry
 from roadstead.storage import StorageError
 

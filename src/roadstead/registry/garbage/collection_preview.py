@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.oci import Digest
-from roadstead.registry.garbage import collection_store
+from roadstead.registry.garbage import store as collection_store
 from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.service import Registry
 

@@ -9,8 +9,8 @@ from sqlalchemy import exists, literal, select
 from roadstead.clock import calendar_ms
 from roadstead.database import Database, Statement, parameter
 from roadstead.oci import Digest
-from roadstead.registry import store
-from roadstead.registry.rules import ReviewKind
+from roadstead.registry.content import store
+from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.service import Registry
 from roadstead.registry.tables import (
     blobs,

@@ -25,12 +25,14 @@ from roadstead.database import DatabaseDamagedError, DatabaseUnavailableError, S
 from roadstead.database.integrity import find_damage
 from roadstead.oci import Digest, parse_manifest
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
-from roadstead.registry import check_store, layout, store
-from roadstead.registry.findings import Finding, FindingKind, Severity
+from roadstead.registry import layout
+from roadstead.registry.content import store
+from roadstead.registry.integrity import store as check_store
 from roadstead.registry.integrity.check_records import find_dangling_records
+from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
+from roadstead.registry.integrity.statistics import measure
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
-from roadstead.registry.statistics import measure
 from roadstead.storage import ObjectUnknownError, StorageAbsentError, StorageError, StoredObject
 
 PAGE: Final = 500

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 from roadstead.database import Database, Row, Statement
-from roadstead.registry import check_store
-from roadstead.registry.findings import Finding, FindingKind, Severity
+from roadstead.registry.integrity import store as check_store
+from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
 
 PAGE = 500
 

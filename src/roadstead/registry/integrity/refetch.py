@@ -16,7 +16,7 @@ from roadstead.database import Statement, parameter
 from roadstead.errors import RoadsteadError
 from roadstead.events import Origin
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import store
+from roadstead.registry.content import store
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.service import Registry
 from roadstead.registry.tables import blobs, manifest_blobs, manifests, repositories, repository_blobs

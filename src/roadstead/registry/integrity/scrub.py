@@ -25,7 +25,8 @@ from roadstead.database import Reader, Transaction
 from roadstead.jobs import find_state, save_state
 from roadstead.oci import Digest
 from roadstead.oci.errors import DigestInvalidError
-from roadstead.registry import layout, store
+from roadstead.registry import layout
+from roadstead.registry.content import store
 from roadstead.registry.pace import Pace
 from roadstead.registry.service import Registry
 from roadstead.storage import ObjectReader, ObjectUnknownError, StorageAbsentError, StorageError, StoredObject

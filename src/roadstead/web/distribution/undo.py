@@ -18,7 +18,7 @@ import msgspec
 
 from roadstead.oci import Digest, Tag
 from roadstead.registry import Registry
-from roadstead.registry.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
+from roadstead.registry.content.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
 from roadstead.web.distribution.endpoint import Methods, caller_of, origin_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import RestoreRequestInvalidError

@@ -11,9 +11,9 @@ from typing import Final
 from roadstead.oci import Digest, RepositoryName, parse_algorithm
 from roadstead.oci.errors import DigestInvalidError, NameInvalidError
 from roadstead.registry import Registry
+from roadstead.registry.content.receiving import Body
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
-from roadstead.registry.receiving import Body
 from roadstead.web.distribution.endpoint import Methods, caller_of, context_of, digest_header, origin_of
 from roadstead.web.distribution.permissions import pull_scope
 from roadstead.web.distribution.routes import Route

@@ -5,9 +5,9 @@ from typing import Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.registry import Registry
-from roadstead.registry.adoption.link_troubles import list_troubles
-from roadstead.registry.maintenance import MaintenanceMode
-from roadstead.registry.statistics import measure_unfinished
+from roadstead.registry.integrity.statistics import measure_unfinished
+from roadstead.registry.operation.maintenance import MaintenanceMode
+from roadstead.registry2.release.link_troubles import list_troubles
 from roadstead.storage import ObjectStore
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 

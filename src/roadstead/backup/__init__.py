@@ -1,0 +1,51 @@
+"""Backups: consistent copies of catalogue and blobs, taken beside a server, and what brings them back."""
+
+from roadstead.backup.destination import claim, explained, release, require_own_objects
+from roadstead.backup.errors import (
+    BackupBlobDamagedError,
+    BackupBusyError,
+    BackupError,
+    BackupFolderUnusableError,
+    BackupFullError,
+    BackupMarkerDamagedError,
+    DataFolderOccupiedError,
+    PruningRefusedError,
+    RestorationFullError,
+    SnapshotDamagedError,
+    SnapshotUnknownError,
+)
+from roadstead.backup.folder import BackupFolder, StoredSnapshot
+from roadstead.backup.model import MissingBlob, SnapshotManifest
+from roadstead.backup.pruning import Pruned, prune
+from roadstead.backup.restoration import Restoration, Restored
+from roadstead.backup.taking import Extras, take_backup
+from roadstead.backup.verification import verify_backup
+
+__all__ = [
+    "BackupBlobDamagedError",
+    "BackupBusyError",
+    "BackupError",
+    "BackupFolder",
+    "BackupFolderUnusableError",
+    "BackupFullError",
+    "BackupMarkerDamagedError",
+    "DataFolderOccupiedError",
+    "Extras",
+    "MissingBlob",
+    "Pruned",
+    "PruningRefusedError",
+    "Restoration",
+    "RestorationFullError",
+    "Restored",
+    "SnapshotDamagedError",
+    "SnapshotManifest",
+    "SnapshotUnknownError",
+    "StoredSnapshot",
+    "claim",
+    "explained",
+    "prune",
+    "release",
+    "require_own_objects",
+    "take_backup",
+    "verify_backup",
+]

@@ -1,0 +1,131 @@
+"""The data folder that a snapshot is restored into: empty, moved aside, or left by a restoration that was stopped."""
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from roadstead.backup.errors import BackupFolderUnusableError, DataFolderOccupiedError, RestorationFullError
+from roadstead.backup.folder import StoredSnapshot, write_file
+from roadstead.clock import Clock
+from roadstead.database import DatabaseFullError
+from roadstead.errors import is_disk_full
+from roadstead.registry.operation.storage_owner import StorageForeignError
+from roadstead.storage import DataFolder, StorageFullError
+from roadstead.storage.plain_files import sync_folder
+from roadstead.storage.presence import MARK, read_mark
+
+ASIDE: Final = "replaced-"
+"""What the names of things that were moved aside begin with."""
+
+_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", MARK)
+"""What stands in the root of the object store (see ``roadstead.registry.layout``)."""
+
+_OWN: Final = frozenset({"roadstead.lock", "lost+found"})
+
+
+def require_own_objects(folder: DataFolder) -> None:
+    """Sees that what may be moved aside is not another catalogue's; what is in the data folder belongs to that.
+
+    Raises:
+        StorageForeignError: it is.
+        StorageUnavailableError: nobody can tell.
+    """
+    if folder.objects.is_relative_to(folder.path):
+        return
+    mark = read_mark(folder.objects)
+    if mark is not None and not mark.released and mark.catalogue != str(folder.catalogue):
+        raise StorageForeignError(folder.objects, mark.catalogue)
+
+
+def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: bool) -> list[Path]:
+    """Makes a prepared, locked folder ready; where what was there has been moved to.
+
+    A folder in which the restoration of the same snapshot was begun is gone on with.
+
+    Raises:
+        DataFolderOccupiedError: there is something, and ``force`` is not given.
+        BackupFolderUnusableError: it cannot be moved aside.
+    """
+    mark = msgspec.json.encode({"snapshot": str(snapshot.path), "list": snapshot.manifest.list_digest}) + b"\n"
+    is_begun = _read(folder.restoring) == mark
+    moved: list[Path] = []
+    if not is_begun:
+        if occupied := _occupied(folder, snapshot):
+            if not force:
+                raise DataFolderOccupiedError(folder.path)
+            moved = _move_aside(folder, occupied, clock)
+        write_file(folder.restoring, [mark])
+        sync_folder(str(folder.path))
+    return moved
+
+
+@contextlib.contextmanager
+def explained(folder: DataFolder) -> Generator[None, None, None]:
+    """A full disk in words for the person who chose the folder.
+
+    Raises:
+        RestorationFullError: what was done inside found no space left.
+    """
+    try:
+        yield
+    except (StorageFullError, DatabaseFullError) as error:
+        raise RestorationFullError(folder.path) from error
+    except OSError as error:
+        if is_disk_full(error):
+            raise RestorationFullError(folder.path) from error
+        raise
+
+
+def release(folder: DataFolder) -> None:
+    """The registry is whole: a server may have it."""
+    folder.restoring.unlink()
+    sync_folder(str(folder.path))
+
+
+def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
+    """What is in the way."""
+    found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
+    if folder.objects == folder.path:  # registry:2's own folder
+        found += [path for name in _OBJECTS if (path := folder.path / name).exists()]
+    elif _has_entries(folder.objects):
+        found.append(folder.objects)
+    secrets = folder.path / "secrets"
+    if snapshot.manifest.has_secrets and _has_entries(secrets):
+        found.append(secrets)
+    if found and folder.restoring.exists():  # alone it is of a restoration that was stopped before it began
+        found.append(folder.restoring)
+    return found
+
+
+def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[Path]:
+    stamp = dt.datetime.fromtimestamp(clock.now_ms() // 1000, dt.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    moved: list[Path] = []
+    for path in occupied:
+        target = path.with_name(f"{ASIDE}{stamp}-{path.name}")
+        try:
+            path.rename(target)
+        except OSError as error:
+            reason = f"cannot be moved aside ({os.strerror(error.errno or 0)}): move what is in it away yourself"
+            raise BackupFolderUnusableError(path, reason) from error
+        moved.append(target)
+    for parent in {path.parent for path in moved}:
+        sync_folder(str(parent))
+    folder.prepare()  # the folders that were moved are there again, empty
+    folder.prepare_objects()
+    return moved
+
+
+def _has_entries(path: Path) -> bool:
+    return path.is_dir() and any(entry.name not in _OWN for entry in path.iterdir())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

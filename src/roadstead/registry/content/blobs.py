@@ -1,0 +1,251 @@
+"""Blobs: found, read, mounted, deleted, put into quarantine."""
+
+from collections.abc import Callable
+from types import EllipsisType
+from typing import Final
+
+from roadstead.access import Scope
+from roadstead.clock import Clock
+from roadstead.database import Database, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import layout
+from roadstead.registry.cancellation import to_end
+from roadstead.registry.content import store
+from roadstead.registry.content.repositories import ensure_repository, get_repository_id
+from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
+from roadstead.registry.model import Blob
+from roadstead.registry.removal.rules import GarbageRules
+from roadstead.registry.removal.transitions import Change, postpone_link, review_blob, review_link
+from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
+
+Notice = Callable[[Digest, str], None]
+"""Told which blob was put into quarantine and why."""
+
+
+OCTETS: Final = "application/octet-stream"
+"""The media type that registry:2 gives every blob in its events."""
+
+
+class Blobs:
+    """The blobs of a registry's repositories."""
+
+    def __init__(
+        self,
+        database: Database,
+        storage: ObjectStore,
+        clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
+        on_quarantine: Notice,
+    ) -> None:
+        self._database = database
+        self._rules = rules
+        self._outbox = outbox
+        self._storage = storage
+        self._clock = clock
+        self._on_quarantine = on_quarantine
+
+    async def get(self, repository: RepositoryName, digest: Digest) -> Blob:
+        """A blob that a repository may read.
+
+        Raises:
+            BlobUnknownError: it has none such.
+            BlobQuarantinedError: it has, but the bytes were found damaged.
+        """
+        row = await self._database.fetch_one(store.FIND_BLOB, repository=repository, digest=digest)
+        if row is None:
+            raise BlobUnknownError(digest)
+        if row[1] is not None:
+            raise BlobQuarantinedError(digest)
+        return Blob(digest, row[0])
+
+    async def rely_on(self, repository: RepositoryName, digest: Digest) -> None:
+        """A client asks whether a blob is there, and will not push it again: it stays while a manifest is awaited.
+
+        Costs a look-up; a write only where nothing names the blob and its time is half over.
+        """
+        row = await self._database.fetch_one(store.FIND_BLOB_UNDER_REVIEW, repository=repository, digest=digest)
+        if row is None or row[4] is None:
+            return
+        change = Change.at(self._clock, "", self._rules)
+        if row[4] - change.grace_ms > self._rules.upload_ms // 2:
+            return
+        await self._database.write(
+            lambda transaction: postpone_link(transaction, row[2], row[3], change), durable=False
+        )
+
+    async def open(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+        """A blob's bytes; the caller closes the reader.
+
+        Bytes that are missing or of the wrong length are put into quarantine instead of being served.
+
+        Raises:
+            BlobUnknownError, BlobQuarantinedError: as ``get``, or just found out.
+        """
+        reader = await self._open_intact(await self.get(repository, digest))
+        if isinstance(reader, str):
+            reader = await self._open_or_quarantine(repository, digest)
+        return reader
+
+    async def quarantine(self, digest: Digest, reason: str, *, seen: StoredObject | EllipsisType | None = ...) -> bool:
+        """Stops serving a blob and puts its bytes aside; a push of the same digest brings it back.
+
+        ``seen`` is what the storage had (None: nothing) when the bytes were found damaged: if it has something else
+        now, a push has healed the blob, which is left alone. Returns whether it was put aside.
+        """
+        async with self._storage.exclusive(digest):
+            if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
+                return False
+            await to_end(self._put_aside(digest, reason))
+            return True
+
+    async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
+        """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
+
+        async with self._storage.exclusive(digest):
+            if await self._storage.find(layout.blob_key(digest)) != seen:
+                return False
+            await self._database.write(work)
+            return True
+
+    async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+        """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
+        async with self._storage.exclusive(digest):
+            reader = await self._open_intact(await self.get(repository, digest))
+            if isinstance(reader, str):
+                await to_end(self._put_aside(digest, reader))
+                raise BlobQuarantinedError(digest)
+            return reader
+
+    async def _open_intact(self, blob: Blob) -> ObjectReader | str:
+        """The blob's bytes, or what is wrong with them."""
+        try:
+            reader = await self._storage.open_reader(layout.blob_key(blob.digest))
+        except ObjectUnknownError:
+            return "its bytes are missing"
+        if reader.size_bytes == blob.size_bytes:
+            return reader
+        reader.close()
+        return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
+
+    async def _put_aside(self, digest: Digest, reason: str) -> None:
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+
+        await self._database.write(work)
+        try:
+            await self._storage.move(layout.blob_key(digest), layout.quarantine_key(digest))
+        except ObjectUnknownError:
+            reason += "; there was nothing to put aside"
+        self._on_quarantine(digest, reason)
+
+    async def mount(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        source: RepositoryName | None,
+        *,
+        scope: Scope | None = None,
+        origin: Origin = NOBODY,
+    ) -> bool:
+        """Lets ``repository`` read a blob that ``source`` (None: any repository) holds; False if it cannot.
+
+        With a ``scope`` only repositories in it count.
+
+        Source: distribution specification, section "Mounting a blob from another repository".
+        """
+
+        async def work(transaction: Transaction) -> bool:
+            found = await _find_mountable(transaction, digest, source, scope)
+            if found is None:
+                return False
+            blob_id, size_bytes = found
+            await link_blob(transaction, repository, blob_id, self._clock, self._rules)
+            event = Event(
+                action=EventAction.MOUNT,
+                repository=repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                source_repository=source or "",
+                origin=origin,
+            )
+            await self._outbox.record(transaction, event)
+            return True
+
+        return await self._database.write(work)
+
+    async def delete(self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY) -> None:
+        """Takes a blob out of a repository; its bytes stay for other repositories and until they are collected.
+
+        Source: distribution specification, section "Deleting Blobs".
+
+        Raises:
+            RepositoryUnknownError, BlobUnknownError: there is none.
+            BlobReferencedError: a manifest of the repository names it.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            repository_id = await get_repository_id(transaction, repository)
+            record = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+            if record is None:
+                raise BlobUnknownError(digest)
+            if not await transaction.execute(store.UNLINK_BLOB, repository_id=repository_id, blob_id=record[0]):
+                raise BlobUnknownError(digest)  # also where a manifest names what the repository does not have
+            holder = await transaction.fetch_one(
+                store.FIND_MANIFEST_OF_BLOB, repository_id=repository_id, digest=digest
+            )
+            if holder is not None:
+                raise BlobReferencedError(digest, Digest(holder[0]))  # which undoes the above
+            await review_blob(transaction, record[0], Change.at(self._clock, origin.actor, self._rules))
+            event = Event(
+                action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, origin=origin
+            )
+            await self._outbox.record(transaction, event)
+
+        await self._database.write(work)
+
+
+async def _find_mountable(
+    transaction: Transaction, digest: Digest, source: RepositoryName | None, scope: Scope | None
+) -> tuple[int, int] | None:
+    """Key and size of a blob that ``source``, or any repository, can read; both within ``scope``."""
+    if source is None and scope is not None:
+        return await _find_in(transaction, digest, scope)
+    if source is None:
+        row = await transaction.fetch_one(store.FIND_BLOB_ANYWHERE, digest=digest)
+        return (row[0], row[1]) if row is not None and row[2] is None else None
+    if scope is not None and source not in scope:
+        return None
+    repository = await transaction.fetch_one(store.FIND_REPOSITORY, repository=source)
+    if repository is None:
+        return None
+    row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository[0], digest=digest)
+    return (row[0], row[1]) if row is not None else None
+
+
+async def _find_in(transaction: Transaction, digest: Digest, scope: Scope) -> tuple[int, int] | None:
+    """Key and size of a blob that a repository within ``scope`` can read."""
+    for low, high in scope.ranges:
+        row = await transaction.fetch_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)
+        if row is not None:
+            return (row[0], row[1]) if row[2] is None else None
+    return None
+
+
+async def link_blob(
+    transaction: Transaction, repository: RepositoryName, blob_id: int, clock: Clock, rules: GarbageRules
+) -> None:
+    """Lets a repository, made if need be, read a blob, which waits for a manifest that names it."""
+    repository_id = await ensure_repository(transaction, repository, clock)
+    change = Change.at(clock, "", rules)
+    is_new = await transaction.execute(
+        store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=change.now_ms
+    )
+    await review_link(transaction, repository_id, blob_id, change, is_new=bool(is_new))

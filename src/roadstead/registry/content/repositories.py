@@ -1,0 +1,76 @@
+"""Repositories: found, made, listed."""
+
+from roadstead.access import Scope
+from roadstead.clock import Clock
+from roadstead.database import Database, Reader, Transaction
+from roadstead.oci import RepositoryName
+from roadstead.registry.content import store
+from roadstead.registry.errors import RepositoryUnknownError
+from roadstead.registry.model import Page, RepositorySummary
+from roadstead.registry.removal import store as removal_store
+
+
+class Repositories:
+    """The repositories of a registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_names(self, *, after: str = "", limit: int, scope: Scope | None = None) -> Page:
+        """Names of repositories that hold a manifest, in order, beginning after ``after``; only those in ``scope``."""
+        if scope is not None:
+            return await self._list_within(scope, after, limit)
+        rows = await self._database.fetch_all(store.LIST_REPOSITORIES, after=after, limit=limit + 1)
+        return page([row[0] for row in rows], limit)
+
+    async def _list_within(self, scope: Scope, after: str, limit: int) -> Page:
+        """A page range by range, along the index, so that what lies between costs nothing."""
+        found: list[str] = []
+        for low, high in scope.after(after):
+            rows = await self._database.fetch_all(
+                store.LIST_REPOSITORIES_IN_RANGE, low=low, high=high, limit=limit + 1 - len(found)
+            )
+            found += [row[0] for row in rows]
+            if len(found) > limit:
+                break
+        return page(found, limit)
+
+    async def summarise(self, repository: RepositoryName) -> RepositorySummary:
+        """Counts of what a repository holds.
+
+        Raises:
+            RepositoryUnknownError: there is none of this name.
+        """
+        repository_id = await get_repository_id(self._database, repository)
+        row = await self._database.fetch_one(store.SUMMARISE_REPOSITORY, repository_id=repository_id)
+        tags, manifests = row or (0, 0)
+        return RepositorySummary(repository, tags, manifests)
+
+
+def page(found: list[str], limit: int) -> Page:
+    """A page of up to ``limit`` of what was ``found`` by asking for one more."""
+    items = tuple(found[:limit])
+    return Page(items, items[-1] if items and len(found) > limit else "")
+
+
+async def get_repository_id(reader: Reader, repository: RepositoryName) -> int:
+    """The key of a repository's row.
+
+    Raises:
+        RepositoryUnknownError: there is none of this name.
+    """
+    row = await reader.fetch_one(store.FIND_REPOSITORY, repository=repository)
+    if row is None:
+        raise RepositoryUnknownError(repository)
+    return int(row[0])
+
+
+async def ensure_repository(transaction: Transaction, repository: RepositoryName, clock: Clock) -> int:
+    """The key of a repository's row, made if need be; a removed one is brought back."""
+    row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
+    if row is None:
+        await transaction.execute(store.ADD_REPOSITORY, name=repository, created_ms=clock.now_ms())
+        return await get_repository_id(transaction, repository)
+    if row[1] is not None:
+        await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=row[0])
+    return int(row[0])

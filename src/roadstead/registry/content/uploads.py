@@ -1,0 +1,454 @@
+"""Upload sessions: how bytes become a blob.
+
+The life of an upload, and what is true after a crash at any point of it:
+
+1. ``start``: an id, no bytes, and no record yet (``upload_sessions`` says why none is needed).
+2. ``append``: bytes go to the session's object and through a running digest, in one background job while the next
+   ones arrive. At the end, also when the client went away in the middle, the record says how many they are and how the
+   digest stands. A crash before that leaves the old offset, 0 where there was no record; bytes past it are dropped when
+   writing goes on, and an object without a record is removed by ``recovery``. After a
+   loss of power the bytes may be fewer (the session is then unknown) or others than the record says, so a digest that
+   was saved before this boot is not trusted: the bytes are read again.
+3. ``finish``: the digest is compared; the record names it, see below; the object is published under the blob's key,
+   which flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session
+   ends. Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record
+   of a blob names: ``recovery`` finds them by the session's record. Where the first bytes of a session cannot be
+   recorded they are dropped, since nothing would name them.
+4. ``cancel``: the record says that the session is over, then the bytes go. A crash between leaves bytes without a
+   session, which ``recovery`` removes.
+
+Before an object gets a blob's key, the session's record says which blob: either by the running digest that the last
+``append`` has saved, where the request that closes the upload has added nothing to it, or, where that is not so, by a
+mark (``committing_digest``). Where the blob has a record already, the mark's transaction also puts it into quarantine,
+since its bytes are about to be replaced. From there to its end ``finish`` holds the blob's digest exclusively, so that
+whoever holds it too sees either the state before, or the one after, or what a crash has left.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.database import Database, DatabaseError, Transaction
+from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import layout
+from roadstead.registry.content import store
+from roadstead.registry.content.blobs import OCTETS, link_blob
+from roadstead.registry.content.receiving import Body, FilledBody, FilledWithin, Receiving, within
+from roadstead.registry.content.running_digest import RunningDigest, can_resume
+from roadstead.registry.content.upload_sessions import UploadSessions
+from roadstead.registry.errors import (
+    BlobTooLargeError,
+    UploadBusyError,
+    UploadDigestMismatchError,
+    UploadOffsetError,
+    UploadUnknownError,
+)
+from roadstead.registry.model import UploadSession
+from roadstead.registry.removal.rules import GarbageRules
+from roadstead.storage import (
+    Buffer,
+    ObjectBusyError,
+    ObjectStore,
+    ObjectUnknownError,
+    ObjectWriter,
+    StorageAbsentError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+
+READ_BYTES: Final = 1 << 20
+"""Bytes read at once where a digest must be computed again."""
+
+BUSY_TRIES: Final = 20
+BUSY_WAIT_SECONDS: Final = 0.02
+"""Together the time for which a request waits for another one that writes to its session."""
+
+PURGE_BATCH: Final = 200
+"""Sessions that one round of purging takes on."""
+
+
+class Uploads:
+    """The upload sessions of a registry."""
+
+    def __init__(
+        self,
+        database: Database,
+        storage: ObjectStore,
+        clock: Clock,
+        rules: GarbageRules,
+        outbox: Outbox,
+        *,
+        boot_id: str = "",
+        minimum_free_bytes: int = 0,
+        maximum_blob_bytes: int = 0,
+    ) -> None:
+        """``boot_id`` tells one running machine from another, and from itself before it lost power.
+
+        ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions. An upload
+        that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
+        """
+        self._boot_id = boot_id.encode("ascii") + b"\n"
+        self.sessions = UploadSessions(database, clock, self._boot_id)
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+        self._rules = rules
+        self._outbox = outbox
+        self._minimum_free_bytes = minimum_free_bytes
+        self._maximum_blob_bytes = maximum_blob_bytes
+        self._receiving = Receiving(self._require_space)
+
+    async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
+        """Begins an upload whose digest will be of ``algorithm``.
+
+        Raises:
+            StorageFullError: there is too little space to begin anything.
+        """
+        await self._require_space()
+        return await self.sessions.begin(repository, algorithm)
+
+    async def get(self, repository: RepositoryName, session_id: str) -> UploadSession:
+        """A session of this repository; another repository's is unknown here.
+
+        Raises:
+            UploadUnknownError: there is none.
+        """
+        return await self.sessions.get(repository, session_id)
+
+    async def append(
+        self,
+        repository: RepositoryName,
+        session_id: str,
+        body: Body,
+        *,
+        begin: int | None = None,
+        length: int | None = None,
+    ) -> UploadSession:
+        """Adds ``body`` to a session; ``begin`` is the offset at which the client says it belongs.
+
+        ``length`` is that of ``body`` where the client states it: what would get too large is then not read at all.
+        Whatever ends ``body`` early is raised again after what came before it was recorded.
+
+        Raises:
+            UploadUnknownError: there is no such session.
+            UploadBusyError: another request is writing to it.
+            UploadOffsetError: it stands elsewhere than at ``begin``.
+            BlobTooLargeError: it gets larger than a blob may be; the session is gone.
+            StorageFullError, StorageUnavailableError: the bytes could not be kept.
+        """
+        session, writer = await self._open(repository, session_id, begin)
+        try:
+            running = await self._take_in(session, writer, body, length or 0)
+            return await self._record(session, writer, running)
+        except DatabaseError:
+            await self._drop_first_bytes(session)
+            raise
+        finally:
+            writer.close()
+
+    async def finish(
+        self,
+        repository: RepositoryName,
+        session_id: str,
+        body: Body,
+        digest: Digest,
+        *,
+        begin: int | None = None,
+        length: int | None = None,
+        origin: Origin = NOBODY,
+    ) -> None:
+        """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
+
+        Raises:
+            UploadDigestMismatchError: they have another digest; the session is gone.
+            and what ``append`` raises.
+        """
+        session, writer = await self._open(repository, session_id, begin)
+        try:
+            running = await self._take_in(session, writer, body, length or 0)
+            actual = await self._digest(session, writer, running, digest.algorithm)
+            if actual != digest:
+                await self._forget(session)
+                raise UploadDigestMismatchError(digest, actual)
+            await self._commit(session, writer, running, digest, origin)
+        except DatabaseError:
+            await self._drop_first_bytes(session)
+            raise
+        finally:
+            writer.close()
+
+    async def cancel(self, repository: RepositoryName, session_id: str) -> None:
+        """Ends a session and removes its bytes.
+
+        Raises:
+            UploadUnknownError: there is none.
+        """
+        await self._forget(await self.get(repository, session_id))
+
+    async def purge(self, *, older_than_ms: int) -> int:
+        """Ends sessions that nobody has touched for that long; returns how many."""
+        before_ms = self._clock.grace_ms() - older_than_ms
+        ended = 0
+        while rows := await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=PURGE_BATCH):
+            for (session_id,) in rows:
+                await self.sessions.end_any(session_id)
+                await self._storage.delete(layout.upload_key(session_id))
+            ended += len(rows)
+        return ended
+
+    async def list_stale(self, *, older_than_ms: int, limit: int) -> tuple[str, ...]:
+        """Sessions that ``purge`` would end."""
+        before_ms = self._clock.grace_ms() - older_than_ms
+        rows = await self._database.fetch_all(store.LIST_STALE_UPLOADS, before_ms=before_ms, limit=limit)
+        return tuple(str(session_id) for (session_id,) in rows)
+
+    async def _require_space(self) -> None:
+        if self._minimum_free_bytes:
+            free = await self._storage.free_bytes()
+            if free is not None and free < self._minimum_free_bytes:
+                raise StorageFullError
+
+    async def _open(
+        self, repository: RepositoryName, session_id: str, begin: int | None
+    ) -> tuple[UploadSession, ObjectWriter]:
+        """The session as it stands once nobody else can write to it, and its writer."""
+        for _ in range(BUSY_TRIES):
+            session = await self.sessions.recall(repository, session_id)
+            if begin is not None and begin > session.offset:
+                session = await self.get(repository, session_id)
+                if begin > session.offset:
+                    raise UploadOffsetError(session_id, session.offset)
+            with contextlib.suppress(ObjectBusyError):
+                return session, await self._open_writer(session, begin)
+            await asyncio.sleep(BUSY_WAIT_SECONDS)  # a request that broke off needs a moment to record what it had
+        raise UploadBusyError(session_id)
+
+    async def _open_writer(self, session: UploadSession, begin: int | None) -> ObjectWriter:
+        """The writer, once it is certain that the record has not changed before we had the lock."""
+        try:
+            writer = await self._storage.open_writer(layout.upload_key(session.id), session.offset)
+        except ObjectUnknownError:
+            await self._forget(session)  # its bytes are gone: the client must begin again
+            raise UploadUnknownError(session.id) from None
+        except ObjectBusyError:
+            raise
+        except StorageError:
+            await self._drop_first_bytes(session)
+            raise
+        try:
+            await self._require_unchanged(session, begin)
+        except BaseException as error:
+            if isinstance(error, UploadUnknownError):  # it has ended, and opening it has made its object again
+                await self._storage.delete(layout.upload_key(session.id))
+            writer.close()
+            raise
+        return writer
+
+    async def _require_unchanged(self, session: UploadSession, begin: int | None) -> None:
+        latest = await self.get(session.repository, session.id)
+        if begin is not None and begin != latest.offset:
+            raise UploadOffsetError(session.id, latest.offset)
+        if latest.offset != session.offset:
+            raise ObjectBusyError(layout.upload_key(session.id))
+
+    async def _take_in(
+        self, session: UploadSession, writer: ObjectWriter, body: Body, length: int
+    ) -> RunningDigest | None:
+        """Writes ``body``; what came of it is recorded if it ends early. The digest so far, if it can be known."""
+        running = self._resume(session)
+        try:
+            limited = self._limited(session, body, length)
+            await self._receiving.receive(writer, running.update if running else _ignore, limited)
+        except BlobTooLargeError:
+            await self._forget(session)
+            raise
+        except StorageFullError:
+            await self._drop_first_bytes(session)  # later ones, past the record's offset, when the session goes on
+            raise
+        except StorageUnavailableError:
+            await self._forget(session)  # after a failed write nothing is known about the bytes
+            raise
+        except BaseException:
+            await self._record(session, writer, running)
+            raise
+        return running
+
+    async def _drop_first_bytes(self, session: UploadSession) -> None:
+        """Removes the object of a session without bytes: there may be no record that would name it."""
+        if not session.offset:
+            with contextlib.suppress(StorageError):  # what stays is found by ``recovery``
+                await self._storage.delete(layout.upload_key(session.id))
+
+    def _limited(self, session: UploadSession, body: Body, length: int) -> Body:
+        """``body`` as long as the blob does not get too large by it.
+
+        Raises:
+            BlobTooLargeError: the client states that it would.
+        """
+        limit = self._maximum_blob_bytes
+        if not limit:
+            return body
+        room = limit - session.offset
+        if max(length, 0) > room:
+            raise BlobTooLargeError(limit)
+        return FilledWithin(body, room, limit) if isinstance(body, FilledBody) else within(body, room, limit)
+
+    def _resume(self, session: UploadSession) -> RunningDigest | None:
+        """The digest of what the session has so far; None where it cannot be known without reading."""
+        if session.offset == 0:
+            return RunningDigest(session.algorithm)
+        state = session.digest_state
+        if state is None or not state.startswith(self._boot_id):
+            return None
+        state = state.removeprefix(self._boot_id)
+        return RunningDigest(session.algorithm, state) if can_resume(session.algorithm, state) else None
+
+    def _save(self, running: RunningDigest | None) -> bytes | None:
+        state = running.save() if running else None
+        return None if state is None else self._boot_id + state
+
+    async def _record(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None
+    ) -> UploadSession:
+        """Records what has been written, so that the upload can go on from there."""
+        if writer.offset == session.offset:
+            await self._drop_first_bytes(session)
+            return session
+        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
+        await self._database.write(lambda transaction: self.sessions.save(transaction, reached), durable=False)
+        self.sessions.remember(reached)
+        return reached
+
+    async def _digest(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, algorithm: str
+    ) -> Digest:
+        """The digest of a session's bytes: as computed on the way if that can be, else from the bytes."""
+        if running is not None and running.algorithm == algorithm:
+            return running.digest()
+        digest = RunningDigest(algorithm)
+        reader = await self._storage.open_reader(layout.upload_key(session.id))
+        try:
+            offset = 0
+            while offset < writer.offset:
+                piece = bytes(await reader.read(offset, min(READ_BYTES, writer.offset - offset)))
+                await asyncio.to_thread(digest.update, piece)
+                offset += len(piece)
+        finally:
+            reader.close()
+        return digest.digest()
+
+    async def _commit(
+        self,
+        session: UploadSession,
+        writer: ObjectWriter,
+        running: RunningDigest | None,
+        digest: Digest,
+        origin: Origin,
+    ) -> None:
+        """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done."""
+        async with self._storage.exclusive(digest):
+            row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+            is_kept = row is not None and row[2] is None and row[3] is None
+            is_known = row is not None and is_kept and await self._is_intact(digest, row[1])
+            if not is_known:
+                if row is not None or not _is_named(session, writer, running, digest):
+                    await self._mark(session, writer, running, digest)
+                await self._publish(session, writer, digest)
+            await self._conclude(session, writer.offset, digest, origin)
+        if is_known:
+            await self._storage.delete(layout.upload_key(session.id))
+
+    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest, origin: Origin) -> None:
+        """The transaction by which the upload becomes a blob of its repository."""
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            await self.sessions.end(transaction, session)
+            record = await transaction.fetch_one(
+                store.SAVE_BLOB,
+                digest=digest,
+                size_bytes=size_bytes,
+                created_ms=now_ms,
+                quarantined_ms=None,
+                deleting_ms=None,
+            )
+            if record is not None:
+                await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
+            if self._outbox.wants(EventAction.PUSH):
+                event = Event(
+                    action=EventAction.PUSH,
+                    repository=session.repository,
+                    digest=digest,
+                    media_type=OCTETS,
+                    size_bytes=size_bytes,
+                    origin=origin,
+                )
+                await self._outbox.record(transaction, event)
+
+        await self._database.write(work)
+        self.sessions.forget(session.id)
+
+    async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
+        try:
+            await writer.publish(layout.blob_key(digest))
+        except ObjectUnknownError:
+            raise UploadUnknownError(session.id) from None  # cancelled meanwhile
+        except StorageAbsentError:
+            raise  # the bytes are where the storage is, and the client may come again when it is back
+        except StorageUnavailableError:
+            await self._forget(session)  # after a failed flush nothing is known about the bytes
+            raise
+
+    async def _is_intact(self, digest: Digest, size_bytes: int) -> bool:
+        found = await self._storage.find(layout.blob_key(digest))
+        return found is not None and found.size_bytes == size_bytes
+
+    async def _mark(
+        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+    ) -> None:
+        """Records that the object is about to get the blob's key.
+
+        Bytes that are recorded under this digest but not intact are not to be served while they are replaced.
+        """
+        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
+        now_ms = self._clock.now_ms()
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+            await self.sessions.save(transaction, reached, committing=digest)
+
+        await self._database.write(work, durable=False)
+
+    async def _forget(self, session: UploadSession) -> None:
+        """Ends a session, unless it has ended, and removes its bytes."""
+
+        async def work(transaction: Transaction) -> None:
+            with contextlib.suppress(UploadUnknownError):
+                await self.sessions.end(transaction, session)
+
+        await self._database.write(work, durable=False)
+        self.sessions.forget(session.id)
+        await self._storage.delete(layout.upload_key(session.id))
+
+
+def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:
+    """Whether the session's record says already, by the digest that it has saved, which blob its bytes are."""
+    is_saved = session.digest_state is not None and session.offset == writer.offset
+    return is_saved and running is not None and running.algorithm == digest.algorithm
+
+
+def find_digest(algorithm: str, state: bytes) -> Digest | None:
+    """The digest of the bytes after which a session's record was given this ``digest_state``; None where none can tell.
+
+    Whether the session's object still holds those bytes is another question, after a loss of power.
+    """
+    _, _, saved = state.partition(b"\n")
+    return RunningDigest(algorithm, saved).digest() if can_resume(algorithm, saved) else None
+
+
+def _ignore(_content: Buffer) -> None:
+    """Observes nothing."""

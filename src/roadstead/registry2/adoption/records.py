@@ -1,0 +1,291 @@
+"""What the catalogue has of a repository, and how it is made equal to what was found of it: one transaction a step."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from roadstead.database import Reader, Row, Statement, Transaction
+from roadstead.oci import Digest, RepositoryName, Tag
+from roadstead.registry.content import store
+from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.removal import store as removal_store
+from roadstead.registry.removal.transitions import (
+    Change,
+    discard_manifest,
+    drop_tag,
+    remove_repository_row,
+    review_blob,
+    review_untagged,
+    settle_manifest,
+)
+from roadstead.registry2.adoption import store as adoption_store
+from roadstead.registry2.adoption.content import FoundBlob, FoundManifest
+from roadstead.registry2.links import Link, TagLinks
+
+PAGE: Final = 2000
+"""Rows read in one go."""
+
+SAME_MS: Final = 2000
+"""Two records of one push may differ so much in time: some file systems keep no more than two seconds."""
+
+ACTION: Final = "adopt"
+"""What a row of history says that came from the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Some of what the catalogue has and the tree does not."""
+
+    tags: Sequence[str] = ()
+    manifests: Sequence[tuple[str, int]] = ()
+    blobs: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.tags) + len(self.manifests) + len(self.blobs)
+
+
+@dataclass(slots=True)
+class RepositoryRecords:
+    """What the catalogue has of a repository. What was found in the tree is taken out of the ``rest_`` mappings."""
+
+    name: RepositoryName
+    repository_id: int = 0
+    """0 while there is no row: one is made with the first thing that is found."""
+    is_removed: bool = False
+    blobs: dict[str, int] = field(default_factory=dict[str, int])
+    manifests: dict[str, int] = field(default_factory=dict[str, int])
+    tags: dict[str, int] = field(default_factory=dict[str, int])
+    rest_blobs: dict[str, int] = field(default_factory=dict[str, int])
+    rest_manifests: dict[str, int] = field(default_factory=dict[str, int])
+    rest_tags: dict[str, int] = field(default_factory=dict[str, int])
+    listed_blobs: set[str] = field(default_factory=set[str])
+    """Those for which the tree has a folder, with or without a link in it."""
+    listed_manifests: set[str] = field(default_factory=set[str])
+    unclear: set[str] = field(default_factory=set[str])
+    """Names of which the disk does not say whether they are there."""
+
+    @classmethod
+    async def read(cls, reader: Reader, name: RepositoryName) -> "RepositoryRecords":
+        """Reads them all."""
+        records = cls(name)
+        row = await reader.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=name)
+        if row is None:
+            return records
+        records.repository_id, records.is_removed = row[0], row[1] is not None
+        keys: dict[str, Any] = {"repository_id": row[0]}
+        async for blob_id, digest, *_ in pages(reader, adoption_store.LIST_LINKED_BLOBS, 0, 0, **keys):
+            records.blobs[digest] = blob_id
+        async for manifest_id, digest, _ in pages(reader, adoption_store.LIST_LINKED_MANIFESTS, 0, 0, **keys):
+            records.manifests[digest] = manifest_id
+        async for tag, manifest_id, *_ in pages(reader, adoption_store.LIST_TAGS, "", 0, **keys):
+            records.tags[tag] = manifest_id
+        records.rest_blobs, records.rest_manifests = dict(records.blobs), dict(records.manifests)
+        records.rest_tags = dict(records.tags)
+        return records
+
+    async def ensure(self, transaction: Transaction, created_ms: int) -> int:
+        """The key of the repository's row, made or brought back if need be."""
+        if not self.repository_id:
+            await transaction.execute(store.ADD_REPOSITORY, name=self.name, created_ms=created_ms)
+            row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=self.name)
+            self.repository_id = int(row[0]) if row else 0
+        elif self.is_removed:
+            await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=self.repository_id)
+            self.is_removed = False
+        return self.repository_id
+
+    def take_rest(self, limit: int) -> Rest:
+        """Some of what was not found: tags before manifests before blobs, since those refer to these."""
+        for name in self.unclear:
+            for rest in (self.rest_tags, self.rest_manifests, self.rest_blobs):
+                rest.pop(name, None)
+        if self.rest_tags:
+            return Rest(tags=[self.rest_tags.popitem()[0] for _ in range(min(limit, len(self.rest_tags)))])
+        if self.rest_manifests:
+            size = min(limit, len(self.rest_manifests))
+            return Rest(manifests=[self.rest_manifests.popitem() for _ in range(size)])
+        return Rest(blobs=[self.rest_blobs.popitem()[1] for _ in range(min(limit, len(self.rest_blobs)))])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is left."""
+        return not (self.blobs or self.manifests or self.tags)
+
+
+async def record_blobs(
+    transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundBlob], change: Change
+) -> int:
+    """Records blobs and the repository's right to read them; returns how many it had none to."""
+    added = 0
+    for blob in found:
+        records.rest_blobs.pop(blob.digest, None)
+        repository_id = await records.ensure(transaction, blob.linked_ms)
+        blob_id = await _ensure_blob(transaction, blob, change)
+        if blob.digest in records.blobs:
+            continue
+        added += 1
+        records.blobs[blob.digest] = blob_id
+        await transaction.execute(
+            store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=blob.linked_ms
+        )
+    return added
+
+
+async def _ensure_blob(transaction: Transaction, blob: FoundBlob, change: Change) -> int:
+    row = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=blob.digest)
+    if row is not None and _is_as_recorded(row, blob):
+        return int(row[0])
+    await transaction.execute(
+        store.SAVE_BLOB,
+        digest=blob.digest,
+        size_bytes=blob.size_bytes,
+        created_ms=blob.created_ms,
+        quarantined_ms=change.now_ms if blob.is_damaged else None,
+        deleting_ms=None,
+    )
+    row = await transaction.fetch_one(store.FIND_BLOB_RECORD, digest=blob.digest)
+    return int(row[0]) if row else 0
+
+
+def _is_as_recorded(row: Row, blob: FoundBlob) -> bool:
+    """Whether a blob's record may stay: a damaged one stays damaged until its file is another."""
+    _, size_bytes, quarantined_ms, deleting_ms = row
+    is_newer = quarantined_ms is not None and blob.created_ms > quarantined_ms
+    return bool(size_bytes == blob.size_bytes and deleting_ms is None and not is_newer)
+
+
+Doubt = tuple[str, Digest, int]
+"""A manifest, a blob that it names, and the length that it states, which is not that of the blob's file."""
+
+
+async def record_manifests(
+    transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundManifest], change: Change
+) -> tuple[int, list[Doubt]]:
+    """Records manifests in the repository; returns how many it did not have, and doubtful lengths."""
+    added = 0
+    doubts: list[Doubt] = []
+    for each in found:
+        records.rest_manifests.pop(each.digest, None)
+        if each.manifest is None or each.digest in records.manifests:
+            continue
+        repository_id = await records.ensure(transaction, each.pushed_ms)
+        manifest_id = await ensure_manifest(transaction, each.manifest, each.digest, each.body, each.pushed_ms)
+        await transaction.execute(
+            store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=each.pushed_ms
+        )
+        await settle_manifest(transaction, repository_id, manifest_id)
+        await review_untagged(transaction, repository_id, manifest_id, change)
+        records.manifests[each.digest] = manifest_id
+        added += 1
+        for blob in each.manifest.named:
+            row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
+            if row is not None and row[1] != blob.size_bytes:
+                doubts.append((each.digest, blob.digest, blob.size_bytes))
+    return added, doubts
+
+
+async def record_tags(
+    transaction: Transaction, records: RepositoryRecords, found: Sequence[TagLinks], change: Change
+) -> tuple[int, list[TagLinks]]:
+    """Points tags where the tree does, with their history; returns how many changed, and those that cannot be."""
+    changed = 0
+    dangling: list[TagLinks] = []
+    for links in found:
+        manifest_id = records.manifests.get(links.current.digest)
+        if links.current.digest in records.unclear:
+            records.rest_tags.pop(links.tag, None)
+            continue
+        if manifest_id is None or links.current.digest in records.rest_manifests:
+            dangling.append(links)
+            continue
+        records.rest_tags.pop(links.tag, None)
+        before = records.tags.get(links.tag)
+        if before == manifest_id:
+            if len(links.history) > 1:
+                await _add_history(transaction, records.repository_id, links, change, is_moved=False)
+            continue
+        await _record_tag(transaction, records.repository_id, links, manifest_id, change)
+        if before is not None:
+            await review_untagged(transaction, records.repository_id, before, change)
+        records.tags[links.tag] = manifest_id
+        changed += 1
+    return changed, dangling
+
+
+async def _record_tag(
+    transaction: Transaction, repository_id: int, links: TagLinks, manifest_id: int, change: Change
+) -> None:
+    await transaction.execute(
+        removal_store.SET_TAG,
+        repository_id=repository_id,
+        name=links.tag,
+        manifest_id=manifest_id,
+        updated_ms=links.current.modified_ms,
+    )
+    await _add_history(transaction, repository_id, links, change, is_moved=True)
+
+
+async def _add_history(
+    transaction: Transaction, repository_id: int, links: TagLinks, change: Change, *, is_moved: bool
+) -> None:
+    """Adds what is not known of a tag's history; of one that was not moved, where it went and came back from."""
+    limit = change.rules.history_entries
+    known = await transaction.fetch_all(
+        adoption_store.LIST_DIGESTS_OF_TAG, repository_id=repository_id, tag=links.tag, limit=limit
+    )
+    unknown = list(_unknown(links, known, limit))
+    if not is_moved and len(unknown) == 1:
+        return
+    for link in unknown:
+        await transaction.execute(
+            removal_store.ADD_HISTORY,
+            repository_id=repository_id,
+            tag=links.tag,
+            action=ACTION,
+            digest=link.digest,
+            at_ms=link.modified_ms,
+            actor=change.actor,
+        )
+
+
+def _unknown(links: TagLinks, known: Sequence[Row], limit: int) -> Iterator[Link]:
+    """The entries of a tag's history that are not known, the oldest first; what it points at now is always one."""
+    times: dict[str, list[int]] = {}
+    for digest, at_ms in known:
+        times.setdefault(digest, []).append(at_ms)
+    newest = max((at_ms for _, at_ms in known), default=0)
+    for link in links.history[-limit:]:
+        is_known = any(abs(at_ms - link.modified_ms) <= SAME_MS for at_ms in times.get(link.digest, ()))
+        if link is links.current or (not is_known and link.modified_ms >= newest):
+            yield link
+
+
+async def record_removals(transaction: Transaction, records: RepositoryRecords, rest: Rest, change: Change) -> int:
+    """Takes out of the repository what the tree does not have; returns how many."""
+    for tag in rest.tags:
+        await drop_tag(transaction, records.repository_id, Tag(tag), change)
+        records.tags.pop(tag, None)
+    for digest, manifest_id in rest.manifests:
+        await discard_manifest(transaction, records.repository_id, manifest_id, digest, change)
+        records.manifests.pop(digest, None)
+    gone = set(rest.blobs)
+    for blob_id in rest.blobs:
+        await transaction.execute(store.UNLINK_BLOB, repository_id=records.repository_id, blob_id=blob_id)
+        await review_blob(transaction, blob_id, change)
+    if gone:
+        records.blobs = {digest: blob_id for digest, blob_id in records.blobs.items() if blob_id not in gone}
+    if records.is_empty and not records.is_removed:
+        await remove_repository_row(transaction, records.repository_id, change)
+        records.is_removed = True
+    return len(rest)
+
+
+async def pages(
+    reader: Reader, listing: Statement, after: str | int, key: int, **parameters: object
+) -> AsyncIterator[Row]:
+    """All rows of a listing, page by page; ``key`` is the column that the next page goes on from."""
+    while rows := await reader.fetch_all(listing, after=after, limit=PAGE, **parameters):
+        for row in rows:
+            yield row
+        after = rows[-1][key]

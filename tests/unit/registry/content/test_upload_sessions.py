@@ -1,0 +1,274 @@
+"""Sessions without a record: known to every process and after a restart, unknown once they have ended."""
+
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+
+import pytest
+
+from roadstead.oci import Digest, RepositoryName
+from roadstead.registry import layout
+from roadstead.registry.content import upload_sessions
+from roadstead.registry.content.session_ids import YOUNG_SECONDS, SessionIds
+from roadstead.registry.content.upload_sessions import RECORD_SECONDS
+from roadstead.registry.content.uploads import Uploads
+from roadstead.registry.errors import UploadUnknownError
+from roadstead.registry.model import UploadSession
+from roadstead.testing.clock import SettableClock
+from roadstead.testing.instance import Instance
+
+pytestmark = pytest.mark.anyio
+
+APP, OTHER = RepositoryName("app"), RepositoryName("other")
+CONTENT = b"0123456789abcdef"
+DIGEST = Digest.of(CONTENT)
+
+
+async def body(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
+    """The uploads of the same registry in a process that knows nothing yet."""
+    registry = instance.registry
+    return Uploads(
+        registry.database,
+        registry.storage,
+        instance.clock,
+        registry.rules,
+        registry.outbox,
+        boot_id=instance.boot_id if boot_id is None else boot_id,
+    )
+
+
+def rows(instance: Instance) -> dict[str, int]:
+    """Each row's id and offset."""
+    with closing(sqlite3.connect(instance.catalogue)) as connection:
+        return dict(connection.execute("SELECT id, offset_bytes FROM upload_sessions"))
+
+
+async def assert_unknown(uploads: Uploads, session: UploadSession) -> None:
+    """In every way in which a client may ask for it; and nothing is left of having asked."""
+    with pytest.raises(UploadUnknownError):
+        await uploads.get(session.repository, session.id)
+    with pytest.raises(UploadUnknownError):
+        await uploads.append(session.repository, session.id, body(b"more"))
+    with pytest.raises(UploadUnknownError):
+        await uploads.finish(session.repository, session.id, body(CONTENT), DIGEST)
+    with pytest.raises(UploadUnknownError):
+        await uploads.cancel(session.repository, session.id)
+
+
+def assert_no_bytes(instance: Instance, session: UploadSession) -> None:
+    assert layout.upload_key(session.id) not in instance.files()
+
+
+async def test_a_session_has_no_row_before_its_first_bytes(instance: Instance) -> None:
+    uploads = instance.registry.uploads
+    session = await uploads.start(APP, "sha256")
+    assert uuid.UUID(session.id).version == 8
+    assert (await uploads.get(APP, session.id)).offset == 0
+    assert rows(instance) == {}
+    await uploads.append(APP, session.id, body(CONTENT[:5]))
+    assert rows(instance) == {session.id: 5}
+
+
+async def test_a_chunk_of_nothing_leaves_nothing(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await instance.registry.uploads.append(APP, session.id, body())
+    assert_no_bytes(instance, session)
+    recovered = await instance.restart()
+    assert recovered.orphaned_uploads == 0
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+async def test_another_process_takes_it_up(instance: Instance, algorithm: str) -> None:
+    session = await instance.registry.uploads.start(APP, algorithm)
+    other = another_process(instance)
+    assert (await other.get(APP, session.id)) == session
+    await other.append(APP, session.id, body(CONTENT[:5]))
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT[5:9]), begin=5)
+    digest = Digest.of(CONTENT, algorithm)
+    await other.finish(APP, session.id, body(CONTENT[9:]), digest, begin=9)
+    assert layout.blob_key(digest) in instance.files()
+
+
+async def test_it_is_known_after_a_restart(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await instance.restart()
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    assert layout.blob_key(DIGEST) in instance.files()
+
+
+async def test_it_is_unknown_after_the_machine_was_started_anew(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await assert_unknown(another_process(instance, "second-boot"), session)
+    assert_no_bytes(instance, session)
+
+
+async def test_it_is_unknown_in_another_repository(instance: Instance) -> None:
+    """CVE-2026-32589: whoever knows the id of an upload must get nowhere with it in a repository of his own."""
+    begun, written = [await instance.registry.uploads.start(APP, "sha256") for _ in range(2)]
+    await instance.registry.uploads.append(APP, written.id, body(CONTENT))
+    for uploads in (instance.registry.uploads, another_process(instance)):
+        for session in (begun, written):
+            there = UploadSession(session.id, OTHER, "sha256", 0, None)
+            await assert_unknown(uploads, there)
+    await instance.registry.uploads.finish(APP, written.id, body(), DIGEST)
+    await instance.registry.uploads.finish(APP, begun.id, body(CONTENT), DIGEST)
+
+
+@pytest.mark.parametrize(
+    "made_up", ["4f6c0b36-7a0c-4d8e-9f0a-2b5d1c3e7f90", "00000000-0000-8000-8000-000000000000", "x", "../../etc"]
+)
+async def test_an_id_that_nobody_gave_out_is_unknown(instance: Instance, made_up: str) -> None:
+    await instance.registry.uploads.start(APP, "sha256")
+    await assert_unknown(instance.registry.uploads, UploadSession(made_up, APP, "sha256", 0, None))
+    assert instance.files() == {}
+
+
+async def test_a_changed_id_is_unknown(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    for position, digit in enumerate(session.id):
+        if digit != "-":
+            changed = f"{session.id[:position]}{'0' if digit != '0' else '1'}{session.id[position + 1 :]}"
+            with pytest.raises(UploadUnknownError):
+                await another_process(instance).get(APP, changed)
+    with pytest.raises(UploadUnknownError):
+        await another_process(instance).get(APP, session.id.upper())
+
+
+async def finish_whole(uploads: Uploads, session: UploadSession) -> None:
+    await uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+
+
+async def finish_in_pieces(uploads: Uploads, session: UploadSession) -> None:
+    await uploads.append(APP, session.id, body(CONTENT))
+    await uploads.finish(APP, session.id, body(), DIGEST)
+
+
+async def cancel(uploads: Uploads, session: UploadSession) -> None:
+    await uploads.cancel(APP, session.id)
+
+
+async def purge(uploads: Uploads, session: UploadSession) -> None:
+    await uploads.append(APP, session.id, body(CONTENT))
+    assert await uploads.purge(older_than_ms=-1) == 1
+
+
+End = Callable[[Uploads, UploadSession], Awaitable[None]]
+ENDS = pytest.mark.parametrize("end", [finish_whole, finish_in_pieces, cancel, purge])
+
+
+@ENDS
+async def test_an_ended_session_stays_unknown_as_long_as_its_id_is_young_and_later(
+    instance: Instance, end: End
+) -> None:
+    uploads = instance.registry.uploads
+    session = await uploads.start(APP, "sha256")
+    slow = another_process(instance)
+    await slow.get(APP, session.id)  # it knows the session from before its end, and is slow to record it
+    await end(uploads, session)
+    for seconds in (0.0, RECORD_SECONDS, YOUNG_SECONDS / 2, YOUNG_SECONDS, 2 * YOUNG_SECONDS, 2 * YOUNG_SECONDS):
+        instance.clock.advance(seconds)
+        await slow.sessions.tidy()
+        for each in (uploads, slow, another_process(instance)):
+            await assert_unknown(each, session)
+        assert_no_bytes(instance, session)
+        await uploads.sessions.tidy()
+    assert rows(instance) == {}
+
+
+@ENDS
+async def test_an_ended_session_stays_unknown_after_a_restart(instance: Instance, end: End) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await end(instance.registry.uploads, session)
+    await instance.restart()
+    await assert_unknown(instance.registry.uploads, session)
+    assert_no_bytes(instance, session)
+    await instance.registry.uploads.sessions.tidy()
+    instance.clock.advance(2 * YOUNG_SECONDS + 1)
+    await instance.registry.uploads.sessions.tidy()
+    assert rows(instance) == {}
+
+
+async def test_a_process_that_slept_gives_no_row_to_what_may_have_ended(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    instance.clock.advance(YOUNG_SECONDS + 1)
+    await instance.registry.uploads.sessions.tidy()
+    assert rows(instance) == {}
+    await assert_unknown(instance.registry.uploads, session)
+    assert_no_bytes(instance, session)
+
+
+async def test_bytes_that_arrive_after_the_session_was_cancelled_do_not_bring_it_back(instance: Instance) -> None:
+    """The one request appends for hours, the other cancels at the beginning: with a row and without."""
+    uploads = instance.registry.uploads
+    for waits in (0.0, RECORD_SECONDS):
+        session = await uploads.start(APP, "sha256")
+        instance.clock.advance(waits)
+        await uploads.sessions.tidy()
+
+        async def slow_body(session: UploadSession = session) -> AsyncIterator[bytes]:
+            yield CONTENT[:5]
+            await another_process(instance).cancel(APP, session.id)
+            instance.clock.advance(3 * YOUNG_SECONDS)
+            await uploads.sessions.tidy()
+            yield CONTENT[5:]
+
+        with pytest.raises(UploadUnknownError):
+            await uploads.append(APP, session.id, slow_body())
+        await assert_unknown(uploads, session)
+
+
+async def test_a_session_that_waits_for_its_first_bytes_gets_its_row(instance: Instance) -> None:
+    session = await instance.registry.uploads.start(APP, "sha256")
+    await instance.registry.uploads.sessions.tidy()
+    assert rows(instance) == {}
+    instance.clock.advance(RECORD_SECONDS)
+    await instance.registry.uploads.sessions.tidy()
+    assert rows(instance) == {session.id: 0}
+    instance.clock.advance(10 * YOUNG_SECONDS)
+    await instance.restart()
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+
+
+async def test_more_than_so_many_are_recorded_at_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_sessions, "BEGUN_MOST", 3)
+    begun = [(await instance.registry.uploads.start(APP, "sha256")).id for _ in range(4)]
+    assert rows(instance) == dict.fromkeys(begun, 0)
+
+
+async def test_what_is_remembered_is_asked_for_again(instance: Instance) -> None:
+    """Another process has gone on with the session meanwhile."""
+    mine, other = instance.registry.uploads, another_process(instance)
+    session = await mine.start(APP, "sha256")
+    await mine.append(APP, session.id, body(CONTENT[:3]))
+    await other.append(APP, session.id, body(CONTENT[3:7]))
+    assert (await mine.append(APP, session.id, body(CONTENT[7:9]))).offset == 9
+    await other.finish(APP, session.id, body(CONTENT[9:]), DIGEST)
+    await assert_unknown(mine, session)
+    assert_no_bytes(instance, session)
+
+
+async def test_ids_do_not_repeat_and_grow_old() -> None:
+    clock = SettableClock()
+    ids = SessionIds(b"k" * 32, b"boot", clock)
+    issued = {ids.issue(APP, "sha256") for _ in range(10_000)}
+    assert len(issued) == 10_000
+    clock.advance(YOUNG_SECONDS)
+    assert all(ids.find_algorithm(APP, each) == "sha256" for each in issued)
+    clock.advance(0.002)
+    assert not any(ids.is_young(each) for each in issued)
+
+
+async def test_what_another_process_took_in_counts(instance: Instance) -> None:
+    """The process that begins a session may get its end, and another one what comes between."""
+    one, two = instance.registry.uploads, another_process(instance)
+    session = await one.start(APP, "sha256")
+    await two.append(APP, session.id, body(CONTENT))
+    await one.finish(APP, session.id, body(), DIGEST)
+    assert (await instance.registry.blobs.get(APP, DIGEST)).size_bytes == len(CONTENT)
