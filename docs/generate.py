@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 import yaml
 
-from roadstead.cli.serve import serve
+from roadstead.cli.serve.serve import serve
 from roadstead.config import SettingDescription, describe_settings
 from roadstead.config.registry2 import KEYS, Key, Verdict
 

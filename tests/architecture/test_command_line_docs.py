@@ -7,8 +7,8 @@ import click
 import pytest
 
 from roadstead.cli import program
-from roadstead.cli.exit_code import MEANINGS
 from roadstead.cli.group import COMMANDS
+from roadstead.cli.terminal.exit_code import MEANINGS
 from roadstead.registry.integrity.findings import FindingKind
 
 DOCS = Path(__file__).parents[2] / "docs"

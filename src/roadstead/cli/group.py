@@ -15,10 +15,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from roadstead import __version__
-from roadstead.cli.exit_code import MEANINGS, ExitCode
-from roadstead.cli.refusal import PipeClosedError
-from roadstead.cli.shells import COMPLETION_VARIABLE, register
-from roadstead.cli.streams import complete_streams, settle
+from roadstead.cli.terminal.exit_code import MEANINGS, ExitCode
+from roadstead.cli.terminal.refusal import PipeClosedError
+from roadstead.cli.terminal.shells import COMPLETION_VARIABLE, register
+from roadstead.cli.terminal.streams import complete_streams, settle
 
 COMMANDS: Final = {
     "serve": "Serve the registry.",
@@ -46,13 +46,29 @@ COMMANDS: Final = {
 }
 """Each command with the line that the group's help has of it; a test compares it with the command's own."""
 
+ROOMS: Final = {
+    "serve": ("serve",),
+    "content": ("ls", "inspect", "rm", "history", "restore", "why"),
+    "care": ("gc", "check", "rebuild", "stats", "maintenance", "scrub"),
+    "registry2": ("adopt", "release"),
+    "backup": ("backup", "restore-backup"),
+    "notifications": ("notifications",),
+    "passwords": ("htpasswd",),
+    "certs": ("certs",),
+    "config": ("config",),
+    "terminal": ("completion",),
+}
+"""The folder of each command's module."""
+
+_ROOM_OF: Final = {command: room for room, commands in ROOMS.items() for command in commands}
+
 DEBUG_VARIABLE: Final = "ROADSTEAD_DEBUG"
 
 _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items())
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of the same name."""
+    """A group whose commands live in modules of the same name, a folder for what belongs together."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names, in the order in which a newcomer needs them."""
@@ -63,9 +79,10 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        command = getattr(importlib.import_module(f"roadstead.cli.{name}"), name)
+        module = f"roadstead.cli.{_ROOM_OF[cmd_name]}.{name}"
+        command = getattr(importlib.import_module(module), name)
         if not isinstance(command, click.Command):
-            raise TypeError(f"roadstead.cli.{name} must define a command {name}")
+            raise TypeError(f"{module} must define a command {name}")
         return command
 
     def resolve_command(
@@ -109,7 +126,7 @@ class LazyGroup(click.Group):
             sys.stdout.flush()
             settle()
         except BaseException as error:  # noqa: BLE001 - this is the last one to see it
-            from roadstead.cli.failure import end  # noqa: PLC0415 - only when something went wrong
+            from roadstead.cli.terminal.failure import end  # noqa: PLC0415 - only when something went wrong
 
             code = end(error, as_json="--json" in arguments, is_debugging=bool(os.environ.get(DEBUG_VARIABLE)))
         sys.exit(code or ExitCode.DONE)

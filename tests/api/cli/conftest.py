@@ -111,6 +111,6 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def fail(*_: object, **_options: object) -> None:
             raise error
 
-        monkeypatch.setattr("roadstead.cli.session.run", fail)
+        monkeypatch.setattr("roadstead.cli.terminal.session.run", fail)
 
     return install

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from roadstead.cli.check import REMEDIES
+from roadstead.cli.care.check import REMEDIES
 from roadstead.registry.integrity.findings import FindingKind
 from tests.api.cli.conftest import APP, Command
 from tests.factories.registries import blob_file, on_registry, push_image

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from roadstead.cli import program
-from roadstead.cli.local_names import find_repositories, find_tags
+from roadstead.cli.terminal.local_names import find_repositories, find_tags
 from roadstead.oci import RepositoryName
 from tests.api.cli.conftest import PROGRAM, Command
 from tests.factories.registries import opened

@@ -149,7 +149,9 @@ def test_a_wish_that_is_none(command: Command, words: tuple[str, ...]) -> None:
 
 def test_it_says_how_far_it_is(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
-    monkeypatch.setattr("roadstead.cli.progress.ProgressBar.begin", lambda _self, *words, **_more: told.append(words))
+    monkeypatch.setattr(
+        "roadstead.cli.terminal.progress.ProgressBar.begin", lambda _self, *words, **_more: told.append(words)
+    )
     command("rm", "library/app", "--all", "--yes")
     command("gc", "--grace", "0")
     assert told[0][0] == "collecting"

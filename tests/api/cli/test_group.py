@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from roadstead import __version__
 from roadstead.cli import program
-from roadstead.cli.exit_code import MEANINGS, ExitCode
 from roadstead.cli.group import COMMANDS
+from roadstead.cli.terminal.exit_code import MEANINGS, ExitCode
 from tests.api.cli.conftest import PROGRAM, Command
 
 HEAVY = {"sqlalchemy", "uvicorn", "rich", "structlog", "msgspec", "asyncio", "alembic"}

@@ -45,7 +45,7 @@ def test_every_change_of_a_repository(command: Command) -> None:
 
 def test_pages_make_no_difference(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = command("history", "library/app").stdout
-    monkeypatch.setattr("roadstead.cli.history.PAGE", 1)
+    monkeypatch.setattr("roadstead.cli.content.history.PAGE", 1)
     assert command("history", "library/app").stdout == whole
     assert command("history", "library/app", "--limit", "3").stdout.splitlines() == whole.splitlines()[:3]
 

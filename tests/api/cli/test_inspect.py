@@ -88,7 +88,7 @@ def test_what_is_not_there(command: Command, option: str) -> None:
 
 
 def test_many_referrers(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.cli.inspection.PAGE", 2)
+    monkeypatch.setattr("roadstead.cli.content.inspection.PAGE", 2)
 
     async def fill(registry: Registry) -> None:
         subject = {"mediaType": APP.media_type, "digest": APP.digest, "size": len(APP.manifest)}

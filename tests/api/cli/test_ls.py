@@ -92,9 +92,9 @@ def test_an_empty_registry_says_what_to_do(tmp_path: object) -> None:
 
 
 def test_listings_go_over_pages(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.cli.ls.PAGE", 3)
-    monkeypatch.setattr("roadstead.cli.ls.REMEMBERED", 2)
-    monkeypatch.setattr("roadstead.cli.output.BLOCK", 2)
+    monkeypatch.setattr("roadstead.cli.content.ls.PAGE", 3)
+    monkeypatch.setattr("roadstead.cli.content.ls.REMEMBERED", 2)
+    monkeypatch.setattr("roadstead.cli.terminal.output.BLOCK", 2)
 
     async def fill(registry: Registry) -> None:
         bodies = [EMPTY_INDEX.replace(b"[]}", b'[],"annotations":{"n":"%d"}}' % number) for number in range(10)]

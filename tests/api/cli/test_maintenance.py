@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from roadstead.cli.maintenance import MODES
+from roadstead.cli.care.maintenance import MODES
 from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
 from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roadstead.cli.serve import has_clear_passwords
+from roadstead.cli.serve.serve import has_clear_passwords
 from roadstead.config import AuthenticationSettings, HttpSettings, ListenAddress, ListenSettings, Settings, TlsSettings
 
 

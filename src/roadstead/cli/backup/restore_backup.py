@@ -1,0 +1,217 @@
+"""``roadstead restore-backup``: brings a backup up in an empty data folder."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roadstead.cli.care.check import Report
+from roadstead.cli.terminal import text
+from roadstead.cli.terminal.exit_code import ExitCode
+from roadstead.cli.terminal.options import registry_options
+from roadstead.cli.terminal.output import is_terminal, print_fields, print_json, print_line, style
+from roadstead.cli.terminal.progress import ProgressBar
+
+if TYPE_CHECKING:  # see cli.terminal.session
+    from roadstead.backup import BackupFolder, Restored, StoredSnapshot
+    from roadstead.config import Settings
+    from roadstead.storage import DataFolder
+
+
+@click.command(
+    "restore-backup",
+    epilog="""\b
+Examples:
+  roadstead backup /mnt/backup --list                        what there is
+  roadstead restore-backup /mnt/backup --data DIR            the latest snapshot
+  roadstead restore-backup /mnt/backup --data DIR --snapshot 2026-03-02T03-00-00Z
+
+\b
+Exit code 0 when all is there and whole, 1 when the folder is not empty, 4 when something
+is damaged: nothing is put into service then unless --skip-damaged is given.""",
+)
+@click.argument("source", metavar="FROM", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--snapshot", "name", metavar="NAME", default="", help="Which one.  [default: the latest]")
+@click.option("--force", is_flag=True, help="Move aside what is in the data folder.")
+@click.option("--skip-damaged", is_flag=True, help="Restore without the blobs that are damaged in the backup.")
+@click.option("--bytes-per-second", metavar="N", type=click.IntRange(1024), help="Read and write no faster than this.")
+@registry_options
+@click.pass_context
+def restore_backup(
+    context: click.Context,
+    *,
+    source: Path,
+    name: str,
+    force: bool,
+    skip_damaged: bool,
+    bytes_per_second: int | None,
+    data: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring a backup up in an empty data folder.
+
+    Copies catalogue and blobs of a snapshot, compares every blob with its digest, and looks for damage as `roadstead
+    check` does. Stop the server before. What was interrupted goes on where it stopped when it is run again; until it
+    has ended no server starts on the folder.
+    """
+    import structlog  # noqa: PLC0415 - see cli.terminal.session
+
+    from roadstead.app import data_folder  # noqa: PLC0415
+    from roadstead.backup import BackupFolder, claim, explained, release, require_own_objects  # noqa: PLC0415
+    from roadstead.clock import SystemClock  # noqa: PLC0415
+    from roadstead.config import load_settings  # noqa: PLC0415
+    from roadstead.database import require_known  # noqa: PLC0415
+
+    structlog.configure(processors=[_drop])  # a command says itself what it did
+    settings = load_settings(config, overrides={"data.folder": data})
+    backup, folder = BackupFolder(source), data_folder(settings)
+    backup.require()
+    _require_elsewhere(backup, folder)
+    report = Report(as_json)
+    with backup.read():
+        snapshot = backup.snapshot(name)
+        snapshot.verify()
+        require_known(snapshot.catalogue)  # before anything is moved aside for it
+        folder.prepare(makes_parents=False)
+        folder.lock()
+        try:
+            require_own_objects(folder)
+            folder.prepare_objects()
+            folder.lock_objects()
+            with explained(folder):
+                moved = claim(folder, snapshot, SystemClock(), force=force)
+                folder.lock_objects()  # those that are there now
+                _tell_moved(moved, as_json=as_json)
+                job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
+                restored, secrets = job.run(data_folder(settings))
+                job.own(data_folder(settings))
+                release(folder)
+            job.check(report)
+        finally:
+            folder.unlock()
+    _print_restored(snapshot, restored, moved, secrets, as_json=as_json)
+    report.finish(deep=True)
+    context.exit(ExitCode.DAMAGED if report.counts["damage"] or restored.damaged else ExitCode.DONE)
+
+
+def _require_elsewhere(backup: "BackupFolder", folder: "DataFolder") -> None:
+    """A registry inside a backup would be lost with it."""
+    from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415 - see cli.terminal.session
+
+    for path in (folder.path, folder.objects, folder.catalogue):
+        if path.resolve().is_relative_to(backup.path.resolve()):
+            raise BackupFolderUnusableError(path, "is inside the backup: choose another folder with --data")
+
+
+def _tell_moved(moved: list[Path], *, as_json: bool) -> None:
+    """At once, on stderr: whoever has to bring it back must know also when the restoration fails."""
+    if moved and as_json:
+        click.echo(json.dumps({"moved_aside": [str(path) for path in moved]}), err=True)
+    elif moved:
+        click.echo("\n".join(f"moved aside: {path}" for path in moved), err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    backup: "BackupFolder"
+    snapshot: "StoredSnapshot"
+    settings: "Settings"
+    bytes_per_second: int | None
+    skip_damaged: bool
+
+    def run(self, folder: "DataFolder") -> "tuple[Restored, int]":
+        """Brings everything into ``folder``; what, and how many secrets."""
+        from roadstead.app import build_storage  # noqa: PLC0415 - see cli.terminal.session
+        from roadstead.backup import Restoration  # noqa: PLC0415
+        from roadstead.clock import SystemClock  # noqa: PLC0415
+        from roadstead.registry.pace import Pace  # noqa: PLC0415
+
+        clock = SystemClock()
+
+        async def work() -> "tuple[Restored, int]":
+            storage = build_storage(folder)
+            try:
+                with ProgressBar() as bar:
+                    pace = Pace(self.bytes_per_second or 0, clock)
+                    restoration = Restoration(self.backup, self.snapshot, storage, clock, bar, pace)
+                    restored = await restoration.bring_blobs(skip_damaged=self.skip_damaged)
+                    secrets = restoration.restore_secrets(folder.path / "secrets")
+                    await restoration.bring_catalogue(folder.catalogue, [digest for digest, _ in restored.damaged])
+                    return restored, secrets
+            finally:
+                await storage.close()
+
+        return asyncio.run(work())
+
+    def own(self, folder: "DataFolder") -> None:
+        """Marks the blobs as those of the catalogue that came with them."""
+        from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
+        from roadstead.telemetry import Metrics  # noqa: PLC0415
+
+        async def work() -> None:
+            registry = await app.build_registry(self.settings, Metrics(__version__))
+            try:
+                await app.own_storage(registry, folder, takes_over=True)
+            finally:
+                await app.close_registry(registry)
+
+        asyncio.run(work())
+
+    def check(self, report: Report) -> None:
+        """Looks for damage in what was restored; digests were compared on the way."""
+        from roadstead.app import open_registry  # noqa: PLC0415 - see cli.terminal.session
+        from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
+
+        async def work() -> None:
+            async with open_registry(self.settings) as registry:
+                with ProgressBar() as bar:
+                    accepts = self.settings.content.missing_blobs == "accept"
+                    async for finding in Checker(registry, bar, accepts_missing_blobs=accepts).run():
+                        with bar.aside():
+                            report.add(finding, is_put_aside=False)
+
+        asyncio.run(work())
+
+
+def _print_restored(
+    snapshot: "StoredSnapshot", restored: "Restored", moved: list[Path], secrets: int, *, as_json: bool
+) -> None:
+    manifest = snapshot.manifest
+    if as_json:
+        print_json(
+            {
+                "restored": {
+                    "snapshot": manifest.name,
+                    "taken_ms": manifest.taken_ms,
+                    "blobs": restored.blobs,
+                    "blob_bytes": restored.bytes,
+                    "kept_blobs": restored.kept_blobs,
+                    "skipped": [digest for digest, _ in restored.damaged],
+                    "missing": [blob.digest for blob in manifest.missing],
+                    "secrets": secrets,
+                    "moved_aside": [str(path) for path in moved],
+                }
+            }
+        )
+        return
+    for digest, reason in restored.damaged:
+        print_line(f"{style('damage', colour='red', bold=True)}\tblob-not-restored\t{digest}\t{reason}")
+    kept = f", {text.number(restored.kept_blobs)} of them by an earlier run" if restored.kept_blobs else ""
+    taken = text.utc(manifest.taken_ms)
+    fields = [
+        ("Snapshot", f"{manifest.name} (roadstead {manifest.version})"),
+        ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
+        ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
+        ("Secrets", text.plural(secrets, "file") if manifest.has_secrets else "none in this backup"),
+    ]
+    print_fields(fields)
+
+
+def _drop(_logger: object, _method: str, _event: object) -> str:
+    import structlog  # noqa: PLC0415 - see cli.terminal.session
+
+    raise structlog.DropEvent

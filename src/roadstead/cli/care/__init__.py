@@ -1,0 +1,1 @@
+"""Commands that look after the data: checks, garbage, maintenance, a new catalogue."""

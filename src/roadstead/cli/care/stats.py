@@ -1,0 +1,108 @@
+"""``roadstead stats``: what the registry holds, and the space it takes."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roadstead.cli.care.scrub_text import describe_scrub, scrub_record
+from roadstead.cli.terminal import session, text
+from roadstead.cli.terminal.options import registry_options
+from roadstead.cli.terminal.output import print_fields, print_json
+
+if TYPE_CHECKING:  # see cli.terminal.session
+    from roadstead.registry.integrity.scrub import ScrubState
+    from roadstead.registry.integrity.statistics import Waiting
+    from roadstead.registry.model import Statistics
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  roadstead stats
+  roadstead stats --json | jq .free_bytes"""
+)
+@registry_options
+def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
+    """Show what the registry holds and the space it takes.
+
+    Blobs are counted once, however many repositories share them. Of these, "deleted" are kept while what was deleted
+    can be restored, and "unneeded" wait for a manifest that names them or for the collector. Sizes are those that the
+    records have; `roadstead check` compares them with the disk.
+    """
+    found = session.run(data, config, _measure, needs_storage=False)
+    if as_json:
+        print_json(_record(found))
+        return
+    totals, free = found.totals, found.free_bytes
+    blobs = f"{text.number(totals.blobs)} ({text.size(totals.blob_bytes)})"
+    print_fields(
+        [
+            ("Repositories", text.number(totals.repositories)),
+            ("Tags", text.number(totals.tags)),
+            ("Manifests", f"{text.number(totals.manifests)} ({text.size(totals.manifest_bytes)})"),
+            ("Blobs", blobs + (f", {text.number(totals.quarantined)} in quarantine" if totals.quarantined else "")),
+            ("Deleted", _deleted(found.waiting)),
+            ("Unneeded", _unneeded(found.waiting)),
+            ("Uploads", f"{text.number(totals.uploads)} not finished ({text.size(totals.upload_bytes)})"),
+            ("Catalogue", text.size(found.catalogue_bytes)),
+            ("Free space", "unlimited" if free is None else text.size(free)),
+            ("Scrub", describe_scrub(found.scrub, totals.blob_bytes)),
+        ]
+    )
+
+
+def _deleted(waiting: "Waiting") -> str:
+    """Part of the blobs above."""
+    if not waiting.deleted_manifests:
+        return ""
+    kept = f"{text.plural(waiting.deleted_blobs, 'blob')} ({text.size(waiting.deleted_blob_bytes)})"
+    return f"{text.plural(waiting.deleted_manifests, 'manifest')} that can be restored, keeping {kept}"
+
+
+def _unneeded(waiting: "Waiting") -> str:
+    """Another part of them."""
+    if not waiting.unneeded_blobs:
+        return ""
+    return f"{text.plural(waiting.unneeded_blobs, 'blob')} ({text.size(waiting.unneeded_blob_bytes)}), to be collected"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Measured:
+    totals: "Statistics"
+    waiting: "Waiting"
+    scrub: "ScrubState"
+    catalogue_bytes: int
+    free_bytes: int | None
+
+
+async def _measure(opened: session.Session) -> _Measured:
+    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415
+    from roadstead.registry.integrity.statistics import measure, measure_waiting  # noqa: PLC0415
+
+    database = opened.registry.database
+    return _Measured(
+        totals=await measure(database),
+        waiting=await measure_waiting(database),
+        scrub=await find_scrub(database),
+        catalogue_bytes=_size_of(data_folder(opened.settings).catalogue),
+        free_bytes=await opened.registry.storage.free_bytes(),
+    )
+
+
+def _size_of(catalogue: Path) -> int:
+    """Bytes of the catalogue's file and of its log, which holds the latest changes."""
+    files = (catalogue, catalogue.with_name(f"{catalogue.name}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _record(found: _Measured) -> dict[str, object]:
+    return {
+        **dataclasses.asdict(found.totals),
+        **dataclasses.asdict(found.waiting),
+        "catalogue_bytes": found.catalogue_bytes,
+        "free_bytes": found.free_bytes,
+        "scrub": scrub_record(found.scrub),
+    }

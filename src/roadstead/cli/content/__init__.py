@@ -1,0 +1,1 @@
+"""Commands that look at what a registry holds and change it."""

@@ -1,0 +1,1 @@
+"""Starting the server: what is settled before it listens."""
