@@ -9,17 +9,17 @@ import pytest
 from roadstead import app
 from roadstead.config import Settings, load_settings
 from roadstead.config.networks import NetworkSet
-from roadstead.events import Origin
+from roadstead.events import Cause
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
-from roadstead.web.distribution.endpoint import origin_of
+from roadstead.web.distribution.endpoint import cause_of
+from roadstead.web.external_url import Locations
 from roadstead.web.forwarding import Forwarding
 from roadstead.web.http import Receive, Request, Scope, Send
-from roadstead.web.locations import Locations
 
 pytestmark = pytest.mark.anyio
 
@@ -149,11 +149,11 @@ async def test_limits_go_by_the_client_and_not_by_what_it_says(listener: Callabl
 
 
 async def test_events_name_the_client(instance: Instance) -> None:
-    origins: list[Origin] = []
+    causes: list[Cause] = []
     settings = load_settings(None, {}, {"data.folder": instance.folder, **TRUSTING, "http.prefix": "/hub/"})
 
     async def application(scope: Scope, receive: Receive, _send: Send) -> None:
-        origins.append(origin_of(Request(scope, receive)))
+        causes.append(cause_of(Request(scope, receive)))
 
     located = Locations(application, settings.http)
     client = AsgiClient(Forwarding(located, NetworkSet.parse(settings.http.trusted_proxies)))
@@ -161,10 +161,10 @@ async def test_events_name_the_client(instance: Instance) -> None:
         with pytest.raises(AssertionError, match="incomplete"):
             await client.request("DELETE", "/hub/v2/app/manifests/v1", headers=headers)
 
-    assert [origin.client for origin in origins] == ["192.0.2.7", "2001:db8::1"]
-    assert origins[0].host == "registry.example.com:8443"
-    assert origins[0].base_url == "https://registry.example.com:8443/hub"
-    assert (origins[0].method, origins[0].user_agent) == ("DELETE", "docker")
+    assert [cause.client for cause in causes] == ["192.0.2.7", "2001:db8::1"]
+    assert causes[0].host == "registry.example.com:8443"
+    assert causes[0].base_url == "https://registry.example.com:8443/hub"
+    assert (causes[0].method, causes[0].user_agent) == ("DELETE", "docker")
 
 
 # What every answer carries

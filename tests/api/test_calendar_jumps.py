@@ -96,12 +96,12 @@ async def test_what_a_person_asks_for(instance: Instance, older_than: int) -> No
     await delete(instance)
     instance.clock.set_ms(START_MS + MONTH_MS)
     previewed = [item async for item in Preview(instance.registry, older_than * 1000).iter_garbage()]
-    await Collector(instance.registry).hasten(older_than_ms=older_than * 1000)
+    await Collector(instance.registry).make_due(older_than_ms=older_than * 1000)
     done = await collect(instance)
     assert (done.expired == 1, bool(previewed)) == ((True, True) if older_than == 0 else (False, False))
     instance.clock.set_ms(START_MS)
     instance.clock.advance(3600)
-    await Collector(instance.registry).hasten(older_than_ms=older_than * 1000)
+    await Collector(instance.registry).make_due(older_than_ms=older_than * 1000)
     assert done.expired + (await collect(instance)).expired == 1
 
 

@@ -55,7 +55,7 @@ async def collect_everything(instance: Instance) -> Collected:
     await collector.review_all_untagged()
     total = Collected()
     for _ in range(5):
-        await collector.hasten(older_than_ms=0)
+        await collector.make_due(older_than_ms=0)
         total.add(await collect(instance, NOW))
     return total
 
@@ -350,7 +350,7 @@ async def _agree(instance: Instance, preview: list[Garbage]) -> None:
     before = stored(instance)
     collector = Collector(instance.registry, replace(NOW, collects_untagged=False))
     for _ in range(3):
-        await collector.hasten(older_than_ms=0)
+        await collector.make_due(older_than_ms=0)
         await collect(instance, replace(NOW, collects_untagged=False))
     gone = {layout.blob_key(item.digest) for item in preview if item.kind == "blob"}
     assert before - stored(instance) == gone

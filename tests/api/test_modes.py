@@ -19,15 +19,15 @@ from roadstead.testing.images import BlobContent, digest_of, image
 from roadstead.testing.instance import Instance
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
-from roadstead.web.distribution.permissions import PERMISSIONS
-from roadstead.web.gates import READING, HealthGate, MaintenanceGate
+from roadstead.web.distribution.requirements import REQUIREMENTS
+from roadstead.web.maintenance_gate import READING, HealthGate, MaintenanceGate
 from roadstead.web.rates import ClientRates, RateLimit
 
 pytestmark = pytest.mark.anyio
 
 OFF, READ_ONLY, CLOSED = MaintenanceMode
 IMAGE: Final = image(b"layer")
-ROUTES: Final = sorted(PERMISSIONS)
+ROUTES: Final = sorted(REQUIREMENTS)
 """Handler and method of everything that the content plane answers."""
 
 

@@ -131,10 +131,10 @@ async def test_an_event_knows_its_request(instance: Instance, told: Told) -> Non
     digest = BlobContent(b"content").digest
     await instance.client.request("POST", f"/v2/app/blobs/uploads/?digest={digest}", headers=headers, body=b"content")
     (stored,) = await told.new()
-    origin = stored.event.origin
-    assert (origin.method, origin.host, origin.user_agent) == ("POST", "registry.example.com", "docker/27")
-    assert origin.base_url == "http://registry.example.com"
-    assert len(origin.request_id) == 32
+    cause = stored.event.cause
+    assert (cause.method, cause.host, cause.user_agent) == ("POST", "registry.example.com", "docker/27")
+    assert cause.base_url == "http://registry.example.com"
+    assert len(cause.request_id) == 32
     assert stored.at_ms == instance.clock.now_ms()
 
 

@@ -18,7 +18,7 @@ from roadstead.testing.images import ManifestContent
 from roadstead.testing.images import image as make_image
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
-from roadstead.web.distribution.permissions import PERMISSIONS
+from roadstead.web.distribution.requirements import REQUIREMENTS
 from tests.api.gatekeepers import REALM, Gate, Visitor, basic, write_users
 
 if TYPE_CHECKING:
@@ -198,14 +198,14 @@ async def test_a_catalogue_of_nothing_for_nobody(instance: Instance, tmp_path: P
 async def test_every_endpoint_has_its_permission(instance: Instance) -> None:
     distribution = Distribution(instance.registry, LimitSettings(), Authentication(Policy()))
     served = {(handler, method) for handler, methods in distribution._endpoints.items() for method in methods}
-    assert served == set(PERMISSIONS)
+    assert served == set(REQUIREMENTS)
 
 
 def test_only_looking_changes_nothing_and_needs_least() -> None:
-    for (handler, method), permission in PERMISSIONS.items():
+    for (handler, method), requirement in REQUIREMENTS.items():
         if method in {"PUT", "POST", "PATCH", "DELETE"}:
-            assert Action.PULL not in permission.actions, (handler, method)
-            assert len(permission.actions) == 1, (handler, method)
+            assert Action.PULL not in requirement.actions, (handler, method)
+            assert len(requirement.actions) == 1, (handler, method)
 
 
 @pytest.mark.parametrize("who", STRANGERS)

@@ -1,12 +1,11 @@
 """Who may do what: rules, callers, the decision and its reason; pure, without I/O."""
 
-from roadstead.access.action import Action
 from roadstead.access.caller import Caller
-from roadstead.access.decision import Decision
+from roadstead.access.decision import Action, Decision
 from roadstead.access.errors import AccessDeniedError, AccessError, LoginRequiredError, RuleInvalidError
 from roadstead.access.pattern import RepositoryPattern
 from roadstead.access.policy import ANONYMOUS, EVERYBODY, Policy, Rule
-from roadstead.access.scope import NameRange, Scope
+from roadstead.access.visible_repositories import NameRange, VisibleRepositories
 
 __all__ = [
     "ANONYMOUS",
@@ -22,5 +21,5 @@ __all__ = [
     "RepositoryPattern",
     "Rule",
     "RuleInvalidError",
-    "Scope",
+    "VisibleRepositories",
 ]

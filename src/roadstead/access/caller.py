@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from roadstead.access.action import Action
-from roadstead.access.scope import Scope
+from roadstead.access.decision import Action
+from roadstead.access.visible_repositories import VisibleRepositories
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -12,7 +12,7 @@ class Caller:
     """Who asks, with what that one may do; ``name`` is empty for who has not logged in."""
 
     name: str
-    scopes: Mapping[Action, Scope]
+    scopes: Mapping[Action, VisibleRepositories]
 
     @property
     def is_anonymous(self) -> bool:

@@ -1,6 +1,18 @@
-"""The answer to one question about access."""
+"""What can be asked about access, and the answer."""
 
+import enum
 from dataclasses import dataclass
+
+
+class Action(enum.StrEnum):
+    """The actions of rules; none includes another."""
+
+    PULL = "pull"
+    """Read manifests, blobs, tags and referrers."""
+    PUSH = "push"
+    """Upload blobs, put manifests, set tags; that a tag pointed elsewhere before makes no difference."""
+    DELETE = "delete"
+    """Delete manifests, tags and blobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from roadstead.access.action import Action
+from roadstead.access.decision import Action
 from roadstead.errors import RoadsteadError
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from roadstead.access.errors import RuleInvalidError
-from roadstead.access.scope import AFTER_NAME, AFTER_SLASH, ALL_NAMES, NameRange
+from roadstead.access.visible_repositories import AFTER_NAME, AFTER_SLASH, ALL_NAMES, NameRange
 from roadstead.oci import RepositoryName
 from roadstead.oci.errors import NameInvalidError
 

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from roadstead.access.action import Action
 from roadstead.access.caller import Caller
-from roadstead.access.decision import Decision
+from roadstead.access.decision import Action, Decision
 from roadstead.access.errors import RuleInvalidError
 from roadstead.access.pattern import EVERYTHING, RepositoryPattern
-from roadstead.access.scope import Scope
+from roadstead.access.visible_repositories import VisibleRepositories
 
 EVERYBODY: Final = "*"
 """In a rule: everybody who has logged in."""
@@ -80,9 +79,9 @@ def _action(text: str) -> Action:
         raise RuleInvalidError(text, f"actions are {', '.join(Action)}") from None
 
 
-_ALL: Final = Scope([RepositoryPattern(EVERYTHING).range])
+_ALL: Final = VisibleRepositories([RepositoryPattern(EVERYTHING).range])
 _EVERYTHING: Final = dict.fromkeys(Action, _ALL)
-_NOTHING: Final = dict.fromkeys(Action, Scope(()))
+_NOTHING: Final = dict.fromkeys(Action, VisibleRepositories(()))
 
 
 class Policy:
@@ -127,6 +126,8 @@ class Policy:
         return Caller(name, {action: _scope(mine, action) for action in Action})
 
 
-def _scope(rules: Sequence[Rule], action: Action) -> Scope:
-    scope = Scope(pattern.range for rule in rules if action in rule.actions for pattern in rule.repositories)
+def _scope(rules: Sequence[Rule], action: Action) -> VisibleRepositories:
+    scope = VisibleRepositories(
+        pattern.range for rule in rules if action in rule.actions for pattern in rule.repositories
+    )
     return _ALL if scope.is_all else scope

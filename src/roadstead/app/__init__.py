@@ -1,5 +1,6 @@
 """The composition root: settings in, applications out. The only place that constructs back ends."""
 
+from roadstead.app.authentication import build_authentication, build_policy, check_authentication
 from roadstead.app.background import background_work, build_scrubber, collect_garbage, follow_links, scrub, watch
 from roadstead.app.catalogue import (
     CatalogueAbsentError,
@@ -11,8 +12,6 @@ from roadstead.app.catalogue import (
     tidy_up_alone,
     with_known_storage,
 )
-from roadstead.app.entrance import build_authentication, build_policy, check_authentication
-from roadstead.app.folder import data_folder
 from roadstead.app.listeners import (
     build_fleet_operations,
     build_main,
@@ -21,7 +20,7 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
-from roadstead.app.ownership import lock_storage, own_storage, require_storage
+from roadstead.app.ownership import data_folder, lock_storage, own_storage, require_storage
 from roadstead.app.services import (
     build_link_files,
     build_registry,

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from roadstead import webhooks
-from roadstead.app.folder import data_folder
+from roadstead.app.ownership import data_folder
 from roadstead.app.services import build_link_files, build_upstream
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
@@ -26,7 +26,8 @@ from roadstead.registry.operation.storage_owner import find_owner
 from roadstead.registry.pace import Pace
 from roadstead.registry2.release.link_following import LinkFollower, stop_following
 from roadstead.registry2.release.link_troubles import list_troubles
-from roadstead.telemetry import Metrics, measure_loop_lag
+from roadstead.telemetry import Metrics
+from roadstead.telemetry.metrics import Observer
 from roadstead.web.operations import (
     HealthMonitor,
 )
@@ -194,3 +195,12 @@ def _tell_absence(absence: str, before: str) -> str:
     elif before and not absence:
         _log.warning("storage is there again")
     return absence
+
+
+async def measure_loop_lag(observer: Observer, interval_seconds: float) -> None:
+    """Tells ``observer`` every ``interval_seconds`` how late the loop woke it: what blocks it delays all requests."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + interval_seconds
+        await asyncio.sleep(interval_seconds)
+        observer.observe(max(0.0, loop.time() - due))

@@ -9,9 +9,8 @@ import msgspec
 import structlog
 
 from roadstead import __version__, webhooks
-from roadstead.app.entrance import check_authentication
-from roadstead.app.folder import data_folder
-from roadstead.app.ownership import require_storage
+from roadstead.app.authentication import check_authentication
+from roadstead.app.ownership import data_folder, require_storage
 from roadstead.app.services import build_registry, build_upstream, close_registry
 from roadstead.certificates.serving import prepare_certificate
 from roadstead.config import SecretText, Settings

@@ -16,10 +16,10 @@ from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
+from roadstead.web.external_url import Locations, needs_locations
 from roadstead.web.forwarding import Forwarding
-from roadstead.web.gates import HealthGate, MaintenanceGate, StorageGate
 from roadstead.web.http import Application, Receive, Scope, Send
-from roadstead.web.locations import Locations, needs_locations
+from roadstead.web.maintenance_gate import HealthGate, MaintenanceGate, StorageGate
 from roadstead.web.middleware import AnswerHeaders, RequestMiddleware
 from roadstead.web.operations import (
     FleetOperations,
@@ -39,7 +39,7 @@ from roadstead.web.rates import ClientRates, RateLimit
 if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
     from roadstead.certificates.served import ServedCertificate
 
-from roadstead.app.folder import data_folder
+from roadstead.app.ownership import data_folder
 
 _log = structlog.get_logger("roadstead.app")
 

@@ -1,4 +1,4 @@
-"""One owner for one set of bytes: the one check that stands before everything that works on them.
+"""Where the data folder's parts are, and the one check of their owner that stands before all work on bytes.
 
 A server locks the bytes, then makes them its catalogue's (``lock_storage``, ``own_storage``). A command beside it asks
 whether they are, and whether no other server is at them (``require_storage``). How that is known is told in
@@ -7,15 +7,28 @@ whether they are, and whether no other server is at them (``require_storage``). 
 
 from typing import Final
 
+from roadstead.config import Settings
 from roadstead.registry import Registry
 from roadstead.registry.layout import BLOBS
 from roadstead.registry.operation.storage_owner import claim, require_owned
+from roadstead.registry2.links import LINK_TREE
 from roadstead.storage import DataFolder
 from roadstead.storage.data_folder import folder_error
 
 _PARTS: Final = BLOBS.split("/")
 _FOLDERS: Final = tuple("/".join(_PARTS[: number + 1]) for number in range(len(_PARTS)))
 """The folder of blobs, and those that lead to it from the root."""
+
+
+def data_folder(settings: Settings) -> DataFolder:
+    """The data folder that the settings name; one that is registry:2's own folder has its blobs where that has them."""
+    objects = settings.storage_folder
+    if settings.storage.url is None and not (objects / "docker").exists():
+        data = settings.data.folder
+        objects = data if (data / LINK_TREE).is_dir() else objects
+    return DataFolder(
+        settings.data.folder, catalogue=settings.database_file, objects=objects, group=settings.storage.group
+    )
 
 
 async def require_storage(registry: Registry, folder: DataFolder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from roadstead import webhooks
-from roadstead.app.folder import data_folder
+from roadstead.app.ownership import data_folder
 from roadstead.config import Settings
 from roadstead.database import SqliteDatabase
 from roadstead.events import Outbox

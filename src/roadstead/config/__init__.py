@@ -2,6 +2,7 @@
 
 from roadstead.config.address import ListenAddress
 from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
+from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.checks import require_files
 from roadstead.config.container import runs_in_container
 from roadstead.config.description import SettingDescription, describe_settings
@@ -15,7 +16,6 @@ from roadstead.config.errors import (
     SettingsInvalidError,
     SettingUnknownError,
 )
-from roadstead.config.keeping_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.loading import LoadedSettings, load, load_settings
 from roadstead.config.secret import SecretText
 from roadstead.config.sections import (

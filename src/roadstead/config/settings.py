@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from roadstead.config.caller_sections import AccessSettings, NotificationSettings
-from roadstead.config.keeping_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
+from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.sections import (
     AuthenticationSettings,
     ContentSettings,

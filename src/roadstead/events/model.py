@@ -15,7 +15,7 @@ class EventAction(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Cause:
     """Who asked for a change, and by which request; empty where nobody knows."""
 
     actor: str = ""
@@ -29,7 +29,7 @@ class Origin:
     """How the client reaches the registry: scheme, host, and the path before ``/v2/`` if there is one."""
 
 
-NOBODY: Final = Origin()
+NOBODY: Final = Cause()
 """A change that no request asked for."""
 
 
@@ -45,4 +45,4 @@ class Event:
     tag: str = ""
     source_repository: str = ""
     """Where a mounted blob came from."""
-    origin: Origin = NOBODY
+    cause: Cause = NOBODY

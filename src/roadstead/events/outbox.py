@@ -20,7 +20,7 @@ _COLUMNS: Final = (
     "size_bytes",
     "tag",
     "source_repository",
-    "origin",
+    "cause",
 )
 _ADD_EVENT: Final = Statement(insert(events).values({name: parameter(name) for name in _COLUMNS}))
 
@@ -54,5 +54,5 @@ class Outbox:
             size_bytes=event.size_bytes,
             tag=str(event.tag),
             source_repository=str(event.source_repository),
-            origin=msgspec.json.encode(event.origin).decode(),
+            cause=msgspec.json.encode(event.cause).decode(),
         )

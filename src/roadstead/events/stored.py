@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement
 
 from roadstead.database import Row
-from roadstead.events.model import NOBODY, Event, EventAction, Origin
+from roadstead.events.model import NOBODY, Cause, Event, EventAction
 from roadstead.events.tables import events
 
 COLUMNS: Final[tuple[ColumnElement[object], ...]] = (
@@ -20,11 +20,11 @@ COLUMNS: Final[tuple[ColumnElement[object], ...]] = (
     events.c.size_bytes,
     events.c.tag,
     events.c.source_repository,
-    events.c.origin,
+    events.c.cause,
 )
 """What ``StoredEvent.of`` takes, in this order."""
 
-_decode_origin: Final = msgspec.json.Decoder(Origin).decode
+_decode_cause: Final = msgspec.json.Decoder(Cause).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class StoredEvent:
     @classmethod
     def of(cls, row: Row) -> "StoredEvent":
         """The event in a row of ``COLUMNS``."""
-        number, at_ms, action, repository, digest, media_type, size_bytes, tag, source, origin = row
+        number, at_ms, action, repository, digest, media_type, size_bytes, tag, source, cause = row
         try:
-            who = _decode_origin(origin)
+            who = _decode_cause(cause)
         except msgspec.MsgspecError:  # by hand, or by a version that knows more: the event itself matters
             who = NOBODY
         return cls(
@@ -54,6 +54,6 @@ class StoredEvent:
                 size_bytes=size_bytes,
                 tag=tag,
                 source_repository=source,
-                origin=who,
+                cause=who,
             ),
         )

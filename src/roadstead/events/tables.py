@@ -18,6 +18,6 @@ events: Final = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("tag", Text, nullable=False),
     Column("source_repository", Text, nullable=False),
-    Column("origin", Text, nullable=False),  # JSON of Origin
+    Column("origin", Text, key="cause", nullable=False),  # JSON of Cause
     sqlite_autoincrement=True,
 )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-async def to_end(work: Coroutine[Any, Any, _T]) -> _T:
+async def uninterrupted(work: Coroutine[Any, Any, _T]) -> _T:
     """What ``work`` returns; a cancellation is raised only when it has ended."""
     job = asyncio.ensure_future(work)
     try:

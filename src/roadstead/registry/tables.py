@@ -191,7 +191,7 @@ link_changes: Final = Table(  # filled by triggers (migration 0002) while ``link
     "link_changes",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", Integer, nullable=False),  # link_following.ChangeKind
+    Column("kind", Integer, nullable=False),  # link_following.NoteKind
     Column("repository", Text, nullable=False),
     Column("item", Text, nullable=False),  # a digest or a tag
     sqlite_autoincrement=True,

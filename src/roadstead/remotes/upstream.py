@@ -15,8 +15,8 @@ import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from roadstead.remotes.address_classes import reach_of, resolve
 from roadstead.remotes.errors import UpstreamError, UpstreamUrlInvalidError
-from roadstead.remotes.reach import reach_of, resolve
 
 if TYPE_CHECKING:
     import httpx

@@ -3,7 +3,6 @@
 from roadstead.telemetry.access import AccessLog, AccessRecord
 from roadstead.telemetry.log_writer import LogWriter, log_stream
 from roadstead.telemetry.logs import bind_request_id, configure_logging, is_human, set_log_level
-from roadstead.telemetry.loop_lag import measure_loop_lag
 from roadstead.telemetry.metrics import Metrics
 from roadstead.telemetry.requests import RequestCounters
 
@@ -17,6 +16,5 @@ __all__ = [
     "configure_logging",
     "is_human",
     "log_stream",
-    "measure_loop_lag",
     "set_log_level",
 ]

@@ -23,8 +23,8 @@ from roadstead.registry import Registry
 from roadstead.registry.content import store as registry_store
 from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.webhooks import housekeeping, store
+from roadstead.webhooks.endpoint_queue import EndpointQueue, FailedTry, NextEvent, Policy
 from roadstead.webhooks.envelope import BLOB, Source
-from roadstead.webhooks.line import Head, Line, Policy, Setback
 from roadstead.webhooks.receiver import Answer, Receiver, Result
 
 ENVELOPE_IN_THREAD_BYTES: Final = 64 << 10
@@ -141,44 +141,44 @@ class _Teller:
         self._policy = policy
         self._receiver = receiver
         self._source = source
-        self._line = Line(delivery.database, delivery.clock, policy)
+        self._queue = EndpointQueue(delivery.database, delivery.clock, policy)
         self._is_down = False
 
     async def tell(self) -> None:
         """Tells events as they come, until cancelled."""
-        await self._line.load()
+        await self._queue.load()
         try:
             while True:
-                head = await self._line.next()
-                if head is None:
-                    await self._line.save()
+                next_event = await self._queue.next()
+                if next_event is None:
+                    await self._queue.save()
                     await asyncio.sleep(POLL_SECONDS)
-                    await self._line.refresh()
+                    await self._queue.refresh()
                 else:
-                    await self._try(head)
+                    await self._try(next_event)
         finally:
-            await asyncio.shield(self._line.save())
+            await asyncio.shield(self._queue.save())
 
-    async def _try(self, head: Head) -> None:
+    async def _try(self, next_event: NextEvent) -> None:
         name = self._receiver.name
-        if not head.attempts and not head.is_parked:
+        if not next_event.attempts and not next_event.is_parked:
             self._delivery.metrics.count(name, "Events")
-        body = await self._delivery.body_of(head.stored)
+        body = await self._delivery.body_of(next_event.stored)
         if body is not None and len(body) > ENVELOPE_IN_THREAD_BYTES:
-            envelope = await asyncio.to_thread(self._source.envelope, head.stored, body)
+            envelope = await asyncio.to_thread(self._source.envelope, next_event.stored, body)
         else:
-            envelope = self._source.envelope(head.stored, body)
+            envelope = self._source.envelope(next_event.stored, body)
         answer = await self._receiver.post(envelope)
         self._count(answer)
         if answer.result is Result.DELIVERED:
-            await self._line.succeeded(head)
+            await self._queue.succeeded(next_event)
             if self._is_down:
                 _log.info("endpoint is told again", endpoint=name)
             self._is_down = False
             return
-        setback = await self._line.failed(head, answer)
-        self._report(head, answer, setback)
-        await self._wait(setback.wait_seconds)
+        failure = await self._queue.failed(next_event, answer)
+        self._report(next_event, answer, failure)
+        await self._wait(failure.wait_seconds)
 
     def _count(self, answer: Answer) -> None:
         metrics, name = self._delivery.metrics, self._receiver.name
@@ -187,18 +187,18 @@ class _Teller:
         kind = "Successes" if answer.result is Result.DELIVERED else "Failures" if answer.status else "Errors"
         metrics.count(name, kind)
 
-    def _report(self, head: Head, answer: Answer, setback: Setback) -> None:
+    def _report(self, next_event: NextEvent, answer: Answer, failure: FailedTry) -> None:
         """A line for each change of state, not one for each try."""
         facts = {
             "endpoint": self._receiver.name,
-            "event_id": head.stored.id,
+            "event_id": next_event.stored.id,
             "reason": answer.text,
-            "attempts": setback.attempts,
+            "attempts": failure.attempts,
         }
-        if setback.is_parked:
+        if failure.is_parked:
             self._delivery.metrics.count(self._receiver.name, "Parked")
             _log.error("event parked", **facts)
-        elif not self._is_down and (setback.is_held or setback.attempts >= self._policy.endpoint.threshold):
+        elif not self._is_down and (failure.is_held or failure.attempts >= self._policy.endpoint.threshold):
             self._is_down = True
             _log.warning("endpoint does not take events", **facts)
 
@@ -208,7 +208,7 @@ class _Teller:
         until = clock.monotonic_seconds() + seconds
         while (left := until - clock.monotonic_seconds()) > 0:
             await asyncio.sleep(min(left, POLL_SECONDS))
-            if left > POLL_SECONDS and await self._line.refresh():
+            if left > POLL_SECONDS and await self._queue.refresh():
                 return
 
 

@@ -55,13 +55,13 @@ class Source:
     def envelope(self, stored: StoredEvent, body: bytes | None = None) -> bytes:
         """The document of one event; with the ``body`` of its manifest, also what that names."""
         event = stored.event
-        origin = event.origin
+        cause = event.cause
         request = {
-            "id": origin.request_id,
-            "addr": origin.client,
-            "host": origin.host,
-            "method": origin.method,
-            "useragent": origin.user_agent,
+            "id": cause.request_id,
+            "addr": cause.client,
+            "host": cause.host,
+            "method": cause.method,
+            "useragent": cause.user_agent,
         }
         target = self._target(event)
         if body is not None:
@@ -72,7 +72,7 @@ class Source:
             "action": event.action.value,
             "target": target,
             "request": _without_empty(request),
-            "actor": _without_empty({"name": origin.actor}),
+            "actor": _without_empty({"name": cause.actor}),
             "source": {"addr": self.address, "instanceID": self.instance},
         }
         return json.dumps({"events": [document]}, ensure_ascii=False, separators=(",", ":")).encode(
@@ -96,7 +96,7 @@ class Source:
         return _without_empty({"digest": event.digest, "repository": event.repository})
 
     def _url(self, event: Event) -> str:
-        base_url = event.origin.base_url or self.base_url
+        base_url = event.cause.base_url or self.base_url
         kind = "blobs" if event.media_type == BLOB else "manifests"
         return f"{base_url}/v2/{event.repository}/{kind}/{event.digest}" if base_url else ""
 

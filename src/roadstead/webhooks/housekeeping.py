@@ -10,8 +10,8 @@ from roadstead.database import Database, Transaction
 from roadstead.events import EventAction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.webhooks import store
+from roadstead.webhooks.endpoint_queue import add_cursors
 from roadstead.webhooks.event_ages import EventAges
-from roadstead.webhooks.line import add_cursors
 
 INTERVAL_SECONDS: Final = 60
 

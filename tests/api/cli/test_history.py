@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from roadstead.events import Origin
+from roadstead.events import Cause
 from roadstead.oci import Digest, RepositoryName, Tag
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.images import image, layer
@@ -62,10 +62,10 @@ def test_it_says_what_can_be_restored_and_what_is_gone(command: Command) -> None
 
 
 def test_who_did_it_is_no_code_for_the_terminal(command: Command) -> None:
-    eve = Origin(actor="eve\x1b[31m")
+    eve = Cause(actor="eve\x1b[31m")
     on_registry(
         command.folder,
-        lambda registry: registry.tags.delete(RepositoryName("library/app"), Tag("1.0"), origin=eve),
+        lambda registry: registry.tags.delete(RepositoryName("library/app"), Tag("1.0"), cause=eve),
     )
     assert "\teve\\x1b[31m\n" in command("history", "library/app:1.0").stdout
     assert command.json("history", "library/app:1.0")[0]["by"] == eve.actor

@@ -18,7 +18,7 @@ from roadstead.certificates.model import Host
 from roadstead.clock import SystemClock
 from roadstead.oci import Digest
 from roadstead.remotes import Upstream, UpstreamError, UpstreamUrlInvalidError
-from roadstead.remotes.reach import Reach, reach_of
+from roadstead.remotes.address_classes import Reach, reach_of
 
 pytestmark = pytest.mark.anyio
 

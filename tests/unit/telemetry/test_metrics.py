@@ -8,7 +8,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from roadstead.telemetry import Metrics, measure_loop_lag
+from roadstead.app.background import measure_loop_lag
+from roadstead.telemetry import Metrics
 
 
 @dataclass(eq=False)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.events import Event, EventAction, Origin, StoredEvent
+from roadstead.events import Cause, Event, EventAction, StoredEvent
 from roadstead.testing.images import image, index
 from roadstead.webhooks.envelope import BLOB, Source, references, timestamp
 
 SOURCE = Source("6f0c2a2e-8f44-4f0f-9c3b-0d7f6f3f6a01", "registry:5000")
-ORIGIN = Origin(
+CAUSE = Cause(
     actor="alice",
     request_id="r1",
     client="192.0.2.7:41000",
@@ -32,7 +32,7 @@ PUSH = Event(
     media_type="application/vnd.oci.image.manifest.v1+json",
     size_bytes=475,
     tag="1.0",
-    origin=ORIGIN,
+    cause=CAUSE,
 )
 
 
@@ -76,7 +76,7 @@ def test_a_mount_says_where_the_blob_came_from_and_a_blob_is_below_blobs() -> No
         media_type=BLOB,
         size_bytes=1,
         source_repository="a",
-        origin=ORIGIN,
+        cause=CAUSE,
     )
     target = event_of(event)["target"]
     assert target["fromRepository"] == "a"
@@ -93,7 +93,7 @@ def test_a_mount_says_where_the_blob_came_from_and_a_blob_is_below_blobs() -> No
 def test_a_deletion_only_names_and_that_of_a_tag_does_not_name_the_manifest_that_stays(
     tag: str, target: dict[str, str]
 ) -> None:
-    deleted = Event(action=EventAction.DELETE, repository="a", digest=DIGEST, media_type=BLOB, tag=tag, origin=ORIGIN)
+    deleted = Event(action=EventAction.DELETE, repository="a", digest=DIGEST, media_type=BLOB, tag=tag, cause=CAUSE)
     assert event_of(deleted)["target"] == target
 
 
@@ -138,8 +138,8 @@ def test_references_of_something_else_are_none(body: bytes) -> None:
 
 @given(agent=st.text(), actor=st.text(), tag=st.text())
 def test_any_text_makes_a_document(agent: str, actor: str, tag: str) -> None:
-    origin = Origin(actor=actor, user_agent=agent)
-    event = Event(action=EventAction.PULL, repository="a", digest=DIGEST, tag=tag, origin=origin)
+    cause = Cause(actor=actor, user_agent=agent)
+    event = Event(action=EventAction.PULL, repository="a", digest=DIGEST, tag=tag, cause=cause)
     assert event_of(event)["action"] == "pull"
 
 

@@ -10,9 +10,9 @@ from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.events import EventAction, StoredEvent
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import find_wanted, inspection, register, store, wanted_actions
+from roadstead.webhooks.endpoint_queue import Line, Policy
 from roadstead.webhooks.event_ages import MARKS, EventAges
 from roadstead.webhooks.housekeeping import BATCH, get_instance, tidy
-from roadstead.webhooks.line import Line, Policy
 from roadstead.webhooks.receiver import Answer, Result
 from tests.unit.webhooks.conftest import Tell
 
@@ -39,11 +39,11 @@ async def deliver(instance: Instance, endpoint: NotificationEndpoint, *answers: 
     line = Line(instance.registry.database, instance.clock, Policy(endpoint, 1))
     await line.load()
     left = list(answers)
-    while (head := await line.next()) is not None:
+    while (next_event := await line.next()) is not None:
         if left:
-            await line.failed(head, left.pop(0))
+            await line.failed(next_event, left.pop(0))
         else:
-            await line.succeeded(head)
+            await line.succeeded(next_event)
     await line.save()
 
 

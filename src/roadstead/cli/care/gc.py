@@ -96,7 +96,7 @@ async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, un
         progress.begin("collecting", await collector.count_due(), is_bytes=False)
         while True:
             if grace is not None:
-                await collector.hasten(older_than_ms=grace * 1000)
+                await collector.make_due(older_than_ms=grace * 1000)
             round_of_steps = await _collect_due(collector, progress)
             total.add(round_of_steps)
             if grace is None or not round_of_steps.untagged:

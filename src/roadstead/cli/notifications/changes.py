@@ -167,7 +167,7 @@ def send_test(*, endpoint: str, data: Path | None, config: Path | None, as_json:
 
 
 async def _test_envelope(opened: session.Session) -> bytes:
-    from roadstead.events import Event, EventAction, Origin, StoredEvent  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.events import Cause, Event, EventAction, StoredEvent  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.oci import Digest  # noqa: PLC0415
     from roadstead.webhooks.envelope import BLOB, Source  # noqa: PLC0415
     from roadstead.webhooks.housekeeping import get_instance  # noqa: PLC0415
@@ -178,7 +178,7 @@ async def _test_envelope(opened: session.Session) -> bytes:
         repository=TEST_REPOSITORY,
         digest=Digest.of(b"", "sha256"),
         media_type=BLOB,
-        origin=Origin(user_agent="roadstead notifications test"),
+        cause=Cause(user_agent="roadstead notifications test"),
     )
     source = Source(await get_instance(opened.registry.database), address)
     return source.envelope(StoredEvent(0, opened.registry.clock.now_ms(), event))

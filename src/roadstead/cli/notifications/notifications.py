@@ -151,7 +151,7 @@ def _record(row: "ListedEvent") -> dict[str, object]:
         "tag": event.tag,
         "digest": event.digest,
         "media_type": event.media_type,
-        "actor": event.origin.actor,
+        "actor": event.cause.actor,
         "attempts": row.attempts,
         "error": row.error,
     }

@@ -65,35 +65,35 @@ def htpasswd(
 
 
 def _set(file: Path, user: str, password: bytes, cost: int) -> dict[str, object]:
-    from roadstead.identity import editing, hashes  # noqa: PLC0415 - see roadstead.cli.group
+    from roadstead.identity import hashes, htpasswd_editing  # noqa: PLC0415 - see roadstead.cli.group
 
     hashed = hashes.bcrypt_hash(password, cost)
     found = False
 
     def change(content: bytes) -> bytes:
         nonlocal found
-        changed, found = editing.set_user(content, user, hashed)
+        changed, found = htpasswd_editing.set_user(content, user, hashed)
         return changed
 
     is_new = not file.exists()
-    editing.edit_file(file, change)
+    htpasswd_editing.edit_file(file, change)
     if is_new:
         note(f"Made {file}. Serve with it: roadstead serve --htpasswd {file}")
     return {"file": str(file), "user": user, "done": "changed" if found else "added", "kind": "bcrypt", "cost": cost}
 
 
 def _delete(file: Path, user: str) -> dict[str, object]:
-    from roadstead.identity import editing  # noqa: PLC0415 - see roadstead.cli.group
+    from roadstead.identity import htpasswd_editing  # noqa: PLC0415 - see roadstead.cli.group
 
     def change(content: bytes) -> bytes:
-        changed, found = editing.delete_user(content, user)
+        changed, found = htpasswd_editing.delete_user(content, user)
         if not found:
             raise CommandRefusedError(f"there is no user {printable(user)} in {file}")
         return changed
 
     if not file.exists():
         raise FileNotFoundError(2, "No such file or directory", str(file))
-    editing.edit_file(file, change)
+    htpasswd_editing.edit_file(file, change)
     return {"file": str(file), "user": user, "done": "deleted"}
 
 

@@ -28,7 +28,9 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger("roadstead.adoption")
 
 
-def take_charge(settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool, takes_over: bool) -> None:
+def settle_truth(
+    settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool, takes_over: bool
+) -> None:
     """Makes the catalogue the truth, after an adoption if one is due and wanted, and the blobs its own.
 
     The data folder is locked, and afterwards the blobs are. ``config`` is the settings file, for what a refusal says to

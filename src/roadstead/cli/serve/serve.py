@@ -15,7 +15,7 @@ import uvloop
 from roadstead import __version__, app
 from roadstead.app.serving.process import Process, serve_process
 from roadstead.app.serving.workers import inherited_process, serve_workers
-from roadstead.cli.serve.adoption import take_charge
+from roadstead.cli.serve.adoption import settle_truth
 from roadstead.cli.serve.listeners import listener, raise_file_limit
 from roadstead.cli.serve.storage import require_said_storage
 from roadstead.config import ListenAddress, LoadedSettings, Settings, load, require_files
@@ -131,7 +131,7 @@ def _serve_alone(
         require_said_storage(loaded, config)
         folder = app.prepare(settings)
         stack.callback(folder.unlock)
-        take_charge(settings, folder, config, adopts=adopts, takes_over=takes_over)
+        settle_truth(settings, folder, config, adopts=adopts, takes_over=takes_over)
         process = Process(settings=settings, read=read, main=main, operations=operations, log=log)
         _, out = stack.enter_context(log_stream(sys.stdout.fileno()))
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from types import EllipsisType
 from typing import Final
 
-from roadstead.access import Scope
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
-from roadstead.registry.cancellation import to_end
+from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import ensure_repository, get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
@@ -97,7 +97,7 @@ class Blobs:
         async with self._storage.exclusive(digest):
             if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
-            await to_end(self._put_aside(digest, reason))
+            await uninterrupted(self._put_aside(digest, reason))
             return True
 
     async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
@@ -117,7 +117,7 @@ class Blobs:
         async with self._storage.exclusive(digest):
             reader = await self._open_intact(await self.get(repository, digest))
             if isinstance(reader, str):
-                await to_end(self._put_aside(digest, reader))
+                await uninterrupted(self._put_aside(digest, reader))
                 raise BlobQuarantinedError(digest)
             return reader
 
@@ -151,8 +151,8 @@ class Blobs:
         digest: Digest,
         source: RepositoryName | None,
         *,
-        scope: Scope | None = None,
-        origin: Origin = NOBODY,
+        scope: VisibleRepositories | None = None,
+        cause: Cause = NOBODY,
     ) -> bool:
         """Lets ``repository`` read a blob that ``source`` (None: any repository) holds; False if it cannot.
 
@@ -174,14 +174,14 @@ class Blobs:
                 media_type=OCTETS,
                 size_bytes=size_bytes,
                 source_repository=source or "",
-                origin=origin,
+                cause=cause,
             )
             await self._outbox.record(transaction, event)
             return True
 
         return await self._database.write(work)
 
-    async def delete(self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> None:
         """Takes a blob out of a repository; its bytes stay for other repositories and until they are collected.
 
         Source: distribution specification, section "Deleting Blobs".
@@ -203,9 +203,9 @@ class Blobs:
             )
             if holder is not None:
                 raise BlobReferencedError(digest, Digest(holder[0]))  # which undoes the above
-            await review_blob(transaction, record[0], Change.at(self._clock, origin.actor, self._rules))
+            await review_blob(transaction, record[0], Change.at(self._clock, cause.actor, self._rules))
             event = Event(
-                action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, origin=origin
+                action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, cause=cause
             )
             await self._outbox.record(transaction, event)
 
@@ -213,7 +213,7 @@ class Blobs:
 
 
 async def _find_mountable(
-    transaction: Transaction, digest: Digest, source: RepositoryName | None, scope: Scope | None
+    transaction: Transaction, digest: Digest, source: RepositoryName | None, scope: VisibleRepositories | None
 ) -> tuple[int, int] | None:
     """Key and size of a blob that ``source``, or any repository, can read; both within ``scope``."""
     if source is None and scope is not None:
@@ -230,7 +230,7 @@ async def _find_mountable(
     return (row[0], row[1]) if row is not None else None
 
 
-async def _find_in(transaction: Transaction, digest: Digest, scope: Scope) -> tuple[int, int] | None:
+async def _find_in(transaction: Transaction, digest: Digest, scope: VisibleRepositories) -> tuple[int, int] | None:
     """Key and size of a blob that a repository within ``scope`` can read."""
     for low, high in scope.ranges:
         row = await transaction.fetch_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)

@@ -12,7 +12,7 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry.content import store
@@ -108,7 +108,7 @@ class Manifests:
         *,
         digest: Digest | None,
         tags: Sequence[Tag],
-        origin: Origin = NOBODY,
+        cause: Cause = NOBODY,
         is_known: bool = False,
     ) -> PushedManifest:
         """Adds a manifest to a repository, and points ``tags`` at it.
@@ -123,10 +123,10 @@ class Manifests:
             ManifestBlobUnknownError: it names blobs that the repository does not have.
         """
         if len(body) <= PARSE_IN_THREAD_BYTES:
-            return await self._push(repository, body, content_type, digest, tags, origin, is_known=is_known)
+            return await self._push(repository, body, content_type, digest, tags, cause, is_known=is_known)
         async with self._long_pushes:
             return await self._push(
-                repository, body, content_type, digest, tags, origin, is_known=is_known, is_long=True
+                repository, body, content_type, digest, tags, cause, is_known=is_known, is_long=True
             )
 
     async def _push(
@@ -136,7 +136,7 @@ class Manifests:
         content_type: str,
         digest: Digest | None,
         tags: Sequence[Tag],
-        origin: Origin,
+        cause: Cause,
         *,
         is_known: bool,
         is_long: bool = False,
@@ -152,7 +152,7 @@ class Manifests:
             raise ManifestDigestMismatchError(digest, actual)
 
         async def work(transaction: Transaction) -> tuple[int, int]:
-            change = Change.at(self._clock, origin.actor, self._rules)
+            change = Change.at(self._clock, cause.actor, self._rules)
             now_ms = change.now_ms
             repository_id = await ensure_repository(transaction, repository, self._clock)
             missing, wrong_sizes = await _compare_blobs(transaction, repository_id, manifest.required_blobs)
@@ -169,7 +169,7 @@ class Manifests:
                 await point_tag(transaction, repository_id, tag, manifest_id, actual, change, "push")
             if not tags:
                 await review_untagged(transaction, repository_id, manifest_id, change)
-            await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, origin)
+            await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, cause)
             absent = await _count_absent_children(transaction, repository_id, manifest_id) if manifest.children else 0
             return len(missing) + absent, len(wrong_sizes)
 
@@ -190,7 +190,7 @@ class Manifests:
         digest: Digest,
         size_bytes: int,
         tags: Sequence[Tag],
-        origin: Origin,
+        cause: Cause,
     ) -> None:
         if not self._outbox.wants(EventAction.PUSH):
             return
@@ -202,11 +202,11 @@ class Manifests:
                 media_type=manifest.media_type,
                 size_bytes=size_bytes,
                 tag=tag,
-                origin=origin,
+                cause=cause,
             )
             await self._outbox.record(transaction, event)
 
-    async def delete(self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
 
         Until its grace time ends it can be restored, and what it names is kept.
@@ -222,9 +222,9 @@ class Manifests:
             row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
             if row is None:
                 raise ManifestUnknownError(repository, digest)
-            change = Change.at(self._clock, origin.actor, self._rules)
+            change = Change.at(self._clock, cause.actor, self._rules)
             await discard_manifest(transaction, repository_id, row[0], digest, change)
-            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
+            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, cause=cause)
             await self._outbox.record(transaction, event)
 
         await self._database.write(work, is_long=True)

@@ -1,6 +1,6 @@
 """Repositories: found, made, listed."""
 
-from roadstead.access import Scope
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.oci import RepositoryName
@@ -16,14 +16,14 @@ class Repositories:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list_names(self, *, after: str = "", limit: int, scope: Scope | None = None) -> Page:
+    async def list_names(self, *, after: str = "", limit: int, scope: VisibleRepositories | None = None) -> Page:
         """Names of repositories that hold a manifest, in order, beginning after ``after``; only those in ``scope``."""
         if scope is not None:
             return await self._list_within(scope, after, limit)
         rows = await self._database.fetch_all(store.LIST_REPOSITORIES, after=after, limit=limit + 1)
         return page([row[0] for row in rows], limit)
 
-    async def _list_within(self, scope: Scope, after: str, limit: int) -> Page:
+    async def _list_within(self, scope: VisibleRepositories, after: str, limit: int) -> Page:
         """A page range by range, along the index, so that what lies between costs nothing."""
         found: list[str] = []
         for low, high in scope.after(after):

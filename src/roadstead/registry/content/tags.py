@@ -2,7 +2,7 @@
 
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import get_repository_id, page
@@ -64,7 +64,7 @@ class Tags:
         )
         return tuple(row[0] for row in rows)
 
-    async def delete(self, repository: RepositoryName, tag: Tag, *, origin: Origin = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, tag: Tag, *, cause: Cause = NOBODY) -> None:
         """Removes a tag; the manifest that it pointed at stays.
 
         Its history stays too, so that it can be restored.
@@ -77,11 +77,11 @@ class Tags:
 
         async def work(transaction: Transaction) -> None:
             repository_id = await get_repository_id(transaction, repository)
-            change = Change.at(self._clock, origin.actor, self._rules)
+            change = Change.at(self._clock, cause.actor, self._rules)
             digest = await drop_tag(transaction, repository_id, tag, change)
             if digest is None:
                 raise ManifestUnknownError(repository, tag)
-            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, tag=tag, origin=origin)
+            event = Event(action=EventAction.DELETE, repository=repository, digest=digest, tag=tag, cause=cause)
             await self._outbox.record(transaction, event)
 
         await self._database.write(work)

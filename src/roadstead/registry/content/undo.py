@@ -10,7 +10,7 @@ from typing import Final
 
 from roadstead.clock import Clock, calendar_ms
 from roadstead.database import Database, Transaction
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import ensure_repository
@@ -123,7 +123,7 @@ class Undo:
         return None if expires_ms is None else calendar_ms(self._clock, expires_ms)
 
     async def restore_tag(
-        self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, origin: Origin = NOBODY
+        self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, cause: Cause = NOBODY
     ) -> Restored:
         """Points a tag at ``to``, or at what it pointed at before its last change.
 
@@ -136,14 +136,12 @@ class Undo:
             repository_id = await self._bring_back(transaction, repository)
             digest = to or await self._earlier(transaction, repository_id, repository, tag)
             manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
-            await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, origin)
+            await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, cause)
             return Restored(((tag, digest),), manifests)
 
         return await self._database.write(work, is_long=True)
 
-    async def restore_manifest(
-        self, repository: RepositoryName, digest: Digest, *, origin: Origin = NOBODY
-    ) -> Restored:
+    async def restore_manifest(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> Restored:
         """Takes a manifest out of the trash, with its children, and gives it the tags back that are still free.
 
         Raises:
@@ -153,11 +151,11 @@ class Undo:
 
         async def work(transaction: Transaction) -> Restored:
             repository_id = await self._bring_back(transaction, repository)
-            return await self._restore_with_tags(transaction, repository_id, repository, digest, origin)
+            return await self._restore_with_tags(transaction, repository_id, repository, digest, cause)
 
         return await self._database.write(work, is_long=True)
 
-    async def restore_repository(self, repository: RepositoryName, *, origin: Origin = NOBODY) -> Restored:
+    async def restore_repository(self, repository: RepositoryName, *, cause: Cause = NOBODY) -> Restored:
         """Takes everything of a repository out of the trash, but what lacks a blob that was deleted by itself.
 
         In steps; whoever is interrupted runs it again.
@@ -175,7 +173,7 @@ class Undo:
             async def work(transaction: Transaction, removed: Sequence[RemovedManifest] = removed) -> list[Restored]:
                 repository_id = await self._bring_back(transaction, repository)
                 return [
-                    await self._restore_with_tags(transaction, repository_id, repository, each.digest, origin)
+                    await self._restore_with_tags(transaction, repository_id, repository, each.digest, cause)
                     for each in removed
                     if await self._is_restorable(transaction, repository_id, each.digest)
                 ]
@@ -223,14 +221,14 @@ class Undo:
         repository_id: int,
         repository: RepositoryName,
         digest: Digest,
-        origin: Origin,
+        cause: Cause,
     ) -> Restored:
         record = await transaction.fetch_one(removal_store.FIND_DISCARDED, repository_id=repository_id, digest=digest)
         if record is None:
             raise NothingToRestoreError(f"{repository}@{digest}", "it is not in the trash")
         lost = await find_lost_tags(transaction, repository_id, digest, record[2])
         manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
-        await self._point(transaction, repository_id, repository, lost, manifest_id, digest, origin)
+        await self._point(transaction, repository_id, repository, lost, manifest_id, digest, cause)
         return Restored(tuple((tag, digest) for tag in lost), manifests)
 
     async def _ensure_there(
@@ -299,10 +297,10 @@ class Undo:
         tags: Sequence[str],
         manifest_id: int,
         digest: Digest,
-        origin: Origin,
+        cause: Cause,
     ) -> None:
-        change = Change.at(self._clock, origin.actor, self._rules)
+        change = Change.at(self._clock, cause.actor, self._rules)
         for tag in tags:
             await point_tag(transaction, repository_id, tag, manifest_id, digest, change, "restore")
-            event = Event(action=EventAction.PUSH, repository=repository, digest=digest, tag=tag, origin=origin)
+            event = Event(action=EventAction.PUSH, repository=repository, digest=digest, tag=tag, cause=cause)
             await self._outbox.record(transaction, event)

@@ -31,7 +31,7 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseError, Transaction
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
@@ -159,7 +159,7 @@ class Uploads:
         *,
         begin: int | None = None,
         length: int | None = None,
-        origin: Origin = NOBODY,
+        cause: Cause = NOBODY,
     ) -> None:
         """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
 
@@ -174,7 +174,7 @@ class Uploads:
             if actual != digest:
                 await self._forget(session)
                 raise UploadDigestMismatchError(digest, actual)
-            await self._commit(session, writer, running, digest, origin)
+            await self._commit(session, writer, running, digest, cause)
         except DatabaseError:
             await self._drop_first_bytes(session)
             raise
@@ -347,7 +347,7 @@ class Uploads:
         writer: ObjectWriter,
         running: RunningDigest | None,
         digest: Digest,
-        origin: Origin,
+        cause: Cause,
     ) -> None:
         """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done."""
         async with self._storage.exclusive(digest):
@@ -358,11 +358,11 @@ class Uploads:
                 if row is not None or not _is_named(session, writer, running, digest):
                     await self._mark(session, writer, running, digest)
                 await self._publish(session, writer, digest)
-            await self._conclude(session, writer.offset, digest, origin)
+            await self._conclude(session, writer.offset, digest, cause)
         if is_known:
             await self._storage.delete(layout.upload_key(session.id))
 
-    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest, origin: Origin) -> None:
+    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause) -> None:
         """The transaction by which the upload becomes a blob of its repository."""
         now_ms = self._clock.now_ms()
 
@@ -385,7 +385,7 @@ class Uploads:
                     digest=digest,
                     media_type=OCTETS,
                     size_bytes=size_bytes,
-                    origin=origin,
+                    cause=cause,
                 )
                 await self._outbox.record(transaction, event)
 

@@ -41,7 +41,7 @@ from roadstead.database import Statement, Transaction
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
-from roadstead.registry.cancellation import to_end
+from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.garbage import store as collection_store
 from roadstead.registry.garbage.holds import is_collection_held
@@ -188,10 +188,10 @@ class Collector:
         row = await self._database.fetch_one(collection_store.COUNT_DUE, now_ms=self._registry.clock.grace_ms())
         return int(row[0]) if row else 0
 
-    async def hasten(self, *, older_than_ms: int) -> None:
+    async def make_due(self, *, older_than_ms: int) -> None:
         """Makes due at once what was deleted, or has waited unneeded, for at least so long."""
         wish = WishedAge.of(self._registry, older_than_ms)
-        for statement in (collection_store.HASTEN_TRASH, collection_store.HASTEN_REVIEWS):
+        for statement in (collection_store.MAKE_TRASH_DUE, collection_store.MAKE_REVIEWS_DUE):
             while await self._execute(statement, **wish.parameters, limit=BATCH):
                 pass
 
@@ -374,7 +374,7 @@ class Collector:
         For each: False if a push has brought it back, None if its bytes cannot be removed. A cancellation waits for its
         end: a thread that goes on after the locks have gone would remove what a push has just stored.
         """
-        return await to_end(self._erase_locked(rows))
+        return await uninterrupted(self._erase_locked(rows))
 
     async def _erase_locked(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
         digests = [Digest(row[1]) for row in rows]
@@ -407,7 +407,7 @@ class Collector:
         rows = await self._database.fetch_all(collection_store.LIST_DUE_MANIFESTS, now_ms=now_ms, limit=EXPIRED_BATCH)
         done.looked_at += len(rows)
         for manifest_id, digest, _, is_had in rows:
-            if digest is None or is_had or await to_end(self._erase_body(Digest(digest))):
+            if digest is None or is_had or await uninterrupted(self._erase_body(Digest(digest))):
                 work = functools.partial(_delete_manifest, manifest_id=manifest_id)
                 done.manifests += await self._database.write(work, durable=False, is_long=True)
             else:
@@ -483,7 +483,7 @@ async def _expire_one(
         removal_store.REVIEW_LINKS,
         **keys,
         now_ms=change.grace_ms,
-        not_before=change.grace_ms + change.rules.parting_ms,
+        not_before=change.grace_ms + change.rules.unlink_delay_ms,
     )
     await transaction.execute(
         removal_store.ADD_REVIEW,

@@ -29,7 +29,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A look at what is due now; ``older_than_ms`` as for ``Collector.hasten``."""
+    """A look at what is due now; ``older_than_ms`` as for ``Collector.make_due``."""
 
     registry: Registry
     older_than_ms: int | None = None

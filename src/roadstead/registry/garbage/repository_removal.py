@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.database import Transaction
-from roadstead.events import NOBODY, Event, EventAction, Origin, Outbox
+from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
 from roadstead.oci import RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import get_repository_id
@@ -27,7 +27,7 @@ class Removed:
     manifests: int
 
 
-async def remove_repository(registry: Registry, repository: RepositoryName, *, origin: Origin = NOBODY) -> Removed:
+async def remove_repository(registry: Registry, repository: RepositoryName, *, cause: Cause = NOBODY) -> Removed:
     """Removes all that a repository holds, and its name; until the grace time ends it can be restored.
 
     A push that goes on meanwhile may be refused, since the manifests it relied on are gone, or bring the repository
@@ -37,11 +37,11 @@ async def remove_repository(registry: Registry, repository: RepositoryName, *, o
         RepositoryUnknownError: there is none of this name.
     """
     await get_repository_id(registry.database, repository)
-    change = Change.at(registry.clock, origin.actor, registry.rules)
+    change = Change.at(registry.clock, cause.actor, registry.rules)
     tags = manifests = 0
     while True:
         removed, found = await registry.database.write(
-            lambda transaction: _discard_some(transaction, registry.outbox, repository, change, origin)
+            lambda transaction: _discard_some(transaction, registry.outbox, repository, change, cause)
         )
         tags += removed
         manifests += found
@@ -51,7 +51,7 @@ async def remove_repository(registry: Registry, repository: RepositoryName, *, o
 
 
 async def _discard_some(
-    transaction: Transaction, outbox: Outbox, repository: RepositoryName, change: Change, origin: Origin
+    transaction: Transaction, outbox: Outbox, repository: RepositoryName, change: Change, cause: Cause
 ) -> tuple[int, int]:
     """Removes some manifests and their tags: the numbers of tags and manifests."""
     record = await transaction.fetch_one(store.FIND_REPOSITORY, repository=repository)  # again: keys are used again
@@ -61,7 +61,7 @@ async def _discard_some(
     tags = 0
     for manifest_id, digest in rows:
         tags += await discard_manifest(transaction, record[0], manifest_id, digest, change)
-        event = Event(action=EventAction.DELETE, repository=repository, digest=digest, origin=origin)
+        event = Event(action=EventAction.DELETE, repository=repository, digest=digest, cause=cause)
         await outbox.record(transaction, event)
     return tags, len(rows)
 

@@ -349,7 +349,7 @@ DELETE_REPOSITORY: Final = Statement(delete(repositories).where(repositories.c.i
 # --- asked for now: times are moved up
 
 _early = removed_manifests.alias("early")
-HASTEN_TRASH: Final = Statement(
+MAKE_TRASH_DUE: Final = Statement(
     update(removed_manifests)
     .where(
         tuple_(removed_manifests.c.repository_id, removed_manifests.c.manifest_id).in_(
@@ -365,7 +365,7 @@ HASTEN_TRASH: Final = Statement(
     .values(expires_ms=_now_ms)
 )
 _waiting = reviews.alias("waiting")
-HASTEN_REVIEWS: Final = Statement(
+MAKE_REVIEWS_DUE: Final = Statement(
     update(reviews)
     .where(
         tuple_(reviews.c.kind, reviews.c.repository_id, reviews.c.item_id).in_(

@@ -14,7 +14,7 @@ from sqlalchemy import literal, select
 
 from roadstead.database import Statement, parameter
 from roadstead.errors import RoadsteadError
-from roadstead.events import Origin
+from roadstead.events import Cause
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
@@ -38,7 +38,7 @@ PATIENCE_SECONDS: Final = 120.0
 SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
 """An upstream that takes longer is given up for now: what else is damaged waits behind it, and so does the scrub."""
 
-ORIGIN: Final = Origin(actor="scrub")
+CAUSE: Final = Cause(actor="scrub")
 
 _log = structlog.get_logger("roadstead.scrub")
 
@@ -118,7 +118,7 @@ class Refetcher:
                         media_type,
                         digest=digest,
                         tags=[],
-                        origin=ORIGIN,
+                        cause=CAUSE,
                         is_known=True,
                     )
             except RoadsteadError as error:
@@ -153,7 +153,7 @@ class Refetcher:
             session = await uploads.start(repository, digest.algorithm)
             bounded = self._bounded(body, size_bytes, stop)
             try:
-                await uploads.finish(repository, session.id, bounded, digest, origin=ORIGIN)
+                await uploads.finish(repository, session.id, bounded, digest, cause=CAUSE)
             except BaseException:
                 await asyncio.shield(self._cancel(repository, session.id))
                 raise

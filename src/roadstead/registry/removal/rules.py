@@ -37,7 +37,7 @@ class GarbageRules:
     """Kept of each tag."""
 
     @property
-    def parting_ms(self) -> int:
+    def unlink_delay_ms(self) -> int:
         """For which a blob stays linked after the last manifest that named it has left the trash.
 
         A client may have asked for it just before, and be about to push a manifest that names it again.

@@ -27,7 +27,7 @@ from roadstead.database import Database, DatabaseDamagedError, Row, Statement, T
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
-from roadstead.registry.cancellation import to_end
+from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPhase, find_adoption
 from roadstead.registry.operation.maintenance import Maintenance
@@ -60,7 +60,7 @@ MOST_ASIDE: Final = 100
 _log = structlog.get_logger("roadstead.links")
 
 
-class ChangeKind(enum.IntEnum):
+class NoteKind(enum.IntEnum):
     """What a note asks to be looked at; the values are stored by triggers."""
 
     LAYER = 1
@@ -169,7 +169,7 @@ class LinkFollower:
     async def _try_again(self, subject: str, trouble: Trouble) -> None:
         try:
             if ":" in subject:  # no repository's name has one
-                await to_end(self._remove_bytes(Digest(subject)))
+                await uninterrupted(self._remove_bytes(Digest(subject)))
             else:
                 await self._write_whole(RepositoryName(subject))
         except (StorageError, DatabaseDamagedError) as error:
@@ -186,7 +186,7 @@ class LinkFollower:
         notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
         missed: set[str] = set()
         for kind, repository, item in dict.fromkeys((kind, name, item) for _, kind, name, item in notes):
-            subject = item if kind == ChangeKind.BYTES else repository
+            subject = item if kind == NoteKind.BYTES else repository
             if subject not in aside:
                 try:
                     await self._look_at(kind, repository, item)
@@ -202,17 +202,17 @@ class LinkFollower:
 
     async def _look_at(self, kind: int, repository: str, item: str) -> None:
         """Makes the files of one thing what the records say."""
-        if kind == ChangeKind.BYTES:
-            await to_end(self._remove_bytes(Digest(item)))
+        if kind == NoteKind.BYTES:
+            await uninterrupted(self._remove_bytes(Digest(item)))
             return
         name = RepositoryName(repository)
-        if kind == ChangeKind.LAYER:
+        if kind == NoteKind.LAYER:
             found = await self._find(adoption_store.FIND_LINK_TO_BLOB, repository, item)
             if await self._may_change(name, paths.layer_link(name, Digest(item)), found):
                 await self._work(lambda: self._set_layer(name, Digest(item), found))
-        elif kind == ChangeKind.MANIFEST:
+        elif kind == NoteKind.MANIFEST:
             await self._set_manifest(name, Digest(item))
-        elif kind == ChangeKind.TAG:
+        elif kind == NoteKind.TAG:
             await self._set_tag(name, Tag(item))
 
     async def _find(self, statement: Statement, repository: str, item: str) -> Row | None:

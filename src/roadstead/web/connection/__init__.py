@@ -1,6 +1,6 @@
 """Clients' connections, with limits on what a client may send and how slowly."""
 
-from roadstead.web.connection.reasons import Reason
+from roadstead.web.connection.refusals import Reason
 from roadstead.web.connection.server import connection_class, server_config
 from roadstead.web.connection.tls_context import ListeningContext
 from roadstead.web.connection.tls_server import ListeningServer

@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Self
 
-from roadstead.web.connection import reasons
-from roadstead.web.connection.reasons import Reason, refusal_answer
+from roadstead.web.connection import refusals as reasons
+from roadstead.web.connection.refusals import Reason, refusal_answer
 from roadstead.web.context import new_request_id
 
 PLAIN_HTTP: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})

@@ -14,8 +14,8 @@ from roadstead.web.context import RequestContext
 from roadstead.web.distribution.blobs import BlobEndpoint
 from roadstead.web.distribution.catalog import CatalogEndpoint
 from roadstead.web.distribution.manifests import ManifestEndpoint
-from roadstead.web.distribution.permissions import PERMISSIONS, authorise, identify
 from roadstead.web.distribution.referrers import ReferrersEndpoint
+from roadstead.web.distribution.requirements import REQUIREMENTS, authorise, identify
 from roadstead.web.distribution.routes import PathMovedError, Route, find_route
 from roadstead.web.distribution.tags import TagsEndpoint
 from roadstead.web.distribution.undo import UndoEndpoint
@@ -109,10 +109,10 @@ class Distribution:
                     self._admit(scope, "")
                     return _options(endpoints)
                 raise MethodUnsupportedError(request.method, tuple(endpoints))
-            permission = PERMISSIONS[route.handler, request.method]
+            requirement = REQUIREMENTS[route.handler, request.method]
             caller = self._authentication.recall(scope)
             if caller is None:
-                caller = await identify(self._authentication, scope, permission, route.repository)
+                caller = await identify(self._authentication, scope, requirement, route.repository)
         except PathMovedError as error:
             self._admit(scope, "")
             return _moved(context, error.path, scope["query_string"])
@@ -124,7 +124,7 @@ class Distribution:
         context.caller = caller
         context.actor = caller.name
         self._admit(scope, caller.name)
-        authorise(self._authentication, caller, permission, route.repository)
+        authorise(self._authentication, caller, requirement, route.repository)
         return await endpoint(request, route)
 
     def _admit(self, scope: Scope, user: str) -> None:

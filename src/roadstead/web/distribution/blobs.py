@@ -17,7 +17,7 @@ from roadstead.registry.content.blobs import OCTETS
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.storage import FileObject, ObjectReader
 from roadstead.web.context import PROXIED_KEY
-from roadstead.web.distribution.endpoint import Methods, digest_header, etag, origin_of
+from roadstead.web.distribution.endpoint import Methods, cause_of, digest_header, etag
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import ClientDisconnectedError, Headers, Request, Response, Send
 from roadstead.web.ranges import ByteRange, allows_range, matches_etag, parse_range
@@ -88,7 +88,7 @@ class BlobEndpoint:
                 digest=digest,
                 media_type=OCTETS,
                 size_bytes=size_bytes,
-                origin=origin_of(request),
+                cause=cause_of(request),
             )
             self._pulls.add(event)
 
@@ -96,7 +96,7 @@ class BlobEndpoint:
         """Takes the blob out of the repository; of a repository that is not there, every blob is unknown."""
         digest = Digest.parse(route.reference)
         try:
-            await self._blobs.delete(route.repository, digest, origin=origin_of(request))
+            await self._blobs.delete(route.repository, digest, cause=cause_of(request))
         except RepositoryUnknownError:
             raise BlobUnknownError(digest) from None
         return Response(202)

@@ -2,7 +2,7 @@
 
 from roadstead.registry import Registry
 from roadstead.web.distribution.endpoint import Methods, caller_of, listing_headers
-from roadstead.web.distribution.permissions import pull_scope
+from roadstead.web.distribution.requirements import visible_to
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response, json_response
 from roadstead.web.pagination import read_page_request
@@ -24,7 +24,7 @@ class CatalogEndpoint:
         wanted = read_page_request(request, self._page_maximum)
         if wanted.size == 0:
             return json_response(200, {"repositories": []})
-        scope = pull_scope(caller_of(request))
+        scope = visible_to(caller_of(request))
         page = await self._repositories.list_names(after=wanted.after, limit=wanted.size, scope=scope)
         headers = listing_headers(request, "/v2/_catalog", wanted, page.last)
         return json_response(200, {"repositories": page.items}, headers)

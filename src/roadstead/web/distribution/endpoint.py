@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from roadstead.access import Caller
-from roadstead.events import Origin
+from roadstead.events import Cause
 from roadstead.oci import Digest
 from roadstead.web.context import SCOPE_KEY, RequestContext
 from roadstead.web.distribution.routes import Route
@@ -14,7 +14,7 @@ Methods = dict[str, Callable[[Request, Route], Awaitable[Response]]]
 """A handler for each method that a path answers."""
 
 
-def origin_of(request: Request) -> Origin:
+def cause_of(request: Request) -> Cause:
     """Who asks for a change, for the events and the history that tell of it.
 
     The middleware has replaced scheme, host and client by what a trusted proxy says of them.
@@ -23,7 +23,7 @@ def origin_of(request: Request) -> Origin:
     context = context_of(request)
     host = request.header(b"host")
     client = scope.get("client")
-    return Origin(
+    return Cause(
         actor=context.actor,
         request_id=context.request_id,
         client=_address(*client) if client else "",

@@ -13,7 +13,7 @@ from roadstead.oci.errors import TagInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import ManifestUnknownError, RepositoryUnknownError
 from roadstead.registry.model import PushedManifest, StoredManifest
-from roadstead.web.distribution.endpoint import Methods, context_of, digest_header, etag, origin_of
+from roadstead.web.distribution.endpoint import Methods, cause_of, context_of, digest_header, etag
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Headers, QueryInvalidError, Request, Response, warning
 from roadstead.web.memory import FREE_ANSWER_BYTES, BodyMemory
@@ -94,7 +94,7 @@ class ManifestEndpoint:
                 media_type=stored.media_type,
                 size_bytes=stored.size_bytes,
                 tag=reference if isinstance(reference, Tag) else "",
-                origin=origin_of(request),
+                cause=cause_of(request),
             )
             self._pulls.add(event)
 
@@ -109,7 +109,7 @@ class ManifestEndpoint:
             request.header(b"content-type"),
             digest=reference if isinstance(reference, Digest) else None,
             tags=tags,
-            origin=origin_of(request),
+            cause=cause_of(request),
         )
         location = context_of(request).location(f"/v2/{route.repository}/manifests/{pushed.digest}")
         headers: Headers = [location, digest_header(pushed.digest)]
@@ -120,9 +120,9 @@ class ManifestEndpoint:
         try:
             reference = parse_reference(route.reference)
             if isinstance(reference, Tag):
-                await self._tags.delete(route.repository, reference, origin=origin_of(request))
+                await self._tags.delete(route.repository, reference, cause=cause_of(request))
             else:
-                await self._manifests.delete(route.repository, reference, origin=origin_of(request))
+                await self._manifests.delete(route.repository, reference, cause=cause_of(request))
         except (TagInvalidError, RepositoryUnknownError):
             raise _unknown(route) from None
         return Response(202)

@@ -19,7 +19,7 @@ import msgspec
 from roadstead.oci import Digest, Tag
 from roadstead.registry import Registry
 from roadstead.registry.content.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
-from roadstead.web.distribution.endpoint import Methods, caller_of, origin_of
+from roadstead.web.distribution.endpoint import Methods, caller_of, cause_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import RestoreRequestInvalidError
 from roadstead.web.http import QueryInvalidError, Request, Response, json_response
@@ -78,14 +78,14 @@ class UndoEndpoint:
     async def restore(self, request: Request, route: Route) -> Response:
         """Restores a tag, a manifest, or everything of the repository."""
         wanted = _read(await request.read_body(REQUEST_BYTES))
-        origin = origin_of(request)
+        origin = cause_of(request)
         if wanted.tag:
             to = Digest.parse(wanted.to) if wanted.to else None
-            restored = await self._undo.restore_tag(route.repository, Tag.parse(wanted.tag), to=to, origin=origin)
+            restored = await self._undo.restore_tag(route.repository, Tag.parse(wanted.tag), to=to, cause=origin)
         elif wanted.digest:
-            restored = await self._undo.restore_manifest(route.repository, Digest.parse(wanted.digest), origin=origin)
+            restored = await self._undo.restore_manifest(route.repository, Digest.parse(wanted.digest), cause=origin)
         else:
-            restored = await self._undo.restore_repository(route.repository, origin=origin)
+            restored = await self._undo.restore_repository(route.repository, cause=origin)
         return json_response(200, {"name": route.repository, **_restored(restored)})
 
 

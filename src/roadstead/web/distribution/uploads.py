@@ -14,8 +14,8 @@ from roadstead.registry import Registry
 from roadstead.registry.content.receiving import Body
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
-from roadstead.web.distribution.endpoint import Methods, caller_of, context_of, digest_header, origin_of
-from roadstead.web.distribution.permissions import pull_scope
+from roadstead.web.distribution.endpoint import Methods, caller_of, cause_of, context_of, digest_header
+from roadstead.web.distribution.requirements import visible_to
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import ContentRangeInvalidError, error_response
 from roadstead.web.http import Headers, Request, Response
@@ -63,7 +63,7 @@ class UploadEndpoint:
         except (DigestInvalidError, NameInvalidError):
             return await self._begin(request, repository, DEFAULT)
         is_mounted = await self._blobs.mount(
-            repository, digest, source, scope=pull_scope(caller_of(request)), origin=origin_of(request)
+            repository, digest, source, scope=visible_to(caller_of(request)), cause=cause_of(request)
         )
         if is_mounted:
             return _created(request, repository, digest)
@@ -96,7 +96,7 @@ class UploadEndpoint:
                 body,
                 digest,
                 length=request.content_length,
-                origin=origin_of(request),
+                cause=cause_of(request),
             )
         except BaseException:
             await self._discard(session)
@@ -150,7 +150,7 @@ class UploadChunkEndpoint:
                 digest,
                 begin=begin,
                 length=request.content_length,
-                origin=origin_of(request),
+                cause=cause_of(request),
             )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)

@@ -15,7 +15,7 @@ from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.events import EventAction
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import inspection, register
-from roadstead.webhooks.line import MOST_BACKOFF_SECONDS, SAVE_EVENTS, Head, Line, Policy
+from roadstead.webhooks.endpoint_queue import MOST_BACKOFF_SECONDS, SAVE_EVENTS, EndpointQueue, NextEvent, Policy
 from roadstead.webhooks.receiver import Answer, Result
 from tests.profiles import scaled
 from tests.unit.webhooks.conftest import Tell, write_events
@@ -33,8 +33,8 @@ ENDPOINT: Final = NotificationEndpoint(name="ci", url="http://ci.example.com/", 
 SETTINGS: Final = NotificationSettings(endpoints=(ENDPOINT,), attempts=4)
 
 
-async def open_line(instance: Instance, endpoint: NotificationEndpoint = ENDPOINT, attempts: int = 4) -> Line:
-    line = Line(instance.registry.database, instance.clock, Policy(endpoint, attempts, jitter=lambda: 1.0))
+async def open_line(instance: Instance, endpoint: NotificationEndpoint = ENDPOINT, attempts: int = 4) -> EndpointQueue:
+    line = EndpointQueue(instance.registry.database, instance.clock, Policy(endpoint, attempts, jitter=lambda: 1.0))
     await line.load()
     return line
 
@@ -48,17 +48,17 @@ async def place(instance: Instance) -> inspection.Place:
     return found
 
 
-async def drain(line: Line, answers: Sequence[Answer] = (), *, most: int = 1000) -> list[int]:
+async def drain(line: EndpointQueue, answers: Sequence[Answer] = (), *, most: int = 1000) -> list[int]:
     """The ids of the events in the order in which they were tried, ``answers`` first, then all well."""
     tried: list[int] = []
     left = list(answers)
-    while (head := await line.next()) is not None and len(tried) < most:
-        tried.append(head.stored.id)
+    while (next_event := await line.next()) is not None and len(tried) < most:
+        tried.append(next_event.stored.id)
         answer = left.pop(0) if left else OK
         if answer is OK:
-            await line.succeeded(head)
+            await line.succeeded(next_event)
         else:
-            await line.failed(head, answer)
+            await line.failed(next_event, answer)
     await line.save()
     return tried
 
@@ -88,9 +88,9 @@ async def test_a_cursor_is_saved_from_time_to_time_so_that_a_crash_repeats_littl
     await tell(SAVE_EVENTS + 10)
     line = await open_line(instance)
     for _ in range(SAVE_EVENTS + 5):
-        head = await line.next()
-        assert head is not None
-        await line.succeeded(head)
+        next_event = await line.next()
+        assert next_event is not None
+        await line.succeeded(next_event)
     assert await drain(await open_line(instance)) == list(range(SAVE_EVENTS + 1, SAVE_EVENTS + 11))
 
 
@@ -100,16 +100,16 @@ async def test_back_off_grows_to_its_bound_and_is_heeded_at_the_threshold(instan
     line = await open_line(instance, attempts=99)
     waits: list[float] = []
     for _ in range(12):
-        head = await line.next()
-        assert head is not None
-        waits.append((await line.failed(head, DOWN)).wait_seconds)
+        next_event = await line.next()
+        assert next_event is not None
+        waits.append((await line.failed(next_event, DOWN)).wait_seconds)
     assert waits[0] < 1
     assert waits[1:6] == [1, 2, 4, 8, 16]
     assert waits[-1] == 32 <= MOST_BACKOFF_SECONDS
-    head = await line.next()
-    assert head is not None
+    next_event = await line.next()
+    assert next_event is not None
     asked = Answer(Result.UNAVAILABLE, "503 Service Unavailable", 503, wait_seconds=400)
-    assert (await line.failed(head, asked)).wait_seconds == 400
+    assert (await line.failed(next_event, asked)).wait_seconds == 400
 
 
 async def test_attempts_outlive_a_crash(instance: Instance, tell: Tell) -> None:
@@ -117,14 +117,14 @@ async def test_attempts_outlive_a_crash(instance: Instance, tell: Tell) -> None:
     await tell(1)
     for attempt in range(3):
         line = await open_line(instance)
-        head = await line.next()
-        assert head is not None
-        assert head.attempts == attempt
-        await line.failed(head, DOWN)
+        next_event = await line.next()
+        assert next_event is not None
+        assert next_event.attempts == attempt
+        await line.failed(next_event, DOWN)
     line = await open_line(instance)
-    head = await line.next()
-    assert head is not None
-    assert (await line.failed(head, DOWN)).is_parked
+    next_event = await line.next()
+    assert next_event is not None
+    assert (await line.failed(next_event, DOWN)).is_parked
 
 
 async def test_an_event_that_is_refused_is_parked_and_the_next_ones_are_told(instance: Instance, tell: Tell) -> None:
@@ -209,9 +209,9 @@ async def test_what_the_command_line_discards_is_not_told(instance: Instance, te
     await registered(instance)
     await tell(10)
     line = await open_line(instance)
-    head = await line.next()
-    assert head is not None
-    await line.failed(head, DOWN)
+    next_event = await line.next()
+    assert next_event is not None
+    await line.failed(next_event, DOWN)
     assert await inspection.discard_event(database, await place(instance), 1)
     assert not await inspection.discard_event(database, await place(instance), 5)
     assert await line.refresh()
@@ -225,10 +225,10 @@ async def test_whoever_lost_the_lease_cannot_move_a_cursor_back(instance: Instan
     await registered(instance)
     await tell(4)
     frozen, successor = await open_line(instance), await open_line(instance)
-    head = await frozen.next()
-    assert head is not None
+    next_event = await frozen.next()
+    assert next_event is not None
     await drain(successor)
-    await frozen.succeeded(head)
+    await frozen.succeeded(next_event)
     await frozen.save()
     assert (await place(instance)).position == 4
     assert await frozen.next() is None
@@ -259,10 +259,12 @@ async def _live(folder: Path, steps: list[str], poison: set[int]) -> None:
         for step in steps:
             if step == "more":
                 await write_events(instance, 2)
-            elif (head := await line.next()) is not None:
-                line = await _step(instance, line, head, "no" if step == "ok" and head.stored.id in poison else step)
-                if step in {"ok", "die after"} and head.stored.id not in poison:
-                    await _take(instance, taken, head.stored.id)
+            elif (next_event := await line.next()) is not None:
+                line = await _step(
+                    instance, line, next_event, "no" if step == "ok" and next_event.stored.id in poison else step
+                )
+                if step in {"ok", "die after"} and next_event.stored.id not in poison:
+                    await _take(instance, taken, next_event.stored.id)
         await _finish(instance, line, taken, poison)
         written = set(range(1, 5 + 2 * steps.count("more")))
         parked = await _parked(instance)
@@ -278,11 +280,11 @@ async def _live(folder: Path, steps: list[str], poison: set[int]) -> None:
         await instance.close()
 
 
-async def _step(instance: Instance, line: Line, head: Head, step: str) -> Line:
+async def _step(instance: Instance, line: EndpointQueue, next_event: NextEvent, step: str) -> EndpointQueue:
     if step == "ok":
-        await line.succeeded(head)
+        await line.succeeded(next_event)
     elif step in {"down", "no"}:
-        await line.failed(head, DOWN if step == "down" else NO)
+        await line.failed(next_event, DOWN if step == "down" else NO)
     else:
         return await open_line(instance)
     return line
@@ -299,10 +301,10 @@ async def _parked(instance: Instance) -> set[int]:
     return {one.stored.id async for one in inspection.iter_parked(instance.registry.database, await place(instance))}
 
 
-async def _finish(instance: Instance, line: Line, taken: list[int], poison: set[int]) -> None:
-    while (head := await line.next()) is not None:
-        if head.stored.id in poison:
-            await line.failed(head, NO)
+async def _finish(instance: Instance, line: EndpointQueue, taken: list[int], poison: set[int]) -> None:
+    while (next_event := await line.next()) is not None:
+        if next_event.stored.id in poison:
+            await line.failed(next_event, NO)
         else:
-            await _take(instance, taken, head.stored.id)
-            await line.succeeded(head)
+            await _take(instance, taken, next_event.stored.id)
+            await line.succeeded(next_event)

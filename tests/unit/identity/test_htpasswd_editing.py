@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roadstead.identity import PasswordFileInvalidError
-from roadstead.identity.editing import NEW_MODE, delete_user, edit_file, set_user
+from roadstead.identity.htpasswd_editing import NEW_MODE, delete_user, edit_file, set_user
 
 BEFORE = b"\xef\xbb\xbf# users\r\nalice:$old:Alice's name\r\n\r\n bob:$b \n#carol:$c\nalice:$older\n\xfc:$u\nlast:$l"
 

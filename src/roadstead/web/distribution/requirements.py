@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from roadstead.access import AccessDeniedError, Action, Caller, LoginRequiredError, Scope
+from roadstead.access import AccessDeniedError, Action, Caller, LoginRequiredError, VisibleRepositories
 from roadstead.identity import CredentialsInvalidError
 from roadstead.web.authentication import Authentication
 from roadstead.web.http import Scope as HttpScope
 
 
 @dataclass(frozen=True, slots=True)
-class Permission:
+class RouteRequirement:
     """Any one of ``actions`` on the repository suffices; without any, the request is about no repository."""
 
     actions: tuple[Action, ...] = ()
@@ -22,15 +22,15 @@ class Permission:
     """Whether the answer holds only what the caller may pull, so that who may pull something gets one."""
 
 
-_LOGGED_IN: Final = Permission()
-_LISTING: Final = Permission(lists=True)
-_PULL: Final = Permission((Action.PULL,))
-_LOOK: Final = Permission((Action.PULL, Action.PUSH))
+_LOGGED_IN: Final = RouteRequirement()
+_LISTING: Final = RouteRequirement(lists=True)
+_PULL: Final = RouteRequirement((Action.PULL,))
+_LOOK: Final = RouteRequirement((Action.PULL, Action.PUSH))
 """Whether something is there: clients ask that before they push it, and give up when they may not."""
-_PUSH: Final = Permission((Action.PUSH,))
-_DELETE: Final = Permission((Action.DELETE,))
+_PUSH: Final = RouteRequirement((Action.PUSH,))
+_DELETE: Final = RouteRequirement((Action.DELETE,))
 
-PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
+REQUIREMENTS: Final[Mapping[tuple[str, str], RouteRequirement]] = {
     ("base", "GET"): _LOGGED_IN,
     ("base", "HEAD"): _LOGGED_IN,
     ("catalog", "GET"): _LISTING,
@@ -60,7 +60,7 @@ PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
 a mount that is not allowed becomes an ordinary upload."""
 
 
-async def identify(gate: Authentication, scope: HttpScope, permission: Permission, repository: str) -> Caller:
+async def identify(gate: Authentication, scope: HttpScope, requirement: RouteRequirement, repository: str) -> Caller:
     """Who asks, where that takes looking at a password.
 
     Raises:
@@ -70,35 +70,35 @@ async def identify(gate: Authentication, scope: HttpScope, permission: Permissio
     try:
         return await gate.identify(scope)
     except CredentialsInvalidError:
-        raise LoginRequiredError(gate.realm, repository, permission.actions, lists=permission.lists) from None
+        raise LoginRequiredError(gate.realm, repository, requirement.actions, lists=requirement.lists) from None
 
 
-def authorise(gate: Authentication, caller: Caller, permission: Permission, repository: str) -> None:
+def authorise(gate: Authentication, caller: Caller, requirement: RouteRequirement, repository: str) -> None:
     """Lets a request pass.
 
     Raises:
         LoginRequiredError: it may not, and nobody has logged in who could.
         AccessDeniedError: it may not, and a login would not help.
     """
-    if _is_allowed(gate, caller, permission, repository):
+    if _is_allowed(gate, caller, requirement, repository):
         return
     if caller.is_anonymous and gate.can_log_in:
-        raise LoginRequiredError(gate.realm, repository, permission.actions, lists=permission.lists)
-    raise AccessDeniedError(repository, permission.actions, lists=permission.lists)
+        raise LoginRequiredError(gate.realm, repository, requirement.actions, lists=requirement.lists)
+    raise AccessDeniedError(repository, requirement.actions, lists=requirement.lists)
 
 
-def _is_allowed(gate: Authentication, caller: Caller, permission: Permission, repository: str) -> bool:
-    for action in permission.actions:  # a plain loop: this is on the way of every pull
+def _is_allowed(gate: Authentication, caller: Caller, requirement: RouteRequirement, repository: str) -> bool:
+    for action in requirement.actions:  # a plain loop: this is on the way of every pull
         if caller.may(action, repository):
             return True
-    if permission.actions:
+    if requirement.actions:
         return False
     if caller.is_anonymous and gate.can_log_in:
-        return permission.lists and bool(caller.scopes[Action.PULL])
+        return requirement.lists and bool(caller.scopes[Action.PULL])
     return True
 
 
-def pull_scope(caller: Caller) -> Scope | None:
+def visible_to(caller: Caller) -> VisibleRepositories | None:
     """The repositories that a query may look into for this caller; None for all."""
     scope = caller.scopes[Action.PULL]
     return None if scope.is_all else scope

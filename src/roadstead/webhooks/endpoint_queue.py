@@ -51,7 +51,7 @@ QUICK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class NextEvent:
     """The event whose turn it is."""
 
     stored: StoredEvent
@@ -62,7 +62,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class FailedTry:
     """What a failed try leads to."""
 
     attempts: int
@@ -110,7 +110,7 @@ class Policy:
         return attempts >= max(most, 1)
 
 
-class Line:
+class EndpointQueue:
     """The events that wait for one endpoint; ``load`` comes first."""
 
     def __init__(self, database: Database, clock: Clock, policy: Policy) -> None:
@@ -150,39 +150,48 @@ class Line:
             await self.load()
         return is_changed
 
-    async def next(self) -> Head | None:
+    async def next(self) -> NextEvent | None:
         """The event whose turn it is, None if there is none."""
-        head = await self._find_due() or await self._find_pending()
-        if head is None:
+        next_event = await self._find_due() or await self._find_pending()
+        if next_event is None:
             self._is_suspect_tried = False  # who knows how long it takes until there is another
-        if head is None or not self._suspect_id or self._is_suspect_tried or head.stored.id == self._suspect_id:
-            return head
+        if (
+            next_event is None
+            or not self._suspect_id
+            or self._is_suspect_tried
+            or next_event.stored.id == self._suspect_id
+        ):
+            return next_event
         suspect = await self._find_parked(self._suspect_id)
         if suspect is None:  # told again or discarded meanwhile
             self._suspect_id = 0
-            return head
+            return next_event
         return suspect
 
-    async def _find_due(self) -> Head | None:
+    async def _find_due(self) -> NextEvent | None:
         row = await self._database.fetch_one(store.FIND_DUE, endpoint=self._name)
         if row is None:
             return None
-        head = await self._find_parked(row[0])
-        if head is None:  # the event itself is gone
+        next_event = await self._find_parked(row[0])
+        if next_event is None:  # the event itself is gone
             await self._unpark(row[0])
-        return head
+        return next_event
 
-    async def _find_parked(self, event_id: int) -> Head | None:
+    async def _find_parked(self, event_id: int) -> NextEvent | None:
         parked = await self._database.fetch_one(store.FIND_PARKED, endpoint=self._name, event_id=event_id)
         row = await self._database.fetch_one(store.GET_EVENT, event_id=event_id)
-        return Head(StoredEvent.of(row), parked[0], is_parked=True) if row is not None and parked is not None else None
+        return (
+            NextEvent(StoredEvent.of(row), parked[0], is_parked=True)
+            if row is not None and parked is not None
+            else None
+        )
 
-    async def _find_pending(self) -> Head | None:
+    async def _find_pending(self) -> NextEvent | None:
         while True:
             while self._waiting:
                 stored = self._waiting[0]
                 if self._policy.accepts(stored.event):
-                    return Head(stored, self._attempts, is_parked=False)
+                    return NextEvent(stored, self._attempts, is_parked=False)
                 self._pass(stored.id)
                 await self._save_when_due()
             rows = await self._database.fetch_all(store.LIST_EVENTS, after=self._position, limit=READ_EVENTS)
@@ -198,12 +207,12 @@ class Line:
         self._attempts = 0
         self._unsaved += 1
 
-    async def succeeded(self, head: Head) -> None:
-        """``head`` was delivered."""
-        if head.is_parked:
-            await self._unpark(head.stored.id)
+    async def succeeded(self, next_event: NextEvent) -> None:
+        """``next_event`` was delivered."""
+        if next_event.is_parked:
+            await self._unpark(next_event.stored.id)
         else:
-            self._pass(head.stored.id)
+            self._pass(next_event.stored.id)
         if self._error or self._suspect_id:
             self._error = ""
             self._suspect_id = 0
@@ -211,47 +220,47 @@ class Line:
         self._is_suspect_tried = False
         await self._save_when_due()
 
-    async def failed(self, head: Head, answer: Answer) -> Setback:
-        """``head`` was not delivered; says what to do now."""
-        if answer.result is Result.REFUSED and self._suspect_id != head.stored.id:
+    async def failed(self, next_event: NextEvent, answer: Answer) -> FailedTry:
+        """``next_event`` was not delivered; says what to do now."""
+        if answer.result is Result.REFUSED and self._suspect_id != next_event.stored.id:
             self._suspect_id = 0  # who refuses is there
-        if self._suspect_id == head.stored.id:
-            return await self._failed_suspect(head, answer)
+        if self._suspect_id == next_event.stored.id:
+            return await self._failed_suspect(next_event, answer)
         if self._suspect_id:
             self._is_suspect_tried = False
             wait_seconds = self._policy.wait_seconds(1 << 10, answer.wait_seconds)
             await self._keep(self._attempts, wait_seconds, answer)
-            return Setback(head.attempts + 1, wait_seconds, is_held=True)
-        attempts = head.attempts + 1
+            return FailedTry(next_event.attempts + 1, wait_seconds, is_held=True)
+        attempts = next_event.attempts + 1
         wait_seconds = self._policy.wait_seconds(attempts, answer.wait_seconds)
         if not self._policy.is_exhausted(attempts, answer.result):
-            if head.is_parked:
-                await self._park(head, attempts, answer, is_due=True)
-            await self._keep(self._attempts if head.is_parked else attempts, wait_seconds, answer)
-            return Setback(attempts, wait_seconds)
-        await self._park(head, attempts, answer, is_due=False)
+            if next_event.is_parked:
+                await self._park(next_event, attempts, answer, is_due=True)
+            await self._keep(self._attempts if next_event.is_parked else attempts, wait_seconds, answer)
+            return FailedTry(attempts, wait_seconds)
+        await self._park(next_event, attempts, answer, is_due=False)
         if answer.result is Result.UNAVAILABLE:
-            self._suspect_id = head.stored.id
+            self._suspect_id = next_event.stored.id
             self._is_suspect_tried = True
-        if not head.is_parked:
-            self._pass(head.stored.id)
+        if not next_event.is_parked:
+            self._pass(next_event.stored.id)
         await self._keep(self._attempts, 0.0, answer)
-        return Setback(attempts, 0.0, is_parked=True)
+        return FailedTry(attempts, 0.0, is_parked=True)
 
-    async def _failed_suspect(self, head: Head, answer: Answer) -> Setback:
+    async def _failed_suspect(self, next_event: NextEvent, answer: Answer) -> FailedTry:
         """It stays where it is; what comes after it is tried now."""
         self._is_suspect_tried = True
         if answer.result is Result.REFUSED:
             self._suspect_id = 0
-        await self._park(head, head.attempts + 1, answer, is_due=False)
-        return Setback(head.attempts + 1, 0.0)
+        await self._park(next_event, next_event.attempts + 1, answer, is_due=False)
+        return FailedTry(next_event.attempts + 1, 0.0)
 
-    async def _park(self, head: Head, attempts: int, answer: Answer, *, is_due: bool) -> None:
+    async def _park(self, next_event: NextEvent, attempts: int, answer: Answer, *, is_due: bool) -> None:
         async def work(transaction: Transaction) -> None:
             await transaction.execute(
                 store.PARK,
                 endpoint=self._name,
-                event_id=head.stored.id,
+                event_id=next_event.stored.id,
                 attempts=attempts,
                 error=answer.text,
                 parked_ms=self._clock.now_ms(),

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.access import NameRange, RepositoryPattern, Scope
+from roadstead.access import NameRange, RepositoryPattern, VisibleRepositories
 from roadstead.oci import RepositoryName
 
 PARTS = st.sampled_from(["a", "a-b", "a.b", "a_b", "a0", "ab", "b", "z", "zz", "a-", "0"]).map(
@@ -26,8 +26,8 @@ def matches(pattern: str, name: str) -> bool:
     return name == pattern
 
 
-def scope_of(*patterns: str) -> Scope:
-    return Scope(RepositoryPattern.parse(pattern).range for pattern in patterns)
+def scope_of(*patterns: str) -> VisibleRepositories:
+    return VisibleRepositories(RepositoryPattern.parse(pattern).range for pattern in patterns)
 
 
 @given(st.lists(PATTERNS, max_size=6), NAMES)
@@ -54,9 +54,9 @@ def test_all_and_nothing() -> None:
     assert scope_of("*").is_all
     assert scope_of("a", "*", "b/*").is_all
     assert not scope_of("a", "b/*").is_all
-    assert not Scope(())
-    assert "a" not in Scope(())
-    assert Scope(()).after("") == ()
+    assert not VisibleRepositories(())
+    assert "a" not in VisibleRepositories(())
+    assert VisibleRepositories(()).after("") == ()
     assert scope_of("a")
 
 

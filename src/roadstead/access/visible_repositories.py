@@ -24,7 +24,7 @@ class NameRange(NamedTuple):
 ALL_NAMES: Final = NameRange(BEFORE_ALL, AFTER_ALL)
 
 
-class Scope:
+class VisibleRepositories:
     """A set of repositories: ranges in order, which neither overlap nor touch."""
 
     __slots__ = ("_lows", "is_all", "ranges")
