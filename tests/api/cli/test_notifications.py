@@ -14,7 +14,7 @@ import yaml
 from roadstead.app import open_registry
 from roadstead.config import load_settings
 from roadstead.webhooks import register
-from roadstead.webhooks.endpoint_queue import Line, Policy
+from roadstead.webhooks.endpoint_queue import EndpointQueue, Policy
 from roadstead.webhooks.receiver import Answer, Result
 from tests.api.cli.conftest import Command
 from tests.factories.receivers import ReceivingServer, Reply
@@ -51,7 +51,7 @@ def told(folder: Path, config: Path, command: Command) -> Command:
 
     async def refuse() -> None:
         async with open_registry(settings) as registry:
-            line = Line(registry.database, registry.clock, Policy(settings.notifications.endpoints[0], 20))
+            line = EndpointQueue(registry.database, registry.clock, Policy(settings.notifications.endpoints[0], 20))
             await line.load()
             next_event = await line.next()
             assert next_event is not None

@@ -10,7 +10,7 @@ from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.events import EventAction, StoredEvent
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import find_wanted, inspection, register, store, wanted_actions
-from roadstead.webhooks.endpoint_queue import Line, Policy
+from roadstead.webhooks.endpoint_queue import EndpointQueue, Policy
 from roadstead.webhooks.event_ages import MARKS, EventAges
 from roadstead.webhooks.housekeeping import BATCH, get_instance, tidy
 from roadstead.webhooks.receiver import Answer, Result
@@ -36,7 +36,7 @@ async def kept(instance: Instance) -> list[int]:
 
 
 async def deliver(instance: Instance, endpoint: NotificationEndpoint, *answers: Answer) -> None:
-    line = Line(instance.registry.database, instance.clock, Policy(endpoint, 1))
+    line = EndpointQueue(instance.registry.database, instance.clock, Policy(endpoint, 1))
     await line.load()
     left = list(answers)
     while (next_event := await line.next()) is not None:
