@@ -78,14 +78,14 @@ def keep(database: SqliteDatabase, **changed: object) -> None:
 @pytest.mark.anyio
 async def test_processes_agree_and_go_on_from_the_catalogue(tmp_path: Path) -> None:
     database = catalogue(tmp_path)
-    one, two = open_clock(database, database.path, "boot"), open_clock(database, database.path, "boot")
+    one, two = await open_clock(database, "boot"), await open_clock(database, "boot")
     assert 0 <= two.grace_ms() - one.grace_ms() < 1000
     keep(database, grace_ms=START_MS - DAY_MS)
-    again = open_clock(database, database.path, "boot")
+    again = await open_clock(database, "boot")
     assert 0 <= again.grace_ms() - (START_MS - DAY_MS) < 60_000, "however the calendar stands"
     keep(database, wall_ms=1_000_000)
-    after = open_clock(database, database.path, "next boot")
-    follower = open_clock(database, database.path, "next boot")
+    after = await open_clock(database, "next boot")
+    follower = await open_clock(database, "next boot")
     assert 0 <= after.grace_ms() - (START_MS - DAY_MS) - LONGEST_OFF_MS < 60_000
     assert 0 <= follower.grace_ms() - after.grace_ms() < 1000, "the first of a boot decides"
     assert SystemClock(follower.anchor).grace_ms() - follower.grace_ms() < 1000
@@ -95,10 +95,10 @@ async def test_processes_agree_and_go_on_from_the_catalogue(tmp_path: Path) -> N
 @pytest.mark.anyio
 async def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
     database = catalogue(tmp_path)
-    open_clock(database, database.path, "boot")
+    await open_clock(database, "boot")
     with closing(sqlite3.connect(database.path)) as connection, connection:
         connection.execute("UPDATE states SET value = '[]' WHERE name = 'clock'")
-    clock = open_clock(database, database.path, "boot")
+    clock = await open_clock(database, "boot")
     assert abs(clock.grace_ms() - clock.now_ms()) < 1000
     await database.close()
 

@@ -55,7 +55,7 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
 
     database, boot_id = SqliteDatabase.open(folder.catalogue), _boot_id()
     files = build_storage(folder, await find_owner(database))
-    clock = open_clock(database, folder.catalogue, boot_id)
+    clock = await open_clock(database, boot_id)
     return Registry.on(
         database,
         MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),

@@ -8,21 +8,26 @@ from roadstead.database.errors import (
     DatabaseUnavailableError,
     SchemaUnknownError,
 )
-from roadstead.database.insert import insert_or_skip, insert_or_update
+from roadstead.database.insert import insert_or_skip, insert_or_update, upsert
 from roadstead.database.listed import as_list, listed
 from roadstead.database.migrate import migrate, require_known
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
 from roadstead.database.sqlite import SqliteDatabase
-from roadstead.database.statement import Statement, parameter
+from roadstead.database.statement import Lock, LockingStatement, Statement, parameter
+from roadstead.database.types import KEY, TEXT
 
 __all__ = [
+    "KEY",
+    "TEXT",
     "Database",
     "DatabaseBusyError",
     "DatabaseDamagedError",
     "DatabaseError",
     "DatabaseFullError",
     "DatabaseUnavailableError",
+    "Lock",
+    "LockingStatement",
     "Reader",
     "Row",
     "SchemaUnknownError",
@@ -37,4 +42,5 @@ __all__ = [
     "migrate",
     "parameter",
     "require_known",
+    "upsert",
 ]

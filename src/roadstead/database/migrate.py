@@ -12,10 +12,11 @@ from typing import Final
 from roadstead.database.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaUnknownError
 from roadstead.database.sqlite import connect, connect_immutable, translated
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest revision under ``migrations/versions``; a test compares the two."""
 
-_FOLDER: Final = Path(__file__).parent / "migrations"
+FOLDER: Final = Path(__file__).parent / "migrations"
+"""Where the migrations are."""
 
 
 def current_revision(path: Path) -> str:
@@ -82,7 +83,7 @@ def _upgrade(path: Path) -> None:
 
     engine = create_engine(f"sqlite:///{path.absolute()}", creator=lambda: _connect_for_migration(path))
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
+    config.set_main_option("script_location", str(FOLDER))
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection

@@ -1,14 +1,37 @@
-"""What the domain packages ask of a database, in a form that SQLite and PostgreSQL can both keep.
+"""The contract of a catalogue's database, which SQLite and PostgreSQL both keep.
 
 Work is written as coroutines that await nothing but the reader or transaction they are given. On SQLite such an await
 never suspends, so a statement costs microseconds and many pushes can be run one after the other in one commit; on
 PostgreSQL the same coroutine waits for the network.
+
+**Serial equivalence.** What is proven of transactions that run one after the other holds for any number of them on any
+replica, if their work keeps three rules. SQLite has one writer, so there they cost nothing; PostgreSQL runs them side
+by side (READ COMMITTED), where each statement sees what was committed before it began:
+
+1. Who relies on a row, because of something that it does elsewhere, locks that very row in the statement that reads it
+   (``lock_one`` with ``Lock.KEEP``).
+2. Who removes a row, or changes what others rely on, locks it first (``Lock.CHANGE``), in the order of its key, and
+   asks in a *new* statement whether it may. What was committed while it waited is seen only by that one.
+3. Who relies on there being no row locks its name (``lock_name``), as does who would insert it; or inserts and looks
+   whether that did something.
+
+Work that reads a row and writes it back locks it as one that changes it. Foreign keys, an ``UPDATE … WHERE NOT EXISTS``
+and a lock in the statement that asks are no substitutes; ``tests/system/database`` shows what each of them loses.
+
+**Work may run more than once**, since on PostgreSQL another transaction may stand in its way (a deadlock, the same row
+inserted twice, a lost connection before the commit). So it changes nothing outside itself, and returns what it found.
+
+**Cancellation.** A ``CancelledError`` that comes out of ``write`` means that nothing was changed. Work that has begun
+is brought to its end, ``write`` returns or raises as if nobody had cancelled, and the cancellation is raised where the
+caller awaits next.
+
+**No state in a session**: PgBouncer may give every transaction another one.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from roadstead.database.statement import Statement
+from roadstead.database.statement import LockingStatement, Statement
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -28,6 +51,21 @@ class Reader(Protocol):
 
 class Transaction(Reader, Protocol):
     """Reads and writes of which all happen or none."""
+
+    async def lock_one(self, statement: LockingStatement, **parameters: object) -> Row | None:
+        """The first row, locked until the transaction ends; as it is once nobody else holds it otherwise."""
+        ...
+
+    async def lock_all(self, statement: LockingStatement, **parameters: object) -> list[Row]:
+        """All rows, each locked; they are to be asked for in the order of their key, else two may wait for each other.
+
+        A row that was removed, or no longer fits, by the time its lock is there is left out.
+        """
+        ...
+
+    async def lock_name(self, name: str) -> None:
+        """Waits until no other transaction holds ``name``, and holds it until this one ends."""
+        ...
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""
@@ -58,8 +96,11 @@ class Database(Reader, Protocol):
         a client sent decides how many rows it touches, may be run in another thread, so that others need not wait.
 
         Raises:
-            DatabaseFullError, DatabaseBusyError, DatabaseDamagedError, DatabaseUnavailableError: nothing happened;
-                or, of the first and the last with ``durable``, it is committed and may be lost with the power.
+            DatabaseBusyError: others stood in the way, or held a lock, for too long; nothing happened.
+            DatabaseFullError, DatabaseDamagedError: nothing happened; or, of the first with ``durable`` on SQLite, it
+                is committed and may be lost with the power.
+            DatabaseUnavailableError: nothing happened; or the connection was lost, or the disk failed, in the middle of
+                the commit, and the change may have been kept.
         """
         ...
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
+from roadstead.database.cancelling import defer_cancellation, finished
 from roadstead.database.errors import (
     DatabaseBusyError,
     DatabaseDamagedError,
@@ -27,7 +28,7 @@ from roadstead.database.errors import (
 )
 from roadstead.database.log_flusher import LogFlusher
 from roadstead.database.protocol import Row, Transaction
-from roadstead.database.statement import Statement
+from roadstead.database.statement import LockingStatement, Statement
 from roadstead.database.wal_index import find_wal_index
 
 BUSY_SECONDS: Final = 30
@@ -106,9 +107,13 @@ class SqliteDatabase:
     ) -> T:
         """Runs ``work`` here and now, or in the next group; ``durable`` waits for a flush after it."""
         is_now = not is_long and self._is_idle() and self._begin_now()
-        result = self._write_now(work) if is_now else await self._write_in_group(work, is_long=is_long)
+        result = self._write_now(work) if is_now else await finished(self._write_in_group(work, is_long=is_long))
         if durable:
-            await self._flusher.flush()
+            try:
+                await self._flusher.flush()
+            except asyncio.CancelledError:  # it is committed: its caller learns that, and is cancelled after it
+                await finished(self._flusher.flush())
+                defer_cancellation()
         return result
 
     async def close(self) -> None:
@@ -146,7 +151,7 @@ class SqliteDatabase:
         self._queue.append(_Pending(work, is_long, outcome))
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
-        return await asyncio.shield(outcome)
+        return await outcome
 
     def _write_now(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         try:
@@ -253,6 +258,17 @@ class SqliteTransaction:
         """All rows, as this transaction sees them."""
         return self._connection.execute(*statement.for_sqlite(parameters)).fetchall()
 
+    async def lock_one(self, statement: LockingStatement, **parameters: object) -> Row | None:
+        """As ``fetch_one``: a transaction has the whole file for itself."""
+        return await self.fetch_one(statement.statement, **parameters)
+
+    async def lock_all(self, statement: LockingStatement, **parameters: object) -> list[Row]:
+        """As ``fetch_all``."""
+        return await self.fetch_all(statement.statement, **parameters)
+
+    async def lock_name(self, name: str) -> None:
+        """Does nothing: a transaction has the whole file for itself."""
+
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""
         return self._connection.execute(*statement.for_sqlite(parameters)).rowcount
@@ -261,23 +277,6 @@ class SqliteTransaction:
         """Changes rows for each of ``rows`` of parameters."""
         if rows:
             self._connection.executemany(*statement.many_for_sqlite(rows))
-
-
-def write_now(path: Path, work: Callable[[Transaction], Awaitable[T]]) -> T:
-    """One durable transaction on a connection of its own: for what must be known before anything runs.
-
-    Raises:
-        DatabaseError: nothing was changed.
-    """
-    with translated(), contextlib.closing(connect(path)) as connection:
-        _begin_patiently(connection)
-        try:
-            result = run_now(work(SqliteTransaction(connection)))
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-        return result
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -2,22 +2,22 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Table
 
-from roadstead.database import metadata
+from roadstead.database import KEY, TEXT, metadata
 
 events: Final = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", KEY, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("repository", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("media_type", Text, nullable=False),
+    Column("action", TEXT, nullable=False),
+    Column("repository", TEXT, nullable=False),
+    Column("digest", TEXT, nullable=False),
+    Column("media_type", TEXT, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("tag", Text, nullable=False),
-    Column("source_repository", Text, nullable=False),
-    Column("origin", Text, key="cause", nullable=False),  # JSON of Cause
+    Column("tag", TEXT, nullable=False),
+    Column("source_repository", TEXT, nullable=False),
+    Column("origin", TEXT, key="cause", nullable=False),  # JSON of Cause
     sqlite_autoincrement=True,
 )

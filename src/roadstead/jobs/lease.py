@@ -11,17 +11,16 @@ from typing import Final
 
 import structlog
 from sqlalchemy import delete, or_, select
-from sqlalchemy.dialects.sqlite import insert
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Statement, Transaction, parameter
+from roadstead.database import Database, Statement, Transaction, parameter, upsert
 from roadstead.errors import RoadsteadError
 from roadstead.jobs.tables import leases
 
 LEASE_MS: Final = 30_000
 """How long a lease lasts without renewal: longer than any round, short enough that nobody misses a dead process."""
 
-_insert = insert(leases).values(name=parameter("name"), holder=parameter("holder"), expires_ms=parameter("expires_ms"))
+_insert = upsert(leases).values(name=parameter("name"), holder=parameter("holder"), expires_ms=parameter("expires_ms"))
 _TAKE: Final = Statement(
     _insert.on_conflict_do_update(
         index_elements=["name"],

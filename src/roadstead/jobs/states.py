@@ -26,6 +26,12 @@ async def find_state(reader: Reader, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+async def lock_state(transaction: Transaction, name: str) -> str | None:
+    """The text kept under ``name``, for work that will change it: until it ends, nobody else is told."""
+    await transaction.lock_name(f"states/{name}")
+    return await find_state(transaction, name)
+
+
 async def list_states(reader: Reader, prefix: str) -> dict[str, str]:
     """The texts, at most a thousand, whose names begin with ``prefix``, by name; ``prefix`` ends in an ASCII mark."""
     rows = await reader.fetch_all(_LIST, first=prefix, end=_end(prefix))

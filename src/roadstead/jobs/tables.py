@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, Column, Table
 
-from roadstead.database import metadata
+from roadstead.database import TEXT, metadata
 
 leases: Final = Table(
     "leases",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("holder", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("holder", TEXT, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -18,7 +18,7 @@ leases: Final = Table(
 states: Final = Table(
     "states",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )

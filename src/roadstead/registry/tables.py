@@ -26,15 +26,15 @@ What was deleted and can still be restored, and what must be looked at by the co
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, LargeBinary, Table
 
-from roadstead.database import metadata
+from roadstead.database import KEY, TEXT, metadata
 
 repositories: Final = Table(
     "repositories",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("id", KEY, primary_key=True),
+    Column("name", TEXT, nullable=False, unique=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("removed_ms", BigInteger, nullable=True),
     Column("left_alone_ms", BigInteger, nullable=True),  # adopted with content that only registry:2 understands
@@ -43,21 +43,31 @@ repositories: Final = Table(
 blobs: Final = Table(
     "blobs",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("digest", Text, nullable=False, unique=True),
+    Column("id", KEY, primary_key=True),
+    Column("digest", TEXT, nullable=False, unique=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("quarantined_ms", BigInteger, nullable=True),
     Column("deleting_ms", BigInteger, nullable=True),
 )
-Index("ix_blobs_quarantined_ms", blobs.c.quarantined_ms, sqlite_where=blobs.c.quarantined_ms.is_not(None))
-Index("ix_blobs_deleting_ms", blobs.c.deleting_ms, sqlite_where=blobs.c.deleting_ms.is_not(None))
+Index(
+    "ix_blobs_quarantined_ms",
+    blobs.c.quarantined_ms,
+    sqlite_where=blobs.c.quarantined_ms.is_not(None),
+    postgresql_where=blobs.c.quarantined_ms.is_not(None),
+)
+Index(
+    "ix_blobs_deleting_ms",
+    blobs.c.deleting_ms,
+    sqlite_where=blobs.c.deleting_ms.is_not(None),
+    postgresql_where=blobs.c.deleting_ms.is_not(None),
+)
 
 repository_blobs: Final = Table(
     "repository_blobs",
     metadata,
-    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
-    Column("blob_id", Integer, ForeignKey("blobs.id"), primary_key=True),
+    Column("repository_id", KEY, ForeignKey("repositories.id"), primary_key=True),
+    Column("blob_id", KEY, ForeignKey("blobs.id"), primary_key=True),
     Column("linked_ms", BigInteger, nullable=False),
     Index("ix_repository_blobs_blob_id", "blob_id"),
     sqlite_with_rowid=False,
@@ -66,11 +76,11 @@ repository_blobs: Final = Table(
 manifests: Final = Table(
     "manifests",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("digest", Text, nullable=False, unique=True),
-    Column("media_type", Text, nullable=False),
-    Column("artifact_type", Text, nullable=False),
-    Column("subject_digest", Text, nullable=True),
+    Column("id", KEY, primary_key=True),
+    Column("digest", TEXT, nullable=False, unique=True),
+    Column("media_type", TEXT, nullable=False),
+    Column("artifact_type", TEXT, nullable=False),
+    Column("subject_digest", TEXT, nullable=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),  # last, so that the columns before it stand in the row's first page
@@ -80,13 +90,14 @@ Index(
     manifests.c.subject_digest,
     manifests.c.digest,
     sqlite_where=manifests.c.subject_digest.is_not(None),
+    postgresql_where=manifests.c.subject_digest.is_not(None),
 )
 
 manifest_blobs: Final = Table(
     "manifest_blobs",
     metadata,
-    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
-    Column("blob_digest", Text, primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id"), primary_key=True),
+    Column("blob_digest", TEXT, primary_key=True),
     Column("is_required", Integer, nullable=False, server_default="1"),  # 0: kept with the manifest, but may be absent
     Index("ix_manifest_blobs_blob_digest", "blob_digest"),
     sqlite_with_rowid=False,
@@ -95,16 +106,16 @@ manifest_blobs: Final = Table(
 manifest_annotations: Final = Table(  # of manifests with a subject; versions before 0004 recorded none
     "manifest_annotations",
     metadata,
-    Column("manifest_id", Integer, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("annotations", Text, nullable=False),  # a JSON object
+    Column("annotations", TEXT, nullable=False),  # a JSON object
 )
 
 manifest_children: Final = Table(
     "manifest_children",
     metadata,
-    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
-    Column("child_digest", Text, primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id"), primary_key=True),
+    Column("child_digest", TEXT, primary_key=True),
     Index("ix_manifest_children_child_digest", "child_digest"),
     sqlite_with_rowid=False,
 )
@@ -112,8 +123,8 @@ manifest_children: Final = Table(
 repository_manifests: Final = Table(
     "repository_manifests",
     metadata,
-    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
-    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("repository_id", KEY, ForeignKey("repositories.id"), primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id"), primary_key=True),
     Column("pushed_ms", BigInteger, nullable=False),
     Index("ix_repository_manifests_manifest_id", "manifest_id"),
     sqlite_with_rowid=False,
@@ -122,9 +133,9 @@ repository_manifests: Final = Table(
 tags: Final = Table(
     "tags",
     metadata,
-    Column("repository_id", Integer, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("manifest_id", Integer, nullable=False),
+    Column("repository_id", KEY, primary_key=True),
+    Column("name", TEXT, primary_key=True),
+    Column("manifest_id", KEY, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     ForeignKeyConstraint(
         ["repository_id", "manifest_id"], ["repository_manifests.repository_id", "repository_manifests.manifest_id"]
@@ -136,12 +147,12 @@ tags: Final = Table(
 upload_sessions: Final = Table(
     "upload_sessions",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("repository", Text, nullable=False),
-    Column("algorithm", Text, nullable=False),
+    Column("id", TEXT, primary_key=True),
+    Column("repository", TEXT, nullable=False),
+    Column("algorithm", TEXT, nullable=False),
     Column("offset_bytes", BigInteger, nullable=False),
     Column("digest_state", LargeBinary, nullable=True),
-    Column("committing_digest", Text, nullable=True),
+    Column("committing_digest", TEXT, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),  # no index: purging reads the few rows there are
     sqlite_with_rowid=False,
@@ -150,12 +161,12 @@ upload_sessions: Final = Table(
 removed_manifests: Final = Table(
     "removed_manifests",
     metadata,
-    Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True),
-    Column("manifest_id", Integer, ForeignKey("manifests.id"), primary_key=True),
+    Column("repository_id", KEY, ForeignKey("repositories.id"), primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id"), primary_key=True),
     Column("pushed_ms", BigInteger, nullable=False),
     Column("removed_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
-    Column("actor", Text, nullable=False),
+    Column("actor", TEXT, nullable=False),
     Index("ix_removed_manifests_manifest_id", "manifest_id"),
     Index("ix_removed_manifests_expires_ms", "expires_ms"),
     sqlite_with_rowid=False,
@@ -164,13 +175,13 @@ removed_manifests: Final = Table(
 tag_history: Final = Table(
     "tag_history",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("repository_id", Integer, ForeignKey("repositories.id"), nullable=False),
-    Column("tag", Text, nullable=False),
-    Column("action", Text, nullable=False),  # push, delete, restore, adopt
-    Column("digest", Text, nullable=False),
+    Column("id", KEY, primary_key=True),
+    Column("repository_id", KEY, ForeignKey("repositories.id"), nullable=False),
+    Column("tag", TEXT, nullable=False),
+    Column("action", TEXT, nullable=False),  # push, delete, restore, adopt
+    Column("digest", TEXT, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
-    Column("actor", Text, nullable=False),
+    Column("actor", TEXT, nullable=False),
     Index("ix_tag_history_repository_id_tag", "repository_id", "tag", "id"),
     sqlite_autoincrement=True,
 )
@@ -179,8 +190,8 @@ reviews: Final = Table(
     "reviews",
     metadata,
     Column("kind", Integer, primary_key=True),  # collection.ReviewKind
-    Column("repository_id", Integer, primary_key=True),  # 0 where the item belongs to none
-    Column("item_id", Integer, primary_key=True),  # a blob's or a manifest's
+    Column("repository_id", KEY, primary_key=True),  # 0 where the item belongs to none
+    Column("item_id", KEY, primary_key=True),  # a blob's or a manifest's
     Column("since_ms", BigInteger, nullable=False),
     Column("not_before_ms", BigInteger, nullable=False),
     Index("ix_reviews_kind_not_before_ms", "kind", "not_before_ms"),
@@ -190,9 +201,9 @@ reviews: Final = Table(
 link_changes: Final = Table(  # filled by triggers (migration 0002) while ``link_following`` is on
     "link_changes",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", KEY, primary_key=True),
     Column("kind", Integer, nullable=False),  # link_following.NoteKind
-    Column("repository", Text, nullable=False),
-    Column("item", Text, nullable=False),  # a digest or a tag
+    Column("repository", TEXT, nullable=False),
+    Column("item", TEXT, nullable=False),  # a digest or a tag
     sqlite_autoincrement=True,
 )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from roadstead.access import Policy
 from roadstead.config import LimitSettings
-from roadstead.database import SqliteDatabase, migrate
+from roadstead.database import Database, SqliteDatabase, migrate
+from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.foreign_urls import UrlRules
@@ -41,8 +42,10 @@ class Instance:
         accepts_wrong_sizes: bool = False,
         minimum_free_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
+        database_url: str = "",
     ) -> None:
-        """Nothing is opened yet: see ``open``."""
+        """Nothing is opened yet: see ``open``. ``database_url`` names a server in place of a file, with its schema."""
+        self._database_url = database_url
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
@@ -67,10 +70,8 @@ class Instance:
 
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
-        if not self.catalogue.exists():
-            self.catalogue.write_bytes(_empty_catalogue())
         self.registry = Registry.on(
-            SqliteDatabase.open(self.catalogue),
+            await self._open_database(),
             storage or FilesystemStore(self.objects),
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
@@ -83,6 +84,13 @@ class Instance:
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
+
+    async def _open_database(self) -> Database:
+        if self._database_url:
+            return await PostgresqlDatabase.open(self._database_url, connections=4)
+        if not self.catalogue.exists():
+            self.catalogue.write_bytes(_empty_catalogue())
+        return SqliteDatabase.open(self.catalogue)
 
     def client_of(self, authentication: Authentication) -> AsgiClient:
         """A client of the same registry behind another gate; ``client`` may do everything."""

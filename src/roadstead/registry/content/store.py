@@ -8,9 +8,8 @@ else).
 from typing import Final
 
 from sqlalchemy import and_, case, delete, exists, func, insert, literal, null, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter
+from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,

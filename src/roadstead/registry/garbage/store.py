@@ -3,10 +3,9 @@
 from typing import Final
 
 from sqlalchemy import and_, case, delete, exists, func, literal, or_, select, true, tuple_, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
-from roadstead.database import Statement, parameter
+from roadstead.database import Statement, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,

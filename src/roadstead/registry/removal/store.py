@@ -4,9 +4,8 @@ from typing import Final
 
 from sqlalchemy import and_, delete, exists, func, insert, literal, null, or_, select, update
 from sqlalchemy import true as always
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter
+from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,

@@ -3,9 +3,8 @@
 from typing import Final
 
 from sqlalchemy import and_, delete, exists, literal, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from roadstead.database import Statement, insert_or_skip, parameter
+from roadstead.database import Statement, insert_or_skip, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,

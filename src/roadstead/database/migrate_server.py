@@ -1,0 +1,98 @@
+"""Brings the schema of a catalogue on PostgreSQL to this version's, with Alembic, in one transaction.
+
+Any number of replicas may start at once: the first one migrates, the others wait for it and find nothing to do.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from roadstead.database.errors import DatabaseUnavailableError, SchemaUnknownError
+from roadstead.database.migrate import FOLDER, HEAD
+
+BEFORE_SERVERS: Final = "0004"
+"""The last revision that was for SQLite alone: what it and those before it made, the next one makes on a server."""
+
+_TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('roadstead-migration', 0))")
+_IS_THERE: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
+_REVISION: Final = text("SELECT version_num FROM alembic_version")
+
+
+def server_revision(url: str) -> str:
+    """Returns the catalogue's revision, empty when it has no schema yet; not to be called in an event loop.
+
+    Raises:
+        DatabaseUnavailableError: the server cannot be reached, or refuses the user.
+    """
+    return asyncio.run(_find_revision(url))
+
+
+def migrate_server(url: str) -> bool:
+    """Upgrades the catalogue at ``url``, making it if need be; False when it was up to date. Not for an event loop.
+
+    Raises:
+        DatabaseUnavailableError: as ``server_revision``; or the user may not change the schema.
+        SchemaUnknownError: a newer version of roadstead wrote it.
+    """
+    return asyncio.run(_migrate(url))
+
+
+async def _find_revision(url: str) -> str:
+    async with _connected(url) as connection:
+        return await _revision(connection)
+
+
+async def _migrate(url: str) -> bool:
+    async with _connected(url) as connection:
+        if await _revision(connection) == HEAD:  # without a lock, so that a start costs one look-up
+            return False
+        await connection.execute(_TURN)
+        revision = await _revision(connection)
+        if revision > HEAD:
+            raise SchemaUnknownError(revision, HEAD)
+        if revision == HEAD:
+            return False
+        await connection.run_sync(_upgrade, is_new=not revision)
+        await connection.commit()
+        return True
+
+
+def _upgrade(connection: Connection, *, is_new: bool) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes["connection"] = connection
+    if is_new:
+        command.stamp(config, BEFORE_SERVERS)
+    command.upgrade(config, "head")
+
+
+async def _revision(connection: AsyncConnection) -> str:
+    if not (await connection.execute(_IS_THERE)).scalar_one():
+        return ""
+    return str((await connection.execute(_REVISION)).scalar() or "")
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncGenerator[AsyncConnection, None]:
+    """A connection in a transaction, which is undone unless it is committed; PgBouncer may stand in between."""
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=NullPool,
+        connect_args={"statement_cache_size": 0, "prepared_statement_cache_size": 0},
+    )
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except (DBAPIError, OSError) as error:
+        detail = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        raise DatabaseUnavailableError(detail) from error
+    finally:
+        await engine.dispose()

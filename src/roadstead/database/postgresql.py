@@ -1,0 +1,255 @@
+"""The catalogue in a PostgreSQL database.
+
+Reads run by themselves, outside a transaction, on any connection of a pool; a transaction has one for its time. It is
+READ COMMITTED, with the locks that its work asks for (``Transaction``). No state is kept in a session, so PgBouncer may
+stand in between in transaction mode: what a transaction needs is set with its ``BEGIN``, in the same round trip, and
+where PgBouncer is seen (its connections have other process ids than the server's) statements are not prepared by name.
+
+A failure before the commit undoes all and, where another transaction or a lost connection caused it, is tried again.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from roadstead.database.cancelling import finished
+from roadstead.database.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+)
+from roadstead.database.protocol import Row, Transaction
+from roadstead.database.statement import LockingStatement, Statement
+
+CONNECTIONS: Final = 8
+"""Of each process: about four for each processor of a database's server."""
+
+WAIT_SECONDS: Final = 30
+"""How long a transaction waits for a connection, and for a lock that another one holds."""
+
+IDLE_SECONDS: Final = 15
+"""After which the server ends a transaction whose process does nothing in it: one that was frozen holds no lock."""
+
+TRIES: Final = 10
+"""Of a transaction that others stood in the way of."""
+
+PAUSE_SECONDS: Final = 0.005
+"""Before a second try, on average; twice as long before each further one."""
+
+_BEGIN: Final = (
+    f"BEGIN; SET LOCAL lock_timeout = {WAIT_SECONDS * 1000};"
+    f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000}"
+)
+_BEGIN_FAST: Final = f"{_BEGIN}; SET LOCAL synchronous_commit = off"
+
+_IN_THE_WAY: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,  # two have inserted the same; the second look finds it
+    asyncpg.ForeignKeyViolationError,  # what a row was to refer to has just gone
+)
+"""Errors by which another transaction got in the way of one that may simply run again."""
+
+_LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+"""Errors of a connection that is no more: of a transaction that had not begun to commit, nothing is left."""
+
+_Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+_T = TypeVar("_T")
+
+
+class PostgresqlDatabase:
+    """A ``Database`` on a server; made by ``open`` and used from one event loop."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+        self.retries = 0
+        """Transactions that ran again because others stood in their way."""
+
+    @classmethod
+    async def open(cls, url: str, *, connections: int = CONNECTIONS) -> "PostgresqlDatabase":
+        """Opens the database, whose schema must be there already (see ``roadstead.database.migrate``).
+
+        Raises:
+            DatabaseUnavailableError: it cannot be reached, or refuses the user.
+        """
+        with _translated():
+            cached = 0 if await _is_pooled(url) else 512
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                statement_cache_size=cached,
+                max_cached_statement_lifetime=0,
+                reset=_leave_as_it_is,
+                timeout=WAIT_SECONDS,
+                command_timeout=None,
+            )
+        return cls(pool)
+
+    def version(self) -> bytes | None:
+        """None: what other replicas have committed cannot be known without asking."""
+        return None
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row of what is committed."""
+        sql, values = statement.for_postgresql(parameters)
+        row = await self._read(lambda connection: connection.fetchrow(sql, *values))
+        return None if row is None else tuple(row)
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows of what is committed."""
+        sql, values = statement.for_postgresql(parameters)
+        return [tuple(row) for row in await self._read(lambda connection: connection.fetch(sql, *values))]
+
+    async def write(
+        self,
+        work: Callable[[Transaction], Awaitable[_T]],
+        *,
+        durable: bool = True,
+        is_long: bool = False,  # noqa: ARG002 - the loop is free while the server works
+    ) -> _T:
+        """Runs ``work`` in a transaction, again where others stood in the way; ``durable`` waits for the disk."""
+        return await finished(self._write(work, _BEGIN if durable else _BEGIN_FAST))
+
+    async def close(self) -> None:
+        """Waits for what is under way and closes."""
+        await self._pool.close()
+
+    async def _read(self, ask: Callable[[_Connection], Awaitable[_T]]) -> _T:
+        """Asks, and once more if the connection turned out to be lost."""
+        with _translated():
+            try:
+                async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+                    return await ask(connection)
+            except _LOST:
+                async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+                    return await ask(connection)
+
+    async def _write(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
+        with _translated():
+            for number in range(TRIES - 1):
+                try:
+                    return await self._try(work, begin)
+                except _IN_THE_WAY:
+                    self.retries += 1
+                    await asyncio.sleep(PAUSE_SECONDS * 2**number * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+                except _BeforeCommit:
+                    pass
+            try:
+                return await self._try(work, begin)
+            except _BeforeCommit as lost:
+                raise DatabaseUnavailableError(str(lost.__cause__)) from lost.__cause__
+
+    async def _try(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
+        """One transaction; a connection that is lost before the commit has left nothing."""
+        async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+            async with _undone_on_failure(connection):
+                await connection.execute(begin)
+                result = await work(PostgresqlTransaction(connection))
+            await connection.execute("COMMIT")
+            return result
+
+
+class PostgresqlTransaction:
+    """A ``Transaction`` on a connection, between ``BEGIN`` and ``COMMIT``."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row of what is committed now, or was changed here."""
+        sql, values = statement.for_postgresql(parameters)
+        row = await self._connection.fetchrow(sql, *values)
+        return None if row is None else tuple(row)
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows of what is committed now, or was changed here."""
+        sql, values = statement.for_postgresql(parameters)
+        return [tuple(row) for row in await self._connection.fetch(sql, *values)]
+
+    async def lock_one(self, statement: LockingStatement, **parameters: object) -> Row | None:
+        """The first row, as it is once nobody else holds it."""
+        return await self.fetch_one(statement.statement, **parameters)
+
+    async def lock_all(self, statement: LockingStatement, **parameters: object) -> list[Row]:
+        """All rows, as they are once nobody else holds them."""
+        return await self.fetch_all(statement.statement, **parameters)
+
+    async def lock_name(self, name: str) -> None:
+        """Waits until no other transaction has locked ``name``."""
+        await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+
+    async def execute(self, statement: Statement, **parameters: object) -> int:
+        """Changes rows and returns how many."""
+        sql, values = statement.for_postgresql(parameters)
+        return int((await self._connection.execute(sql, *values)).rpartition(" ")[2])
+
+    async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, object]]) -> None:
+        """Changes rows for each of ``rows`` of parameters, in one round trip."""
+        if rows:
+            await self._connection.executemany(*statement.many_for_postgresql(rows))
+
+
+class _BeforeCommit(Exception):  # noqa: N818 - a signal between two functions here
+    """The connection was lost in a transaction that had not begun to commit; the cause says how."""
+
+
+@contextlib.asynccontextmanager
+async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    except _LOST as error:
+        raise _BeforeCommit from error
+    except BaseException:
+        with contextlib.suppress(asyncpg.PostgresError, *_LOST):
+            await connection.execute("ROLLBACK")
+        raise
+
+
+async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """A session has no state that would have to be reset, which would cost a round trip a statement."""
+
+
+async def _is_pooled(url: str) -> bool:
+    """True if PgBouncer, or another pool of connections, stands between: it has process ids of its own."""
+    connection = await asyncpg.connect(url, statement_cache_size=0, timeout=WAIT_SECONDS)
+    try:
+        return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+    finally:
+        await connection.close()
+
+
+@contextlib.contextmanager
+def _translated() -> Generator[None, None, None]:
+    """Turns the driver's errors into this package's."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        translation = _translate(error)
+        if translation is error:
+            raise
+        raise translation from error
+
+
+def _translate(error: Exception) -> Exception:
+    match error:
+        case TimeoutError() | asyncpg.LockNotAvailableError() | asyncpg.QueryCanceledError():
+            return DatabaseBusyError(WAIT_SECONDS)
+        case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
+            return DatabaseBusyError(WAIT_SECONDS)
+        case asyncpg.DiskFullError():
+            return DatabaseFullError()
+        case asyncpg.DataCorruptedError() | asyncpg.IndexCorruptedError():
+            return DatabaseDamagedError(str(error))
+        case asyncpg.IntegrityConstraintViolationError() | asyncpg.SyntaxOrAccessError() | asyncpg.DataError():
+            return error  # a fault of the program, not of the database: let it be seen as such
+        case _:
+            return DatabaseUnavailableError(str(error) or type(error).__name__)
