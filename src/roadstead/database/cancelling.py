@@ -1,13 +1,13 @@
 """Work that a cancellation waits for, so that whoever is cancelled knows that it was done."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 _T = TypeVar("_T")
 
 
-async def finished(work: Coroutine[Any, Any, _T]) -> _T:
+async def finished(work: Awaitable[_T]) -> _T:
     """Runs ``work`` to its end and returns what it returns; a cancellation is raised where its caller awaits next."""
     job = asyncio.ensure_future(work)
     is_cancelled = False

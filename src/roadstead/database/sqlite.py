@@ -107,7 +107,7 @@ class SqliteDatabase:
     ) -> T:
         """Runs ``work`` here and now, or in the next group; ``durable`` waits for a flush after it."""
         is_now = not is_long and self._is_idle() and self._begin_now()
-        result = self._write_now(work) if is_now else await finished(self._write_in_group(work, is_long=is_long))
+        result = self._write_now(work) if is_now else await finished(self._queue_up(work, is_long=is_long))
         if durable:
             try:
                 await self._flusher.flush()
@@ -146,12 +146,13 @@ class SqliteDatabase:
                 return False
         return True
 
-    async def _write_in_group(self, work: Callable[[Transaction], Awaitable[T]], *, is_long: bool) -> T:
+    def _queue_up(self, work: Callable[[Transaction], Awaitable[T]], *, is_long: bool) -> "asyncio.Future[T]":
+        """Has ``work`` run in the next group."""
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(work, is_long, outcome))
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit_groups(), name="catalogue-commits")
-        return await outcome
+        return outcome
 
     def _write_now(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         try:
