@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from roadstead.database import metadata
+from roadstead.database.migrate_server import migrate_server
 from tests.skips import require
 from tests.system.postgresql import PgBouncer, PostgresServer
 
@@ -48,6 +50,28 @@ def pgbouncer_url(postgres_server: PostgresServer, pgbouncer: PgBouncer) -> Iter
     """The address of an empty database behind PgBouncer; another one than that of `postgres_url`."""
     with _new_database(postgres_server) as name:
         yield pgbouncer.url(name)
+
+
+@pytest.fixture(scope="session")
+def _catalogue(postgres_server: PostgresServer) -> Iterator[str]:
+    with _new_database(postgres_server) as name:
+        migrate_server(postgres_server.url(name))
+        yield name
+
+
+@pytest.fixture
+def catalogue_url(postgres_server: PostgresServer, _catalogue: str) -> str:
+    """The address of a catalogue with this version's schema and nothing in it: emptied, which is faster than new."""
+    tables = ", ".join(table.name for table in metadata.sorted_tables)
+    postgres_server.execute(f"TRUNCATE {tables}", _catalogue)
+    return postgres_server.url(_catalogue)
+
+
+@pytest.fixture
+def pooled_catalogue_url(catalogue_url: str, pgbouncer: PgBouncer, _catalogue: str) -> str:
+    """The same behind PgBouncer."""
+    assert catalogue_url
+    return pgbouncer.url(_catalogue)
 
 
 @contextmanager

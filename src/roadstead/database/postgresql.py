@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -68,6 +68,7 @@ class PostgresqlDatabase:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self._under_way: set[asyncio.Task[Any]] = set()
         self.retries = 0
         """Transactions that ran again because others stood in their way."""
 
@@ -115,10 +116,15 @@ class PostgresqlDatabase:
         is_long: bool = False,  # noqa: ARG002 - the loop is free while the server works
     ) -> _T:
         """Runs ``work`` in a transaction, again where others stood in the way; ``durable`` waits for the disk."""
-        return await finished(self._write(work, _BEGIN if durable else _BEGIN_FAST))
+        writing = asyncio.create_task(self._write(work, _BEGIN if durable else _BEGIN_FAST))
+        self._under_way.add(writing)
+        writing.add_done_callback(self._under_way.discard)
+        return await finished(writing)
 
     async def close(self) -> None:
         """Waits for what is under way and closes."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
         await self._pool.close()
 
     async def _read(self, ask: Callable[[_Connection], Awaitable[_T]]) -> _T:

@@ -302,7 +302,27 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_context().dialect.name != "postgresql":
         return
-    names = ("blobs", "events", "leases", "link_changes", "manifests", "notification_cursors", "parked_events", "repositories", "reviews", "states", "upload_sessions", "manifest_annotations", "manifest_blobs", "manifest_children", "removed_manifests", "repository_blobs", "repository_manifests", "tag_history", "tags")
+    names = (
+        "blobs",
+        "events",
+        "leases",
+        "link_changes",
+        "manifests",
+        "notification_cursors",
+        "parked_events",
+        "repositories",
+        "reviews",
+        "states",
+        "upload_sessions",
+        "manifest_annotations",
+        "manifest_blobs",
+        "manifest_children",
+        "removed_manifests",
+        "repository_blobs",
+        "repository_manifests",
+        "tag_history",
+        "tags",
+    )
     op.execute(f"DROP TABLE {', '.join(names)}")
     for name in _LINK_CHANGES:
         op.execute(f"DROP FUNCTION follow_{name}()")

@@ -1,0 +1,277 @@
+"""The suite that every database runs (see ``roadstead.database.protocol``).
+
+Subclass ``DatabaseContract`` in a test module of asynchronous tests and give it a fixture ``replicas``: two databases
+that are open on one catalogue with this version's schema, as two processes have it.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable
+
+from sqlalchemy import insert, select, update
+
+from roadstead.database import (
+    TEXT,
+    Database,
+    Lock,
+    LockingStatement,
+    Row,
+    Statement,
+    Transaction,
+    as_list,
+    listed,
+    parameter,
+)
+from roadstead.database.insert import insert_or_skip
+from roadstead.jobs import find_state, lock_state, save_state
+from roadstead.jobs.tables import states
+from roadstead.registry.tables import blobs, repositories
+
+Replicas = tuple[Database, Database]
+
+_ADD_REPOSITORY = Statement(
+    insert(repositories).values(name=parameter("name"), created_ms=parameter("created_ms")).returning(repositories.c.id)
+)
+_ENSURE_REPOSITORY = Statement(insert_or_skip(repositories, "name", "created_ms"))
+_LIST_REPOSITORIES = Statement(
+    select(repositories.c.name, repositories.c.created_ms, repositories.c.removed_ms)
+    .where(repositories.c.name > parameter("after"))
+    .order_by(repositories.c.name)
+    .limit(100)
+)
+_LIST_THOSE = Statement(
+    select(repositories.c.name).where(repositories.c.name.in_(listed("names"))).order_by(repositories.c.name)
+)
+_LOCK_REPOSITORIES = LockingStatement(
+    select(repositories.c.name).where(repositories.c.name > parameter("after")).order_by(repositories.c.id),
+    Lock.CHANGE,
+)
+_REMOVE = Statement(
+    update(repositories).where(repositories.c.name == parameter("name")).values(removed_ms=parameter("now_ms"))
+)
+_ECHO = Statement(select(parameter("text", TEXT)))
+_LOCK_STATE = LockingStatement(select(states.c.value).where(states.c.name == parameter("name")), Lock.CHANGE)
+_ADD_BLOB = Statement(insert(blobs).values(digest=parameter("digest"), size_bytes=parameter("size"), created_ms=1))
+_SIZES = Statement(select(blobs.c.size_bytes).order_by(blobs.c.digest).limit(10))
+
+
+async def add(database: Database, *names: str, durable: bool = True) -> None:
+    """Adds repositories in one transaction."""
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute_many(_ENSURE_REPOSITORY, [{"name": name, "created_ms": 1} for name in names])
+
+    await database.write(work, durable=durable)
+
+
+async def names(database: Database) -> list[str]:
+    """The repositories that are there, in order."""
+    return [row[0] for row in await database.fetch_all(_LIST_REPOSITORIES, after="")]
+
+
+async def raised(work: Awaitable[object]) -> BaseException | None:
+    """The error that ``work`` ends with."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - it is looked at
+        return error
+    return None
+
+
+class DatabaseContract:
+    """What the rest of the package relies on."""
+
+    async def test_what_is_committed_is_seen_by_every_replica(self, replicas: Replicas) -> None:
+        one, two = replicas
+        await add(one, "a", "b")
+        assert await names(one) == await names(two) == ["a", "b"]
+        await add(two, "c", durable=False)
+        assert await names(one) == await names(two) == ["a", "b", "c"]
+
+    async def test_a_transaction_sees_its_own_changes_and_nobody_else_does_before_its_end(
+        self, replicas: Replicas
+    ) -> None:
+        one, two = replicas
+
+        async def work(transaction: Transaction) -> list[Row]:
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=7)
+            return await transaction.fetch_all(_LIST_REPOSITORIES, after="")
+
+        assert await two.fetch_one(_LIST_REPOSITORIES, after="") is None
+        assert await one.write(work) == [("a", 7, None)]
+        assert await two.fetch_one(_LIST_REPOSITORIES, after="") == ("a", 7, None)
+
+    async def test_an_error_undoes_everything_and_comes_out(self, replicas: Replicas) -> None:
+        one, _ = replicas
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=7)
+            raise LookupError("as it is")
+
+        assert repr(await raised(one.write(work))) == "LookupError('as it is')"
+        assert await names(one) == []
+        await add(one, "b")
+        assert await names(one) == ["b"]
+
+    async def test_changes_are_counted(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        await add(one, "a")
+
+        async def work(transaction: Transaction) -> list[int]:
+            return [
+                await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=2),
+                await transaction.execute(_ENSURE_REPOSITORY, name="b", created_ms=2),
+                await transaction.execute(_REMOVE, name="b", now_ms=3),
+                await transaction.execute(_REMOVE, name="c", now_ms=3),
+            ]
+
+        assert await one.write(work) == [0, 1, 1, 0]
+
+    async def test_a_new_row_s_key_is_returned(self, replicas: Replicas) -> None:
+        one, _ = replicas
+
+        async def work(transaction: Transaction) -> int:
+            row = await transaction.fetch_one(_ADD_REPOSITORY, name="a", created_ms=1)
+            assert row is not None
+            return int(row[0])
+
+        assert await one.write(work) > 0
+
+    async def test_names_are_in_the_order_of_their_bytes(self, replicas: Replicas) -> None:
+        """A locale would put ``a-b`` and ``a_b`` beside ``ab``, and a range of names could then leak one."""
+        one, _ = replicas
+        given = ["a", "a-b", "a.b", "a/b", "a0", "aB", "a_b", "ab", "B", "b", "é", "z", "中"]
+        await add(one, *given)
+        assert await names(one) == sorted(given, key=lambda name: name.encode())
+        rows = await one.fetch_all(_LIST_REPOSITORIES, after="a.b")
+        assert [row[0] for row in rows][:2] == ["a/b", "a0"]
+
+    async def test_a_list_is_one_parameter(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        await add(one, "a", 'b"c', "d\\e", "f")
+        found = await one.fetch_all(_LIST_THOSE, names=as_list(['b"c', "d\\e", "missing"]))
+        assert found == [('b"c',), ("d\\e",)]
+        assert await one.fetch_all(_LIST_THOSE, names=as_list([])) == []
+
+    async def test_sizes_have_64_bits_and_texts_every_letter(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        sizes = [0, 2**31, 2**40, 2**63 - 1]
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute_many(
+                _ADD_BLOB, [{"digest": str(number), "size": size} for number, size in enumerate(sizes)]
+            )
+
+        await one.write(work)
+        assert [row[0] for row in await one.fetch_all(_SIZES)] == sizes
+        for text in ("", "'; --", "$1 ? %s :x", "\t\n", "中文 ✓ 🚢"):
+            assert await one.fetch_one(_ECHO, text=text) == (text,)
+
+    async def test_counting_up_loses_nothing(self, replicas: Replicas) -> None:
+        """A text that is read, changed and written back, by two replicas at once."""
+
+        async def work(transaction: Transaction) -> None:
+            number = await lock_state(transaction, "number") or "0"
+            await save_state(transaction, "number", str(int(number) + 1))
+
+        await asyncio.gather(*(database.write(work, durable=False) for database in replicas * 20))
+        assert await find_state(replicas[0], "number") == "40"
+
+    async def test_a_row_that_is_locked_is_as_the_one_before_left_it(self, replicas: Replicas) -> None:
+        await replicas[0].write(lambda transaction: save_state(transaction, "number", "0"))
+
+        async def work(transaction: Transaction) -> None:
+            row = await transaction.lock_one(_LOCK_STATE, name="number")
+            assert row is not None
+            await save_state(transaction, "number", str(int(row[0]) + 1))
+
+        await asyncio.gather(*(database.write(work, durable=False) for database in replicas * 20))
+        assert await find_state(replicas[1], "number") == "40"
+
+    async def test_who_makes_what_is_not_there_is_told_what_another_made(self, replicas: Replicas) -> None:
+        async def work(transaction: Transaction, mine: str) -> str:
+            found = await lock_state(transaction, "key")
+            if found is None:
+                await save_state(transaction, "key", mine)
+            return found or mine
+
+        made = await asyncio.gather(
+            *(
+                database.write(functools.partial(work, mine=str(number)))
+                for number, database in enumerate(replicas * 10)
+            )
+        )
+        assert len(set(made)) == 1
+
+    async def test_those_that_stand_in_each_other_s_way_all_come_through(self, replicas: Replicas) -> None:
+        """Rows locked in opposite orders, by hand, and the same row inserted by everybody."""
+        one, _ = replicas
+        await one.write(lambda transaction: save_state(transaction, "a", "0"))
+        await one.write(lambda transaction: save_state(transaction, "b", "0"))
+
+        async def work(transaction: Transaction, order: tuple[str, str]) -> None:
+            for name in order:
+                row = await transaction.lock_one(_LOCK_STATE, name=name)
+                assert row is not None
+                await save_state(transaction, name, str(int(row[0]) + 1))
+
+        await asyncio.gather(
+            *(
+                database.write(functools.partial(work, order=order), durable=False)
+                for database in replicas
+                for order in (("a", "b"), ("b", "a"))
+            )
+        )
+        assert [await find_state(one, name) for name in "ab"] == ["4", "4"]
+
+    async def test_who_is_cancelled_before_it_began_has_changed_nothing(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        began = False
+
+        async def work(transaction: Transaction) -> None:
+            nonlocal began
+            began = True
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=1)
+
+        task = asyncio.create_task(one.write(work))
+        task.cancel()
+        assert isinstance(await asyncio.gather(task, return_exceptions=True), list)
+        assert await names(one) == (["a"] if began else [])
+
+    async def test_who_is_cancelled_in_the_middle_is_told_that_it_is_done(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        told: list[str] = []
+
+        async def work(transaction: Transaction) -> str:
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=1)
+            return "done"
+
+        async def caller() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+            told.append(await one.write(work))
+            await asyncio.sleep(0)
+            told.append("never")
+
+        ended = await asyncio.gather(asyncio.create_task(caller()), return_exceptions=True)
+        assert isinstance(ended[0], asyncio.CancelledError)
+        assert told == (["done"] if await names(one) else [])
+
+    async def test_a_timeout_is_still_a_timeout(self, replicas: Replicas) -> None:
+        one, _ = replicas
+
+        async def late() -> None:
+            async with asyncio.timeout(0):
+                await add(one, "a")
+                await asyncio.sleep(10)
+
+        assert isinstance(await raised(late()), TimeoutError)
+
+    async def test_closing_waits_for_what_is_under_way(self, replicas: Replicas) -> None:
+        one, two = replicas
+        writing = asyncio.create_task(add(one, "a"))
+        await asyncio.sleep(0)
+        await one.close()
+        await writing
+        assert await names(two) == ["a"]
