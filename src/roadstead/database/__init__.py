@@ -10,11 +10,12 @@ from roadstead.database.errors import (
 )
 from roadstead.database.insert import insert_or_skip, insert_or_update, upsert
 from roadstead.database.listed import as_list, listed
+from roadstead.database.locks import Lock, NameLock
 from roadstead.database.migrate import migrate, require_known
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
 from roadstead.database.sqlite import SqliteDatabase
-from roadstead.database.statement import Lock, LockingStatement, Statement, parameter
+from roadstead.database.statement import LockingStatement, Statement, parameter
 from roadstead.database.types import KEY, TEXT
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "Lock",
     "LockingStatement",
+    "NameLock",
     "Reader",
     "Row",
     "SchemaUnknownError",

@@ -11,7 +11,7 @@ A failure before the commit undoes all and, where another transaction or a lost 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -24,6 +24,7 @@ from roadstead.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
 )
+from roadstead.database.locks import Lock, NameLock, in_order
 from roadstead.database.protocol import Row, Transaction
 from roadstead.database.statement import LockingStatement, Statement
 
@@ -112,11 +113,12 @@ class PostgresqlDatabase:
         self,
         work: Callable[[Transaction], Awaitable[_T]],
         *,
+        locks: Iterable[NameLock] = (),
         durable: bool = True,
         is_long: bool = False,  # noqa: ARG002 - the loop is free while the server works
     ) -> _T:
         """Runs ``work`` in a transaction, again where others stood in the way; ``durable`` waits for the disk."""
-        writing = asyncio.create_task(self._write(work, _BEGIN if durable else _BEGIN_FAST))
+        writing = asyncio.create_task(self._write(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks)))
         self._under_way.add(writing)
         writing.add_done_callback(self._under_way.discard)
         return await finished(writing)
@@ -189,9 +191,10 @@ class PostgresqlTransaction:
         """All rows, as they are once nobody else holds them."""
         return await self.fetch_all(statement.statement, **parameters)
 
-    async def lock_name(self, name: str) -> None:
-        """Waits until no other transaction has locked ``name``."""
-        await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+    async def take(self, locks: Iterable[NameLock]) -> None:
+        """Waits for names, in the order in which everybody takes them."""
+        if taking := _taking(locks):
+            await self._connection.execute(taking)
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""
@@ -202,6 +205,14 @@ class PostgresqlTransaction:
         """Changes rows for each of ``rows`` of parameters, in one round trip."""
         if rows:
             await self._connection.executemany(*statement.many_for_postgresql(rows))
+
+
+def _taking(locks: Iterable[NameLock]) -> str:
+    """Statements that take ``locks``, each begun by a semicolon; they are sent with a ``BEGIN``, in its round trip."""
+    return "".join(
+        f"; SELECT pg_advisory_xact_lock{'' if lock is Lock.CHANGE else '_shared'}({key})"
+        for key, lock in in_order(locks)
+    )
 
 
 class _BeforeCommit(Exception):  # noqa: N818 - a signal between two functions here

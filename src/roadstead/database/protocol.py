@@ -8,12 +8,16 @@ PostgreSQL the same coroutine waits for the network.
 replica, if their work keeps three rules. SQLite has one writer, so there they cost nothing; PostgreSQL runs them side
 by side (READ COMMITTED), where each statement sees what was committed before it began:
 
-1. Who relies on a row, because of something that it does elsewhere, locks that very row in the statement that reads it
-   (``lock_one`` with ``Lock.KEEP``).
-2. Who removes a row, or changes what others rely on, locks it first (``Lock.CHANGE``), in the order of its key, and
-   asks in a *new* statement whether it may. What was committed while it waited is seen only by that one.
-3. Who relies on there being no row locks its name (``lock_name``), as does who would insert it; or inserts and looks
-   whether that did something.
+1. What belongs together has a name (a repository, a state), and ``write`` is told which names its work keeps as they
+   are and which it changes (``NameLock``). They are taken before the first statement, so that all of them see what
+   those who were waited for have committed. Two that meet in a name which one of them changes run one after the other.
+2. Of rows that have no such name, who relies on one, because of something that it does elsewhere, locks that very row
+   in the statement that reads it (``lock_one`` with ``Lock.KEEP``).
+3. Who removes such a row, or changes what others rely on, locks it first (``Lock.CHANGE``), and asks in a *new*
+   statement whether it may: only that one sees what was committed while it waited. Several rows are locked in the order
+   of their keys, names before rows.
+4. Who inserts a row that may be there already, and needs it to stay, updates it where it is: to do nothing on a
+   conflict waits for nobody.
 
 Work that reads a row and writes it back locks it as one that changes it. Foreign keys, an ``UPDATE … WHERE NOT EXISTS``
 and a lock in the statement that asks are no substitutes; ``tests/system/database`` shows what each of them loses.
@@ -28,9 +32,10 @@ caller awaits next.
 **No state in a session**: PgBouncer may give every transaction another one.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from roadstead.database.locks import NameLock
 from roadstead.database.statement import LockingStatement, Statement
 
 Row = tuple[Any, ...]
@@ -63,8 +68,8 @@ class Transaction(Reader, Protocol):
         """
         ...
 
-    async def lock_name(self, name: str) -> None:
-        """Waits until no other transaction holds ``name``, and holds it until this one ends."""
+    async def take(self, locks: Iterable[NameLock]) -> None:
+        """Takes locks on names that became known only now; each statement from here on sees what that waited for."""
         ...
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
@@ -87,13 +92,19 @@ class Database(Reader, Protocol):
         ...
 
     async def write(
-        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
     ) -> T:
         """Runs ``work`` in a transaction and returns what it returned once the transaction is committed.
 
-        Whatever ``work`` raises undoes its changes and is raised here. With ``durable`` the changes survive a loss of
-        power when this returns; without, they survive the death of this process. Work that ``is_long``, because what
-        a client sent decides how many rows it touches, may be run in another thread, so that others need not wait.
+        ``locks`` are taken before it begins. Whatever ``work`` raises undoes its changes and is raised here. With
+        ``durable`` the changes survive a loss of power when this returns; without, they survive the death of this
+        process. Work that ``is_long``, because what a client sent decides how many rows it touches, may be run in
+        another thread, so that others need not wait.
 
         Raises:
             DatabaseBusyError: others stood in the way, or held a lock, for too long; nothing happened.

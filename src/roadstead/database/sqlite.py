@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from roadstead.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
 )
+from roadstead.database.locks import NameLock
 from roadstead.database.log_flusher import LogFlusher
 from roadstead.database.protocol import Row, Transaction
 from roadstead.database.statement import LockingStatement, Statement
@@ -103,7 +104,12 @@ class SqliteDatabase:
             return self._reading.execute(*statement.for_sqlite(parameters)).fetchall()
 
     async def write(
-        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        locks: Iterable[NameLock] = (),  # noqa: ARG002 - a transaction has the whole file for itself
+        durable: bool = True,
+        is_long: bool = False,
     ) -> T:
         """Runs ``work`` here and now, or in the next group; ``durable`` waits for a flush after it."""
         is_now = not is_long and self._is_idle() and self._begin_now()
@@ -267,7 +273,7 @@ class SqliteTransaction:
         """As ``fetch_all``."""
         return await self.fetch_all(statement.statement, **parameters)
 
-    async def lock_name(self, name: str) -> None:
+    async def take(self, locks: Iterable[NameLock]) -> None:
         """Does nothing: a transaction has the whole file for itself."""
 
     async def execute(self, statement: Statement, **parameters: object) -> int:

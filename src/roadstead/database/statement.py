@@ -4,7 +4,6 @@ Compiling costs a hundred microseconds and executing through SQLAlchemy ten to t
 five; on the path of a pull that is most of the time.
 """
 
-import enum
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -15,6 +14,8 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
+
+from roadstead.database.locks import Lock
 
 _SQLITE: Final = sqlite.dialect(paramstyle="qmark")
 _POSTGRESQL: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -34,15 +35,6 @@ class _Compiled(NamedTuple):
     sql: str
     names: tuple[str, ...]
     constants: dict[str, Any]
-
-
-class Lock(enum.Enum):
-    """The strength of a lock on a row."""
-
-    KEEP = enum.auto()
-    """The row stays while the transaction lasts. Any number may hold it; who wants to remove the row waits."""
-    CHANGE = enum.auto()
-    """Nobody else holds any lock on the row."""
 
 
 class Statement:

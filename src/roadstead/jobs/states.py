@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import delete, select
 
-from roadstead.database import Reader, Statement, Transaction, insert_or_update, parameter
+from roadstead.database import Lock, NameLock, Reader, Statement, Transaction, insert_or_update, parameter
 from roadstead.jobs.tables import states
 
 _FIND: Final = Statement(select(states.c.value).where(states.c.name == parameter("name")))
@@ -28,7 +28,7 @@ async def find_state(reader: Reader, name: str) -> str | None:
 
 async def lock_state(transaction: Transaction, name: str) -> str | None:
     """The text kept under ``name``, for work that will change it: until it ends, nobody else is told."""
-    await transaction.lock_name(f"states/{name}")
+    await transaction.take([NameLock(Lock.CHANGE, f"states/{name}")])
     return await find_state(transaction, name)
 
 
