@@ -1,4 +1,4 @@
-"""A whole registry in this process, on a folder: what tests of services and of the content plane begin with.
+"""A whole registry in this process, on a folder, for tests of services and of the content plane.
 
 Catalogue and file system are the real ones. ``restart`` closes both and opens them again on the same folder, with the
 recovery that a server runs at its start.
@@ -42,7 +42,7 @@ class Instance:
         minimum_free_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
     ) -> None:
-        """Nothing is opened yet: see ``open``."""
+        """Keeps its arguments; ``open`` opens the registry."""
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
@@ -57,7 +57,7 @@ class Instance:
 
     @property
     def catalogue(self) -> Path:
-        """The catalogue's file."""
+        """The file of the catalogue."""
         return self.folder / "roadstead.db"
 
     @property
@@ -94,7 +94,7 @@ class Instance:
         await self.registry.storage.close()
 
     async def restart(self) -> Recovered:
-        """Closes and opens again; returns what the recovery tidied up."""
+        """Closes and opens again; returns the result of the recovery."""
         await self.close()
         return await self.open()
 
