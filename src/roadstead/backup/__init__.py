@@ -1,4 +1,4 @@
-"""Backups: consistent copies of catalogue and blobs, taken beside a server, and what brings them back."""
+"""Backups: takes consistent copies of catalogue and blobs beside a running server, and restores them."""
 
 from roadstead.backup.destination import claim, explained, release, require_own_objects
 from roadstead.backup.errors import (

@@ -20,20 +20,20 @@ from roadstead.storage.plain_files import sync_folder
 from roadstead.storage.presence import MARK, read_mark
 
 ASIDE: Final = "replaced-"
-"""What the names of things that were moved aside begin with."""
+"""Prefix of the names that files get when they are moved aside."""
 
 _OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", MARK)
-"""What stands in the root of the object store (see ``roadstead.registry.layout``)."""
+"""Names in the root of the object store (see ``roadstead.registry.layout``)."""
 
 _OWN: Final = frozenset({"roadstead.lock", "lost+found"})
 
 
 def require_own_objects(folder: DataFolder) -> None:
-    """Sees that what may be moved aside is not another catalogue's; what is in the data folder belongs to that.
+    """Raises if the objects that may be moved aside belong to another catalogue; those in the data folder never do.
 
     Raises:
-        StorageForeignError: it is.
-        StorageUnavailableError: nobody can tell.
+        StorageForeignError: they belong to another catalogue.
+        StorageUnavailableError: the mark that says so cannot be read.
     """
     if folder.objects.is_relative_to(folder.path):
         return
@@ -43,13 +43,13 @@ def require_own_objects(folder: DataFolder) -> None:
 
 
 def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: bool) -> list[Path]:
-    """Makes a prepared, locked folder ready; where what was there has been moved to.
+    """Prepares a locked folder for the restoration and returns where its earlier content was moved to.
 
-    A folder in which the restoration of the same snapshot was begun is gone on with.
+    If the restoration of the same snapshot was begun in the folder, it is continued.
 
     Raises:
-        DataFolderOccupiedError: there is something, and ``force`` is not given.
-        BackupFolderUnusableError: it cannot be moved aside.
+        DataFolderOccupiedError: the folder is not empty, and ``force`` is not given.
+        BackupFolderUnusableError: its content cannot be moved aside.
     """
     mark = msgspec.json.encode({"snapshot": str(snapshot.path), "list": snapshot.manifest.list_digest}) + b"\n"
     is_begun = _read(folder.restoring) == mark
@@ -66,10 +66,10 @@ def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: 
 
 @contextlib.contextmanager
 def explained(folder: DataFolder) -> Generator[None, None, None]:
-    """A full disk in words for the person who chose the folder.
+    """Turns a full disk into an error for the person who chose the folder.
 
     Raises:
-        RestorationFullError: what was done inside found no space left.
+        RestorationFullError: the work in the block found no space left.
     """
     try:
         yield
@@ -82,13 +82,13 @@ def explained(folder: DataFolder) -> Generator[None, None, None]:
 
 
 def release(folder: DataFolder) -> None:
-    """The registry is whole: a server may have it."""
+    """Marks the restored registry as whole, so that a server may serve it."""
     folder.restoring.unlink()
     sync_folder(str(folder.path))
 
 
 def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
-    """What is in the way."""
+    """Returns the files in the folder that are in the way of the restoration."""
     found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
     if folder.objects == folder.path:  # registry:2's own folder
         found += [path for name in _OBJECTS if (path := folder.path / name).exists()]

@@ -1,4 +1,4 @@
-"""What can go wrong with a backup."""
+"""Errors of taking, reading and restoring backups."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +82,7 @@ class BackupBlobDamagedError(BackupError):
     """Blobs of a snapshot are damaged or missing in the backup."""
 
     def __init__(self, path: Path, problems: Sequence[tuple[str, str]], count: int) -> None:
-        """``problems`` are some of all ``count``: digests and what is wrong."""
+        """Keeps some of all ``count`` problems; each of ``problems`` is a digest and what is wrong with it."""
         named = "; ".join(f"{digest}: {reason}" for digest, reason in problems)
         more = f"; and {count - len(problems)} more" if count > len(problems) else ""
         super().__init__(

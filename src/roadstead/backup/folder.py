@@ -51,17 +51,17 @@ SETTINGS: Final = "settings.yaml"
 
 _MARKER: Final = "backup.json"
 _HALF_MARKER: Final = f".{_MARKER}."
-"""What the name of a marker begins with until it is whole."""
+"""Prefix of a marker's name until the marker is written whole."""
 
 _LOST: Final = "lost+found"
-"""What a new file system has in its root: a folder with nothing else is empty."""
+"""The folder in the root of every new ext file system; a folder with nothing else counts as empty."""
 
 
 class BackupFolder:
     """Paths and files of a backup."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is read or made yet."""
+        """Keeps the path; nothing is read or made yet."""
         self.path = path.absolute()
         self.snapshots = self.path / "snapshots"
         self.partial = self.path / "partial"
@@ -89,7 +89,7 @@ class BackupFolder:
         sync_folder(str(self.path))
 
     def require(self) -> None:
-        """Sees that there is a backup.
+        """Raises unless the folder is a backup.
 
         Raises:
             BackupFolderUnusableError: there is none, or one of a newer format.
@@ -118,7 +118,7 @@ class BackupFolder:
 
     @contextlib.contextmanager
     def read(self) -> Generator[None, None, None]:
-        """Keeps those out who write, where the folder can be written at all: a medium may be read-only.
+        """Keeps writers out while the backup is read, unless the folder is read-only, where nobody can write.
 
         Raises:
             BackupBusyError: a backup is being taken or pruned.
@@ -140,7 +140,7 @@ class BackupFolder:
             os.close(descriptor)
 
     def sweep_partial(self) -> None:
-        """Removes what is half made or half removed."""
+        """Removes files that are half made or half removed."""
         for path in self.path.glob(f"{_HALF_MARKER}*"):
             path.unlink()
         for path in list(self.partial.iterdir()) if self.partial.exists() else []:
@@ -152,13 +152,13 @@ class BackupFolder:
     # --- snapshots
 
     def names(self) -> list[str]:
-        """The snapshots, oldest first."""
+        """Returns the names of the snapshots, oldest first."""
         if not self.snapshots.is_dir():
             return []
         return sorted(path.name for path in self.snapshots.iterdir() if path.is_dir())
 
     def snapshot(self, name: str = "") -> "StoredSnapshot":
-        """A snapshot, without a ``name`` the latest.
+        """Returns the snapshot of this name, or the latest if ``name`` is empty.
 
         Raises:
             SnapshotUnknownError: there is none such.
@@ -177,7 +177,7 @@ class BackupFolder:
         sync_folder(str(self.snapshots))
 
     def remove_snapshot(self, name: str) -> None:
-        """Removes a snapshot at once, its files afterwards."""
+        """Removes a snapshot from view at once, then deletes its files."""
         self.partial.mkdir(exist_ok=True)  # a copy of a backup may be without empty folders
         hidden = self.partial / f"removed-{name}"
         (self.snapshots / name).rename(hidden)
@@ -187,18 +187,18 @@ class BackupFolder:
     # --- the pool
 
     def blob_path(self, digest: Digest) -> Path:
-        """Where a blob is, or would be."""
+        """Returns the path at which a blob is kept, whether it is there or not."""
         return self.path / "blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded
 
     def has_blob(self, digest: Digest, size_bytes: int) -> bool:
-        """Whether a blob is there in its length; whether its bytes are right says ``verification``."""
+        """Returns True if a blob is there in full length; only ``verification`` compares its bytes."""
         try:
             return self.blob_path(digest).stat().st_size == size_bytes
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def iter_blobs(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """What is in the pool: digests, in their order, with their files."""
+        """Yields the digest and file of each blob in the pool, in order of digests."""
         root = self.path / "blobs"
         for algorithm in _entries(root):
             for prefix in _entries(Path(algorithm.path)):
@@ -241,17 +241,17 @@ class BackupFolder:
 
 
 class StoredSnapshot:
-    """A snapshot that is there."""
+    """A visible snapshot of a backup, with its manifest."""
 
     def __init__(self, path: Path, manifest: SnapshotManifest) -> None:
-        """Made by ``read``."""
+        """Keeps path and manifest; call ``read`` instead."""
         self.path = path
         self.manifest = manifest
         self.catalogue = path / CATALOGUE
 
     @classmethod
     def read(cls, path: Path) -> "StoredSnapshot":
-        """The snapshot in a folder.
+        """Reads the snapshot in a folder.
 
         Raises:
             SnapshotDamagedError: its manifest is damaged.
@@ -272,7 +272,7 @@ class StoredSnapshot:
         return cls(path, manifest)
 
     def verify(self) -> None:
-        """Reads the catalogue, the list and what else the manifest names, and compares their digests.
+        """Reads the catalogue, the list and all other files of the manifest, and compares their digests.
 
         Raises:
             SnapshotDamagedError: one of them is not what was written.
@@ -290,7 +290,7 @@ class StoredSnapshot:
                 raise SnapshotDamagedError(self.path, f"{name} is not what was written")
 
     def iter_blobs(self) -> Iterator[tuple[Digest, int]]:
-        """Digest and size of each blob, in the digests' order.
+        """Yields digest and size of each blob, in order of digests.
 
         Raises:
             SnapshotDamagedError: the list cannot be read.
@@ -305,12 +305,12 @@ class StoredSnapshot:
 
 
 def manifest_sum(content: bytes) -> bytes:
-    """What stands beside a manifest of these bytes."""
+    """Returns the content of the checksum file that stands beside this manifest."""
     return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n".encode("ascii")
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 digest of a file."""
+    """Returns the SHA-256 digest of a file."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
@@ -332,7 +332,7 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def copy_private_tree(source: Path, target: Path) -> list[Path]:
-    """Copies the files below a folder, durably, so that nobody else may read them; the copies."""
+    """Copies the files below a folder, durably and readable by their owner only, and returns the copies."""
     copied: list[Path] = []
     for folder, _, names in os.walk(source):
         below = target / Path(folder).relative_to(source)
@@ -347,7 +347,7 @@ def copy_private_tree(source: Path, target: Path) -> list[Path]:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """A new file that nobody else may read; an old one is emptied."""
+    """Opens a file for writing that only its owner may read; a file that is there already is emptied."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
@@ -358,7 +358,7 @@ def flush(file: BinaryIO) -> None:
 
 
 def _is_nothing(name: str) -> bool:
-    """Whether a folder that has something of this name may still count as empty."""
+    """Returns True if a folder that contains only this name still counts as empty."""
     return name == _LOST or name.startswith(_HALF_MARKER)
 
 

@@ -1,4 +1,4 @@
-"""What a backup says of itself: ``manifest.json`` of each snapshot."""
+"""The content of a snapshot's ``manifest.json``."""
 
 from typing import Final
 
@@ -9,31 +9,31 @@ FORMAT: Final = 1
 
 
 class MissingBlob(Struct, frozen=True, kw_only=True):
-    """A blob that could not be copied, since the registry itself has it damaged or lost it."""
+    """A blob that could not be copied, since the registry itself has lost it or has it damaged."""
 
     digest: str
     reason: str
 
 
 class SnapshotManifest(Struct, frozen=True, kw_only=True):
-    """A snapshot; sizes in bytes, digests of its own files, by which damage of these is known."""
+    """The description of a snapshot: sizes in bytes, and digests of its own files that reveal damage to them."""
 
     name: str
     taken_ms: int
-    """The moment: every push that was acknowledged before it is in the snapshot."""
+    """Time of the snapshot: it contains every push that was acknowledged before."""
     version: str
-    """Of the roadstead that took it."""
+    """Version of the roadstead that took the snapshot."""
     catalogue_bytes: int
     catalogue_digest: str
     list_digest: str
-    """Of ``blobs.txt``."""
+    """Digest of ``blobs.txt``."""
     blobs: int
     blob_bytes: int
     copied_blobs: int
-    """Of these, how many were not in the backup before."""
+    """Number of the blobs above that were not in the backup before."""
     copied_bytes: int
     missing: list[MissingBlob] = []
     has_secrets: bool = False
     extras: dict[str, str] = {}
-    """Files that are there when they were asked for, secrets and settings: paths below the snapshot, with digests."""
+    """Secrets and settings, if they were asked for: paths below the snapshot, with digests."""
     format: int = FORMAT

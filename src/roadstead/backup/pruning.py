@@ -1,4 +1,4 @@
-"""Forgets old snapshots, and the blobs that only they named.
+"""Removes old snapshots, and the blobs that only they named.
 
 A snapshot disappears with one rename; blobs go only afterwards, and only those that no visible snapshot lists. A crash
 leaves blobs too many, never too few: the next pruning finds them. Memory does not grow with the pool: its listing and
@@ -18,7 +18,7 @@ from roadstead.registry.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What is gone."""
+    """The outcome of a pruning: what was removed and what stayed."""
 
     snapshots: list[str]
     blobs: int
@@ -26,7 +26,7 @@ class Pruned:
 
 
 def prune(folder: BackupFolder, keep: int, progress: Progress) -> Pruned:
-    """Keeps the latest ``keep`` snapshots (at least one) of a folder that the caller has locked.
+    """Removes all but the latest ``keep`` snapshots (at least one) of a folder that the caller has locked.
 
     Raises:
         PruningRefusedError: one of those that stay cannot be read, so nobody knows what it needs: nothing was removed.
@@ -53,7 +53,7 @@ def prune(folder: BackupFolder, keep: int, progress: Progress) -> Pruned:
 
 
 def _unneeded(folder: BackupFolder, needed: Iterator[str]) -> Iterator[os.DirEntry[str]]:
-    """What is in the pool and not among ``needed``, both in the order of digests."""
+    """Yields the blobs of the pool that are not among ``needed``; both are in order of digests."""
     wanted = next(needed, None)
     for digest, entry in folder.iter_blobs():
         while wanted is not None and wanted < digest:

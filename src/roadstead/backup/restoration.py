@@ -1,4 +1,4 @@
-"""Brings a snapshot up in an empty data folder.
+"""Restores a snapshot into an empty data folder.
 
 1. Catalogue and list of the snapshot are compared with its manifest.
 2. Each blob is copied and its digest compared; what an interrupted run has copied already is read again instead.
@@ -40,19 +40,19 @@ from roadstead.storage import ObjectStore, ObjectWriter
 from roadstead.storage.plain_files import sync_folder
 
 NAMED: Final = 10
-"""Damaged blobs that an error names; the count is of all."""
+"""Number of damaged blobs that an error names; its count includes all of them."""
 
 
 @dataclass(slots=True)
 class Restored:
-    """What was brought back."""
+    """The outcome of a restoration."""
 
     blobs: int = 0
     bytes: int = 0
     kept_blobs: int = 0
-    """Of these, how many an earlier run had brought already."""
+    """Number of the blobs above that an earlier run had restored already."""
     damaged: list[tuple[Digest, str]] = field(default_factory=list[tuple[Digest, str]])
-    """Left out, with what is wrong; at most ``NAMED`` unless they are skipped on purpose."""
+    """Blobs that were left out, with what is wrong; at most ``NAMED`` unless the caller skips damaged ones."""
     damaged_count: int = 0
 
 
@@ -68,7 +68,7 @@ class Restoration:
         progress: Progress,
         pace: Pace,
     ) -> None:
-        """``storage`` is where the registry will have its blobs."""
+        """Keeps its arguments; ``storage`` is the object store of the restored registry."""
         self._folder = folder
         self._snapshot = snapshot
         self._storage = storage
@@ -77,7 +77,7 @@ class Restoration:
         self._pace = pace
 
     async def bring_blobs(self, *, skip_damaged: bool) -> Restored:
-        """Copies all blobs.
+        """Copies all blobs into the registry's storage.
 
         Raises:
             SnapshotDamagedError: the snapshot's own files are damaged; nothing was done.
@@ -122,11 +122,11 @@ class Restoration:
         await asyncio.to_thread(_put_in_place, new, target)
 
     def restore_secrets(self, target: Path) -> int:
-        """Copies keys and passwords, readable by nobody else; how many files."""
+        """Copies keys and passwords, readable by their owner only, and returns the number of files."""
         return len(copy_private_tree(self._snapshot.path / SECRETS, target))
 
     async def _bring(self, digest: Digest, size_bytes: int, restored: Restored) -> str | None:
-        """Brings a blob; what is wrong with it in the backup, None if nothing is."""
+        """Copies a blob; returns what is wrong with it in the backup, or None if it is whole."""
         if await self._is_there(digest, size_bytes):
             restored.kept_blobs += 1
             return None
@@ -167,7 +167,7 @@ class Restoration:
         return None if running.digest() == digest else "its bytes are not those that its digest stands for"
 
     async def _is_there(self, digest: Digest, size_bytes: int) -> bool:
-        """Whether an earlier run has brought a blob, and its bytes are right."""
+        """Returns True if an earlier run has copied a blob and its bytes are right."""
         found = await self._storage.find(layout.blob_key(digest))
         if found is None or found.size_bytes != size_bytes:
             return False
@@ -190,7 +190,7 @@ class Restoration:
             raise BackupFolderUnusableError(self._snapshot.catalogue, "changed while it was read")
 
     async def _find_healed(self, catalogue: Path) -> list[Digest]:
-        """What the catalogue has in quarantine, and the backup had whole: all that stands here was compared."""
+        """Returns the blobs that the catalogue has in quarantine and that came whole out of the backup."""
         healed: list[Digest] = []
         after = ""
         with open_snapshot(catalogue) as reader:
@@ -203,7 +203,7 @@ class Restoration:
         return healed
 
     async def _adapt(self, catalogue: Path, quarantined: Sequence[Digest], healed: Sequence[Digest]) -> None:
-        """Takes out of the catalogue what belonged to the processes and bytes that are no more."""
+        """Removes what belonged to the old processes from the catalogue, and updates the quarantine."""
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:

@@ -1,4 +1,4 @@
-"""The statements of backups, on a snapshot of the catalogue or on a restored one."""
+"""SQL statements of backups, on a snapshot of the catalogue or on a restored one."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from roadstead.registry.tables import blobs, upload_sessions
 COUNT_NEEDED_BLOBS: Final = Statement(
     select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(blobs.c.deleting_ms.is_(None))
 )
-LIST_NEEDED_BLOBS: Final = Statement(  # what is being deleted is needed by nobody
+LIST_NEEDED_BLOBS: Final = Statement(  # blobs that are being deleted are needed by nobody
     select(blobs.c.digest, blobs.c.size_bytes, blobs.c.quarantined_ms)
     .where(blobs.c.digest > parameter("after"), blobs.c.deleting_ms.is_(None))
     .order_by(blobs.c.digest)

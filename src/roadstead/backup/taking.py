@@ -1,4 +1,4 @@
-"""Taking a backup, beside a server that goes on.
+"""Takes a backup beside a running server.
 
 1. Hold the collector off (``roadstead.registry.garbage.holds``).
 2. Copy the catalogue as it is at that moment: every push that was acknowledged before is in it, whole, since a push is
@@ -56,10 +56,10 @@ from roadstead.storage import ObjectReader, ObjectUnknownError, StorageAbsentErr
 from roadstead.storage.plain_files import make_folders, sync_folder
 
 PAGE: Final = 500
-"""Blobs looked up in the backup at once."""
+"""Number of blobs that are looked up in the backup at once."""
 
 COPIED_AT_ONCE: Final = 4
-"""Flushes of small blobs overlap; more would take the disk from the server."""
+"""Number of small blobs copied at once: their flushes overlap, and more would take the disk from the server."""
 
 PIECE_BYTES: Final = 1 << 20
 
@@ -68,7 +68,7 @@ _QUARANTINED: Final = "it is in quarantine, since its bytes were damaged"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
-    """What belongs to an installation beside its registry, if it is to be in the backup."""
+    """Files that belong to an installation beside its registry, for a backup that includes them."""
 
     secrets: Path | None = None
     """The folder of keys and passwords."""
@@ -84,13 +84,13 @@ class _Tally:
     copied_bytes: int = 0
     missing: list[MissingBlob] = field(default_factory=list[MissingBlob])
     changed: set[str] = field(default_factory=set[str])
-    """Folders of the pool that got a new name."""
+    """Folders of the pool in which a new blob got its name; they have to be flushed."""
 
 
 async def take_backup(
     registry: Registry, folder: BackupFolder, progress: Progress, pace: Pace, extras: Extras | None = None
 ) -> SnapshotManifest:
-    """Takes a snapshot into ``folder``, which is prepared and locked by the caller; returns what it holds.
+    """Takes a snapshot into ``folder``, which the caller has prepared and locked, and returns its manifest.
 
     Raises:
         DatabaseDamagedError: the catalogue is damaged: there is no snapshot of it.
@@ -129,7 +129,7 @@ async def _copy_catalogue(registry: Registry, folder: BackupFolder, partial: Pat
 
 
 class _Copy:
-    """Brings the blobs of one snapshot into the pool."""
+    """The copying of one snapshot's blobs into the pool."""
 
     def __init__(self, registry: Registry, folder: BackupFolder, hold: Hold, progress: Progress, pace: Pace) -> None:
         self._storage = registry.storage
@@ -140,7 +140,7 @@ class _Copy:
         self._tally = _Tally()
 
     async def run(self, snapshot: Reader, listing: Path) -> _Tally:
-        """Copies what is not there yet, and writes the list."""
+        """Copies the blobs that are not in the pool yet, and writes the list."""
         row = await snapshot.fetch_one(store.COUNT_NEEDED_BLOBS)
         self._progress.begin("blobs", row[1] if row else 0, is_bytes=True)
         after = ""
@@ -155,7 +155,7 @@ class _Copy:
         return self._tally
 
     async def _take(self, page: Sequence[tuple[Digest, int]], quarantined: set[str]) -> list[tuple[Digest, int]]:
-        """Sees that a page of blobs is in the pool; those that are."""
+        """Copies a page of blobs into the pool as needed, and returns those that are there."""
         wanted = await asyncio.to_thread(lambda: [each for each in page if not self._folder.has_blob(*each)])
         missing: set[Digest] = set()
 
@@ -179,7 +179,7 @@ class _Copy:
         return kept
 
     async def _copy(self, digest: Digest, size_bytes: int) -> str | None:
-        """Copies a blob; what is wrong with it where that cannot be."""
+        """Copies a blob; returns None, or what is wrong with it if it cannot be copied."""
         try:
             reader = await self._storage.open_reader(layout.blob_key(digest))
         except ObjectUnknownError:
@@ -218,10 +218,10 @@ class _Copy:
 
 
 class PoolWriter:
-    """A blob on its way into the pool; blocking, used by one thread at a time."""
+    """A blob that is being written into the pool; blocking, used by one thread at a time."""
 
     def __init__(self, folder: BackupFolder, digest: Digest) -> None:
-        """Nothing is written yet."""
+        """Keeps its arguments; nothing is written yet."""
         self._temporary = folder.partial / digest.encoded
         self._target = folder.blob_path(digest)
         self._digest = digest
@@ -229,7 +229,7 @@ class PoolWriter:
         self._descriptor = -1
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
-        """Adds bytes."""
+        """Adds bytes to the blob."""
         if self._descriptor < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(self._temporary, flags, 0o600)
@@ -239,7 +239,7 @@ class PoolWriter:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def publish(self) -> set[str] | None:
-        """Flushes the blob and gives it its name, if its digest is right; the folders that must be flushed then."""
+        """Flushes the blob and names it if its digest is right; returns the folders to flush then, or None."""
         self.write(b"")  # an empty blob is a file too
         if self._running.hexdigest() != self._digest.encoded:
             return None
@@ -251,7 +251,7 @@ class PoolWriter:
         return changed
 
     def close(self) -> None:
-        """Gives back what writing holds; what was not published is gone."""
+        """Closes and removes the temporary file, unless the blob was published."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -262,7 +262,7 @@ class PoolWriter:
 async def run_some_at_once(
     items: Sequence[tuple[Digest, int]], work: Callable[[tuple[Digest, int]], Awaitable[None]], width: int
 ) -> None:
-    """Does ``work`` on each item, ``width`` at a time; the first failure ends all and is raised."""
+    """Runs ``work`` on each item, ``width`` at a time; the first failure stops all and is raised."""
     queue = iter(items)
 
     async def go_on() -> None:
@@ -281,7 +281,7 @@ async def run_some_at_once(
 
 
 def _conclude(folder: BackupFolder, partial: Path, taken_ms: int, tally: _Tally, extras: Extras) -> SnapshotManifest:
-    """Makes everything durable, and the snapshot visible."""
+    """Makes everything durable, and then the snapshot visible."""
     for changed in tally.changed:
         sync_folder(changed)
     copied_extras = _copy_extras(partial, extras)
@@ -310,7 +310,7 @@ def _conclude(folder: BackupFolder, partial: Path, taken_ms: int, tally: _Tally,
 
 
 def _copy_extras(partial: Path, extras: Extras) -> dict[str, str]:
-    """Copies secrets and settings; the copies, with their digests."""
+    """Copies secrets and settings, and returns the copies with their digests."""
     copied: list[Path] = []
     if extras.secrets is not None:
         copied += copy_private_tree(extras.secrets, partial / SECRETS)
@@ -321,18 +321,18 @@ def _copy_extras(partial: Path, extras: Extras) -> dict[str, str]:
 
 
 def _free_name(folder: BackupFolder, taken_ms: int) -> str:
-    """A name by the time that sorts behind all others."""
+    """Returns a name made of the time that sorts behind the names of all other snapshots."""
     base = dt.datetime.fromtimestamp(taken_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     known = folder.names()
     if not known or base > known[-1]:
         return base
-    latest, _, number = known[-1].partition("+")  # of the same second, or of a clock that went back
+    latest, _, number = known[-1].partition("+")  # a snapshot of the same second, or of a clock that went back
     return f"{latest}+{int(number or 1) + 1:04}"
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Generator[None, None, None]:
-    """The operating system's errors in words for the person who chose the folder."""
+    """Turns errors of the operating system into errors for the person who chose the folder."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads a backup again and compares everything with what was written."""
+"""Reads a backup again and compares all of it with the recorded digests."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ from roadstead.registry.progress import Progress
 async def verify_backup(
     folder: BackupFolder, names: Sequence[str], progress: Progress, pace: Pace
 ) -> AsyncGenerator[tuple[str, str], None]:
-    """What is damaged: a snapshot or digest, and how.
+    """Yields what is damaged: a snapshot's name or a digest, and a description of the damage.
 
     A damaged blob is put aside, so that the next backup copies it anew if the registry still has it; the caller has
     locked the folder.
@@ -41,7 +41,7 @@ async def verify_backup(
 
 
 async def find_problem(path: Path, digest: Digest, size_bytes: int, progress: Progress, pace: Pace) -> str | None:
-    """What is wrong with a blob of the pool, None if nothing is."""
+    """Returns what is wrong with a blob of the pool, or None if it is whole."""
     running = hashlib.new(digest.algorithm)
     try:
         with path.open("rb", buffering=0) as file:
@@ -60,7 +60,7 @@ async def find_problem(path: Path, digest: Digest, size_bytes: int, progress: Pr
 
 
 def _distinct(snapshots: Sequence[StoredSnapshot]) -> Iterator[tuple[Digest, int]]:
-    """The blobs of all snapshots, each once."""
+    """Yields the blobs of all snapshots, each once."""
     last = ""
     for digest, size_bytes in heapq.merge(*(snapshot.iter_blobs() for snapshot in snapshots)):
         if digest != last:

@@ -1,4 +1,4 @@
-"""Certificates: made, read, ordered, renewed and trusted. Light to import; ``cryptography`` comes with the modules."""
+"""Makes, reads, orders, renews and trusts certificates. Light to import; only the modules need ``cryptography``."""
 
 from roadstead.certificates.errors import (
     CertificateError,

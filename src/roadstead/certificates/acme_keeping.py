@@ -32,24 +32,25 @@ if TYPE_CHECKING:  # it brings requests and pyOpenSSL, which only an order needs
 _T = TypeVar("_T")
 
 ROUND_SECONDS: Final = 5.0
-"""Between two looks at the clock and at who does the work."""
+"""Time between two looks at the clock, and at which process may order."""
 
 LEASE_SECONDS: Final = 10.0
-"""Between two renewals of the right to order, while an order takes its time."""
+"""Time between two renewals of the right to order, while an order is in progress."""
 
 RENEWED_AT_SHARE: Final = 3
-"""A third of its life before the end."""
+"""A certificate is renewed when a third (one in this number) of its life is left."""
 
 LONGEST_RETRY_SECONDS: Final = 6 * 3600.0
 
 _DOUBLED: Final = 16
-"""Times that a wait is doubled at most: long enough for any, and no number that months of failures outgrow."""
+"""Number of times that a wait is doubled at most: enough in practice, and the number stays small after months of
+failures."""
 
 _log = structlog.get_logger("roadstead.certificates")
 
 
 class AcmeKeeper:
-    """The certificate for ``hosts`` in ``folder``."""
+    """The keeper of the certificate for ``hosts`` in ``folder``: orders it, and renews it in time."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class AcmeKeeper:
         make_orders: "Callable[[], AcmeOrders]",
         is_ours: Callable[[], Awaitable[bool]],
     ) -> None:
-        """``is_ours`` takes the right to order, or renews it; False while another process has it."""
+        """Keeps its arguments; ``is_ours`` takes or renews the right to order; False while another process has it."""
         self._folder = folder
         self._hosts = hosts
         self._clock = clock
@@ -67,16 +68,16 @@ class AcmeKeeper:
         self._is_ours = is_ours
         self._failures = 0
         self._not_before_seconds = 0.0
-        """By the monotonic clock, as all that is waited for here: the calendar may be about to jump."""
+        """Time of the next order, by the monotonic clock, as for all waits here: the calendar's clock may jump."""
         self._wish: tuple[str, int | None, float] = ("", None, 0.0)
 
     @property
     def pair_file(self) -> Path:
-        """Key and certificate."""
+        """The file that holds both key and certificate."""
         return self._folder / "server.pem"
 
     async def run(self) -> None:
-        """Keeps it, until cancelled."""
+        """Orders and renews the certificate until cancelled."""
         self._not_before_seconds = self._clock.monotonic_seconds() + self._read_wait_seconds()
         while True:
             try:
@@ -84,7 +85,7 @@ class AcmeKeeper:
                     await self._order()
             except CertificateError as error:
                 self._put_off(error)
-            except RoadsteadError as error:  # of the catalogue, where the right to order is kept
+            except RoadsteadError as error:  # an error of the catalogue, which keeps the right to order
                 _log.error("background work failed", work="acme", reason=str(error))
             await asyncio.sleep(ROUND_SECONDS)
 
@@ -108,7 +109,7 @@ class AcmeKeeper:
             return None  # none yet, or spoilt: a new one takes its place
 
     async def _wished_ms(self, facts: CertificateFacts, now_ms: int) -> int | None:
-        """When the server wants it renewed; asked as often as it says."""
+        """Returns the time at which the server wants the certificate renewed; asks it as often as it says."""
         serial, wish_ms, ask_seconds = self._wish
         if serial != facts.serial or self._clock.monotonic_seconds() >= ask_seconds:
             content = read_file(self.pair_file)

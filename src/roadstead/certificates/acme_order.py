@@ -1,4 +1,4 @@
-"""One order of a certificate from an ACME server. Everything here blocks: it runs in a thread of its own.
+"""Orders a certificate from an ACME server. Everything here blocks: it runs in a thread of its own.
 
 Source: RFC 8555; RFC 8738 for addresses; RFC 9773 for the server's wish when to renew. The messages are those of
 certbot's library.
@@ -27,17 +27,17 @@ from roadstead.certificates.reading import read_key
 from roadstead.config import ListenAddress, TlsSettings
 
 ORDER_SECONDS: Final = 90
-"""For one order: Let's Encrypt takes some seconds."""
+"""Time limit of one order: Let's Encrypt takes some seconds."""
 
 NETWORK_SECONDS: Final = 30
-"""For one request."""
+"""Time limit of one request."""
 
 NONCE_TRIES: Final = 4
-"""Each of two requests; then one more."""
+"""Number of sendings, each of two requests, before one last attempt."""
 
 UNREACHABLE_RETRY_SECONDS: Final = 60.0
 REFUSED_RETRY_SECONDS: Final = 300.0
-"""After a failed validation; Let's Encrypt allows five an hour for a name."""
+"""Wait after a failed validation; Let's Encrypt allows five an hour for a name."""
 RATE_LIMITED_RETRY_SECONDS: Final = 3600.0
 
 
@@ -58,17 +58,17 @@ class _Network(client.ClientNetwork):
 
 
 class AcmeOrders:
-    """Orders for one account, whose key is in ``folder``."""
+    """Orders of certificates for one account, whose key is in ``folder``."""
 
     def __init__(self, folder: Path, settings: TlsSettings) -> None:
         self._folder = folder
         self._settings = settings
 
     def order(self, hosts: Sequence[Host]) -> bytes:
-        """A new key and its certificate with its chain, as PEM.
+        """Orders a certificate and returns its new key and the certificate with its chain, as PEM.
 
         Raises:
-            CertificateOrderError: the server gave none; how long it wants to be left alone stands in it.
+            CertificateOrderError: the server gave none; it says when to try again.
             CertificateError: the account's key cannot be read or written.
         """
         address = ListenAddress.parse(self._settings.acme_challenge_listen)
@@ -84,7 +84,7 @@ class AcmeOrders:
         return key + str(done.fullchain_pem).encode("ascii")
 
     def wished_renewal_ms(self, certificate_pem: bytes) -> tuple[int | None, int]:
-        """When the server would like this certificate to be renewed, if it says; and when to ask again.
+        """Asks when the server wants this certificate renewed; returns that (or None), and when to ask again.
 
         Raises:
             CertificateOrderError: it does not answer.
@@ -139,7 +139,7 @@ def _challenges(
     order: Any,  # noqa: ANN401 - the library's classes are made at run time, without types that a checker sees
     key: JWK,
 ) -> tuple[dict[str, str], list[tuple[Any, Any]]]:
-    """What is to be answered on which path, and the challenges that are still open with their responses."""
+    """Returns the answer for each path, and the challenges that are still open with their responses."""
     answers: dict[str, str] = {}
     pending: list[tuple[Any, Any]] = []
     for authorization in order.authorizations:
@@ -159,7 +159,7 @@ def _challenges(
 
 @contextmanager
 def _explained(directory: str) -> Generator[None, None, None]:
-    """Turns everything that an order can fail with into one error that says how soon to try again."""
+    """Turns every error of an order into one that says how soon to try again."""
     try:
         yield
     except CertificateError:

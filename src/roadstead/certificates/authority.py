@@ -1,4 +1,4 @@
-"""An authority of one's own, and the certificates it signs.
+"""Makes a private authority, and the certificates that it signs.
 
 Source: RFC 5280 (profile), RFC 6125 and the CA/Browser Forum's baseline (names only as subjectAltName), Apple's demands
 on private authorities (at most 825 days, serverAuth).
@@ -23,24 +23,24 @@ KeyType = Literal["ecdsa", "rsa"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 AUTHORITY_DAYS: Final = 3652
-"""Ten years: whoever distributes it does not want to do so every year."""
+"""Life of an authority, ten years: people who distribute it do not want to do so every year."""
 
 SERVER_DAYS: Final = 825
-"""The most that macOS and iOS accept of a private authority."""
+"""Life of a server's certificate, the longest that macOS and iOS accept of a private authority."""
 
 RSA_BITS: Final = 3072
-"""128 bits of security, as P-256."""
+"""Size of an RSA key, for 128 bits of security, as P-256 has."""
 
 BACKDATED: Final = dt.timedelta(hours=1)
-"""Clients whose clocks are a little late accept a new certificate."""
+"""Time by which a certificate's start is moved back, so that clients whose clocks are a little late accept it."""
 
 LONGEST_COMMON_NAME: Final = 64
-"""RFC 5280, appendix A.1."""
+"""Number of characters in a common name at most (RFC 5280, appendix A.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate and its key."""
+    """A certificate with its key."""
 
     certificate: x509.Certificate
     key: PrivateKey
@@ -57,21 +57,21 @@ class Issued:
 
 
 def make_key(key_type: KeyType) -> PrivateKey:
-    """A new key."""
+    """Makes a new key."""
     if key_type == "rsa":
         return rsa.generate_private_key(65537, RSA_BITS)
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def key_pem(key: PrivateKey) -> bytes:
-    """A key without a password."""
+    """Returns a key as PEM, without a password."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def make_authority(host: str, key: PrivateKey, now_ms: int) -> Issued:
-    """An authority that signs itself; its name tells it from others for the same host."""
+    """Makes an authority that signs itself; its name tells it from others for the same host."""
     mark = secrets.token_hex(3)
     name = _name(f"{host[: LONGEST_COMMON_NAME - 12]} CA {mark}")
     begin = _time(now_ms) - BACKDATED
@@ -85,7 +85,7 @@ def make_authority(host: str, key: PrivateKey, now_ms: int) -> Issued:
 
 
 def issue_server(authority: Issued, hosts: Sequence[Host], key: PrivateKey, now_ms: int, days: int) -> Issued:
-    """A server's certificate for ``hosts``, which ends with its authority at the latest."""
+    """Issues a server's certificate for ``hosts``, which ends with its authority at the latest."""
     alternatives = [
         x509.IPAddress(ipaddress.ip_address(host.name)) if host.is_address else x509.DNSName(host.name)
         for host in hosts
@@ -100,7 +100,7 @@ def issue_server(authority: Issued, hosts: Sequence[Host], key: PrivateKey, now_
 
 
 def issue_client(authority: Issued, user: str, key: PrivateKey, now_ms: int, days: int) -> Issued:
-    """A client's certificate whose common name is ``user``.
+    """Issues a client's certificate whose common name is ``user``.
 
     Raises:
         CertificateNameInvalidError: no user may be called so.

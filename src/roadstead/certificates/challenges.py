@@ -1,4 +1,4 @@
-"""A listener that answers an ACME server's HTTP challenges, open only while a certificate is ordered.
+"""Answers an ACME server's HTTP challenges on a listener that is open only while a certificate is ordered.
 
 Source: RFC 8555, section 8.3.
 """
@@ -16,7 +16,7 @@ from roadstead.certificates.errors import CertificateOrderError
 from roadstead.config import ListenAddress
 
 CONNECTION_SECONDS: Final = 10
-"""For which somebody who says nothing is listened to."""
+"""Time for which a silent connection is kept open."""
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def answered(address: ListenAddress, answers: Mapping[str, str]) -> Generator[No
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            """Nothing: the ACME server says what it thought of the answer."""
+            """Logs nothing: the ACME server says whether the answer was right."""
 
     class Server(http.server.ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -57,7 +57,7 @@ def answered(address: ListenAddress, answers: Mapping[str, str]) -> Generator[No
             self.server_name, self.server_port = address.host, address.port
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Nothing: whoever connects may go away again."""
+            """Ignores errors of a connection: anybody may connect and go away again."""
 
     try:
         server = Server((address.host, address.port), Handler)

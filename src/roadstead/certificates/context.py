@@ -1,6 +1,6 @@
-"""The settings of TLS as the standard library's context.
+"""Builds the standard library's TLS context from the settings.
 
-What is chosen: TLS 1.2 and 1.3; of 1.2 only suites with forward secrecy and authenticated encryption; the client's
+It allows TLS 1.2 and 1.3; of 1.2 only suites with forward secrecy and authenticated encryption; the client's
 order of them, since all are good and a client knows what its processor does fast (as Mozilla's guide has it); session
 tickets, whose keys every context makes anew; no compression, no renegotiation; HTTP/1.1 by ALPN.
 """
@@ -22,14 +22,14 @@ SUITES: Final = (
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
-"""Mozilla's "intermediate" without those that older clients needed."""
+"""The suites of Mozilla's "intermediate" list, without those that only older clients need."""
 
 _VERIFY: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextRules:
-    """What is set beside certificate and key."""
+    """The settings of a TLS context beside certificate and key."""
 
     minimum_version: Literal["1.2", "1.3"] = "1.2"
     cipher_suites: Sequence[str] = ()
@@ -38,7 +38,7 @@ class ContextRules:
 
 
 def build_context(certificate: Path, key: Path, rules: ContextRules) -> ssl.SSLContext:
-    """A server's context.
+    """Builds a server's TLS context.
 
     Raises:
         CertificateError: what the rules name cannot be used.

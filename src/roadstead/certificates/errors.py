@@ -1,4 +1,4 @@
-"""What can be wrong with certificates. These are for whoever runs the server: they name files and remedies."""
+"""Errors of certificates, for the person who runs the server: they name files and remedies."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from roadstead.errors import RoadsteadError
 
 
 class CertificateError(RoadsteadError):
-    """Anything below."""
+    """An error of a certificate: the base of all errors in this module."""
 
 
 class CertificateUnreadableError(CertificateError):
@@ -18,7 +18,7 @@ class CertificateUnreadableError(CertificateError):
 
 
 class CertificateInvalidError(CertificateError):
-    """A file does not hold what it should."""
+    """A file does not hold a certificate or key as it should."""
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
         super().__init__(f"{path}: {reason}; {remedy}")
@@ -26,7 +26,7 @@ class CertificateInvalidError(CertificateError):
 
 
 class KeyEncryptedError(CertificateError):
-    """A key has a password, which nobody is there to enter."""
+    """A key is protected by a password, which nobody is there to enter."""
 
     def __init__(self, path: Path) -> None:
         remedy = f"write one without: `openssl pkey -in {path} -out NEW.key`, readable only by the server's user"
@@ -46,7 +46,7 @@ class KeyMismatchError(CertificateError):
 
 
 class CertificateExistsError(CertificateError):
-    """A file would have been overwritten, or stands without its other half."""
+    """A file would have been overwritten, or one of certificate and key is there without the other."""
 
     def __init__(self, path: Path, remedy: str) -> None:
         super().__init__(f"{path} exists; {remedy}")
@@ -54,7 +54,7 @@ class CertificateExistsError(CertificateError):
 
 
 class CertificateNameInvalidError(CertificateError):
-    """A host or user for which no certificate can be made."""
+    """A name of a host or user is one for which no certificate can be made."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name!r}: {reason}")
@@ -62,7 +62,7 @@ class CertificateNameInvalidError(CertificateError):
 
 
 class CertificateOrderError(CertificateError):
-    """An ACME server did not give a certificate. ``retry_after_seconds``: how long it wants to be left alone."""
+    """An ACME server gave no certificate. ``retry_after_seconds``: how long it wants no further order."""
 
     def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -71,7 +71,7 @@ class CertificateOrderError(CertificateError):
 
 
 class TrustFolderError(CertificateError):
-    """What clients trust cannot be written."""
+    """A file of authorities that a client trusts cannot be written."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot write {path}: {reason}; this is usually done by root")

@@ -1,4 +1,4 @@
-"""Files of certificates and keys: whole or not there, keys for their owner only, nothing lost by accident."""
+"""Writes files of certificates and keys: in one step, keys for their owner only, nothing overwritten by accident."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ PUBLIC: Final = 0o644
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Writes a file that is not there yet.
+    """Writes a file that must not be there yet.
 
     Raises:
         CertificateExistsError: it is there.
@@ -27,7 +27,7 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
-    """Writes a file in the place of the one that may be there; whoever reads sees one or the other.
+    """Replaces a file, or makes it; readers see the old or the new content, never a mixture.
 
     Raises:
         CertificateUnreadableError: it cannot be written.
@@ -49,7 +49,7 @@ def make_folder(path: Path, mode: int) -> None:
 
 
 class _written(contextlib.AbstractContextManager[Path]):  # noqa: N801 - used as a function
-    """A temporary file beside ``path``, flushed to disk; gone afterwards, and the folder flushed."""
+    """A temporary file beside ``path``, flushed to disk; it is removed at the end, and the folder flushed."""
 
     def __init__(self, path: Path, content: bytes, mode: int) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""A folder with an authority, a server's certificate and those of clients, as ``roadstead certs create`` keeps it.
+"""Keeps a folder with an authority, a server's certificate and those of clients, as ``roadstead certs create`` does.
 
 ::
 
@@ -30,30 +30,30 @@ from roadstead.certificates.reading import facts_of, read_certificates, read_key
 
 
 class CertificateFolder:
-    """The files below ``path``."""
+    """The certificates and keys in the folder ``path``."""
 
     def __init__(self, path: Path, key_type: KeyType = "ecdsa") -> None:
-        """``key_type`` is that of keys that are made; those that are there stay."""
+        """Keeps its arguments; ``key_type`` is the type of new keys, and existing keys stay."""
         self.path = path
         self._key_type: KeyType = key_type
 
     @property
     def authority_file(self) -> Path:
-        """The authority's certificate, which clients need."""
+        """The file of the authority's certificate, which clients need."""
         return self.path / "ca.crt"
 
     @property
     def server_certificate(self) -> Path:
-        """The server's certificate with its chain."""
+        """The file of the server's certificate with its chain."""
         return self.path / "server.crt"
 
     @property
     def server_key(self) -> Path:
-        """Its key."""
+        """The file of the server's key."""
         return self.path / "server.key"
 
     def ensure_authority(self, host: str, now_ms: int) -> tuple[Issued, bool]:
-        """The folder's authority, and whether it was made just now, for ``host``.
+        """Returns the folder's authority, made for ``host`` if there was none, and True if it was made just now.
 
         Raises:
             CertificateExistsError: half of one is there.
@@ -69,10 +69,10 @@ class CertificateFolder:
         return made, True
 
     def issue_server(self, authority: Issued, hosts: Sequence[Host], now_ms: int, days: int) -> Issued:
-        """Makes the server's certificate, or a new one for the key that is there.
+        """Issues the server's certificate, with the key that is there or a new one.
 
         Raises:
-            CertificateError: something cannot be read or written.
+            CertificateError: a file cannot be read or written.
         """
         if self.server_key.exists():
             key = _usable(self.server_key)
@@ -87,7 +87,7 @@ class CertificateFolder:
         return issued
 
     def issue_client(self, authority: Issued, user: str, now_ms: int, days: int) -> Path:
-        """Makes a client's certificate and returns its folder; a key that is there is kept.
+        """Issues a client's certificate and returns its folder; a key that is there is kept.
 
         Raises:
             CertificateExistsError: the folder is that of another user, whose name differs only in what files cannot be
@@ -124,7 +124,7 @@ class CertificateFolder:
 
 
 def _require_owner(certificate: Path, user: str) -> None:
-    """Two users with one key could each pass for the other."""
+    """Raises if the certificate in the folder is another user's: two users with one key could pass for each other."""
     if not certificate.exists():
         return
     subject = read_certificates(certificate)[0].subject

@@ -1,4 +1,4 @@
-"""Names and addresses that certificates are made for."""
+"""Reads names and addresses that certificates are made for."""
 
 import fcntl
 import ipaddress
@@ -18,7 +18,7 @@ _SIOCGIFADDR: Final = 0x8915
 
 
 def parse_host(text: str) -> Host:
-    """The DNS name (with a star as its first label, if wanted) or address that ``text`` spells.
+    """Parses a DNS name (with a star as its first label, if wanted) or an address.
 
     Raises:
         CertificateNameInvalidError: it spells neither.
@@ -38,12 +38,12 @@ def parse_host(text: str) -> Host:
 
 
 def parse_hosts(texts: Iterable[str]) -> tuple[Host, ...]:
-    """All of them, each once, in their order."""
+    """Parses all texts and returns the hosts in their order, each once."""
     return tuple(dict.fromkeys(parse_host(text) for text in texts))
 
 
 def this_machine() -> Iterator[Host]:
-    """The names and addresses under which this machine is likely to be reached."""
+    """Yields the names and addresses under which this machine is likely to be reached."""
     for text in (socket.gethostname(), "localhost", "127.0.0.1", "::1", *_addresses()):
         try:
             yield parse_host(text)
@@ -61,7 +61,7 @@ def _to_ascii(text: str, name: str) -> str:
 
 
 def _addresses() -> Iterator[str]:
-    """What the interfaces have, without those that only mean something together with an interface."""
+    """Yields the addresses of all interfaces, except those that need the name of an interface beside them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, interface in socket.if_nameindex():
             request = struct.pack("256s", interface.encode()[:15])

@@ -1,4 +1,4 @@
-"""A certificate in a file or on a server, and what a client would say of it."""
+"""Inspects a certificate in a file or on a server as a client would."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ CONNECT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A certificate; ``problem`` is why a client refuses it, empty if it does not."""
+    """A certificate as it is shown; ``problem`` is the reason why a client refuses it, empty if it does not."""
 
     facts: CertificateFacts
     problem: str = ""
@@ -27,7 +27,7 @@ class Shown:
 
 
 def inspect_file(path: Path, now_ms: int) -> list[Shown]:
-    """The certificates in a file, each with whether it is valid now, and signed by the next one.
+    """Returns the certificates in a file, and for each if it is valid now and signed by the next one.
 
     Raises:
         CertificateError: they cannot be read.
@@ -40,7 +40,7 @@ def inspect_file(path: Path, now_ms: int) -> list[Shown]:
 
 
 def inspect_server(address: str, authorities: Path | None, now_ms: int) -> list[Shown]:
-    """The certificate that a server shows, and whether the system (or ``authorities``) trusts it for that host.
+    """Returns the certificate that a server shows, and if the system (or ``authorities``) trusts it for that host.
 
     Raises:
         CertificateError: the server cannot be reached or speaks no TLS.

@@ -1,4 +1,4 @@
-"""Certificates and keys out of PEM files, and whether they fit together."""
+"""Reads certificates and keys from PEM files, and checks that they fit together."""
 
 import datetime as dt
 import os
@@ -20,13 +20,13 @@ from roadstead.certificates.errors import (
 from roadstead.certificates.model import CertificateFacts
 
 LARGEST_FILE: Final = 4 << 20
-"""Bytes; all public authorities together take a quarter of a megabyte."""
+"""Size of a file in bytes at most; all public authorities together take a quarter of a megabyte."""
 
 _PEM: Final = "-----BEGIN CERTIFICATE-----"
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a small file.
+    """Reads the content of a small file.
 
     Raises:
         CertificateUnreadableError: it cannot be read, or is no file that could hold certificates.
@@ -42,7 +42,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
-    """All certificates of a PEM file, in its order.
+    """Reads all certificates of a PEM file, in its order.
 
     Raises:
         CertificateUnreadableError: the file cannot be read.
@@ -62,7 +62,7 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
 
 
 def read_key(path: Path) -> PrivateKeyTypes:
-    """The key of a PEM file.
+    """Reads the key of a PEM file.
 
     Raises:
         CertificateUnreadableError: the file cannot be read.
@@ -82,7 +82,7 @@ def read_key(path: Path) -> PrivateKeyTypes:
 
 
 def read_pair(certificate: Path, key: Path) -> x509.Certificate:
-    """The first certificate of a file, whose key the other file holds.
+    """Reads the first certificate of a file and checks that the other file holds its key.
 
     Raises:
         CertificateUnreadableError, CertificateInvalidError, KeyEncryptedError: see above.
@@ -95,7 +95,7 @@ def read_pair(certificate: Path, key: Path) -> x509.Certificate:
 
 
 def facts_of(certificate: x509.Certificate) -> CertificateFacts:
-    """What is said about it."""
+    """Returns the facts about a certificate."""
     return CertificateFacts(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
@@ -111,7 +111,7 @@ def facts_of(certificate: x509.Certificate) -> CertificateFacts:
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """DNS names, addresses and e-mail addresses of the subject's alternatives."""
+    """Returns the DNS names, addresses and e-mail addresses among the subject's alternative names."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
@@ -124,7 +124,7 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def describe_key(key: PublicKeyTypes) -> str:
-    """Kind and size."""
+    """Returns the kind and size of a key, such as ``ECDSA P-256``."""
     match key:
         case ec.EllipticCurvePublicKey():
             return f"ECDSA {key.curve.name.replace('secp256r1', 'P-256').replace('secp384r1', 'P-384')}"

@@ -1,4 +1,4 @@
-"""A certificate for a first try, which the server makes itself and keeps in its data folder.
+"""Makes a certificate for a first try, which the server keeps in its data folder.
 
 ::
 
@@ -18,14 +18,15 @@ from roadstead.certificates.model import DAY_MS, Host
 from roadstead.certificates.reading import facts_of, read_pair
 
 DAYS: Final = 397
-"""It renews itself, so it need not live long."""
+"""Life of the certificate; it is renewed by the server, so it need not live long."""
 
 RENEWED_BEFORE_DAYS: Final = 60
-"""A server that nobody touches for a month or two still has a good certificate afterwards."""
+"""Days before its end at which it is renewed, so that it is still good if nobody starts the server for a month or
+two."""
 
 
 class SelfSigned:
-    """The certificate in ``folder``, for ``hosts``."""
+    """The certificate in ``folder`` that the server makes for ``hosts``."""
 
     def __init__(self, folder: Path, hosts: Sequence[Host]) -> None:
         self._folder = CertificateFolder(folder)
@@ -33,16 +34,16 @@ class SelfSigned:
 
     @property
     def pair_file(self) -> Path:
-        """Key and certificate."""
+        """The file that holds both key and certificate."""
         return self._folder.path / "server.pem"
 
     @property
     def authority_file(self) -> Path:
-        """What a client needs in order to trust it."""
+        """The file of the authority that a client needs in order to trust the certificate."""
         return self._folder.authority_file
 
     def ensure(self, now_ms: int) -> bool:
-        """Sees that there is a certificate for all hosts with some life left; whether one was made.
+        """Makes a certificate unless there is one for all hosts with some life left; returns True if it made one.
 
         Raises:
             CertificateError: it cannot be read or written.

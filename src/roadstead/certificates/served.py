@@ -1,4 +1,4 @@
-"""The certificate with which a server answers: loaded, watched, exchanged while connections go on.
+"""Loads and watches the certificate with which a server answers, and replaces it while connections go on.
 
 Promises: a connection keeps the certificate it began with; the next one has the new; a pair that cannot be used leaves
 the old one in its place and is logged with the reason, once. What counts is the content of the files at one moment: a
@@ -23,10 +23,10 @@ from roadstead.certificates.reading import facts_of, read_pair
 from roadstead.clock import Clock
 
 LOOK_SECONDS: Final = 1.0
-"""Between two looks at the files; each is a few calls of ``stat``."""
+"""Time between two looks at the files; each look takes a few calls of ``stat``."""
 
 REMIND_SECONDS: Final = 12 * 3600
-"""Between two lines about a certificate that ends soon."""
+"""Time between two log lines about a certificate that ends soon."""
 
 _Signature = tuple[tuple[int, int, int, int] | None, ...]
 
@@ -35,7 +35,7 @@ _log = structlog.get_logger("roadstead.certificates")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairFiles:
-    """Where certificate and key are; they may be one file. ``is_awaited``: they may also be made later."""
+    """The files of certificate and key, which may be one. ``is_awaited``: they may also be made later."""
 
     certificate: Path
     key: Path
@@ -43,16 +43,16 @@ class PairFiles:
     is_awaited: bool = False
 
     def all(self) -> Sequence[Path]:
-        """Every file that, changed, makes a new context."""
+        """Returns every file whose change makes a new context necessary."""
         clients = self.rules.client_authorities if self.rules.client_certificates != "off" else ()
         return (self.certificate, self.key, *clients)
 
 
 class ServedCertificate:
-    """The certificate of a server's listener."""
+    """The certificate of a server's listener, which changes with its files."""
 
     def __init__(self, files: PairFiles, clock: Clock) -> None:
-        """Nothing is loaded yet: see ``load``."""
+        """Keeps its arguments; nothing is loaded before ``load``."""
         self._files = files
         self._clock = clock
         self._context: ssl.SSLContext | None = None
@@ -63,21 +63,21 @@ class ServedCertificate:
         self._reminded: float | None = None
 
     def context(self) -> ssl.SSLContext | None:
-        """What new connections use; None until there is a certificate."""
+        """The context that new connections use; None until there is a certificate."""
         return self._context
 
     @property
     def facts(self) -> CertificateFacts | None:
-        """What is served; None until there is a certificate."""
+        """The facts about the certificate that is served; None until there is one."""
         return self._facts
 
     @property
     def is_failing(self) -> bool:
-        """Whether the files are others than those that are served, and cannot be used."""
+        """True if the files have changed and cannot be used, so that the old certificate is still served."""
         return bool(self._failed)
 
     def check(self) -> None:
-        """Reads the files and keeps nothing of them.
+        """Reads the files, to see that they can be used, and keeps nothing of them.
 
         Raises:
             CertificateError: they cannot be used.
@@ -97,18 +97,18 @@ class ServedCertificate:
             self._take(self._look())
 
     def reload(self) -> None:
-        """Loads them again, because somebody asked."""
+        """Loads the files again at once, because somebody asked for it."""
         self._try(self._look())
 
     async def watch(self) -> None:
-        """Loads them again whenever they change, until cancelled."""
+        """Loads the files again whenever they change, until cancelled."""
         while True:
             self.look()
             self._remind()
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Looks at the files once; loads them if they changed and have been still since the look before."""
+        """Looks at the files once; loads them if they changed and have been still since the last look."""
         found = self._look()
         is_still, self._seen = found == self._seen, found
         if is_still and found not in {self._loaded, self._failed}:
@@ -163,7 +163,7 @@ class ServedCertificate:
 
 
 def _sign(path: Path) -> tuple[int, int, int, int] | None:
-    """What differs when a file does, links followed; None where there is none."""
+    """Returns values that differ when a file does, links followed; None if there is no file."""
     try:
         status = os.stat(path)  # noqa: PTH116 - one call a second and file
     except OSError:

@@ -1,4 +1,4 @@
-"""What a server does about its certificate. Light to import: ``cryptography`` comes only where there is TLS."""
+"""Prepares, loads and renews a server's certificate. Light to import: ``cryptography`` is needed only for TLS."""
 
 import math
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # see above
 
 
 def prepare_certificate(settings: Settings) -> None:
-    """Makes the certificate that the server makes itself, and sees that the one it is to serve can be used.
+    """Makes the certificate that the server makes itself, and checks that the one to be served can be used.
 
     Raises:
         CertificateError: it cannot be made, or used.
@@ -25,7 +25,7 @@ def prepare_certificate(settings: Settings) -> None:
 
 
 def build_certificate(settings: Settings, metrics: Metrics) -> "ServedCertificate | None":
-    """The main listener's certificate, loaded; None without TLS.
+    """Loads and returns the main listener's certificate; None without TLS.
 
     Raises:
         CertificateError: it cannot be used.
@@ -48,7 +48,7 @@ def build_certificate(settings: Settings, metrics: Metrics) -> "ServedCertificat
 def keep_certificate(
     certificate: "ServedCertificate | None", settings: Settings, clock: Clock, is_ours: Callable[[], Awaitable[bool]]
 ) -> list[Coroutine[None, None, None]]:
-    """What renews the certificate and takes up a new one, each until cancelled; nothing without TLS.
+    """Returns what renews the certificate and loads a new one, each until cancelled; nothing without TLS.
 
     ``is_ours`` takes or renews the right to order from an ACME server; False while another process has it.
     """

@@ -1,4 +1,4 @@
-"""From the settings to the certificate that is served, whatever its source."""
+"""Chooses the certificate that is served, from any of the sources that the settings name."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,24 +20,24 @@ if TYPE_CHECKING:  # see acme_keeping
     from roadstead.certificates.acme_order import AcmeOrders
 
 RENEWAL_LOOK_SECONDS: Final = 3600
-"""Between two looks at whether a certificate of our own has to be renewed, which is long before it must."""
+"""Time between two looks at the server's own certificate, which is renewed long before it must be."""
 
 _log = structlog.get_logger("roadstead.certificates")
 
 
 def self_signed(settings: Settings) -> SelfSigned:
-    """The certificate that the server makes for a first try."""
+    """Returns the certificate that the server makes for a first try."""
     hosts = tuple(dict.fromkeys((*parse_hosts(settings.tls.hosts), *this_machine())))
     return SelfSigned(settings.secrets_folder / "tls", hosts)
 
 
 def served_certificate(settings: Settings, clock: Clock) -> ServedCertificate:
-    """The certificate of the main listener, which has TLS; not loaded yet."""
+    """Returns the certificate of the main listener, which has TLS; not loaded yet."""
     return ServedCertificate(_files(settings), clock)
 
 
 def prepare_certificate(settings: Settings, clock: Clock) -> None:
-    """Makes what the server makes itself, while it alone uses the data folder; then sees that it can be served.
+    """Makes the server's own certificate, while this process alone uses the data folder; checks that it can be served.
 
     Raises:
         CertificateError: it cannot be made, or used.
@@ -50,7 +50,7 @@ def prepare_certificate(settings: Settings, clock: Clock) -> None:
 
 
 async def keep_self_signed(settings: Settings, clock: Clock) -> None:
-    """Renews the server's own certificate long before its end, until cancelled. Twice at one time does no harm."""
+    """Renews the server's own certificate long before its end, until cancelled; two processes doing so do no harm."""
     while True:
         await asyncio.sleep(RENEWAL_LOOK_SECONDS)
         try:
@@ -61,7 +61,7 @@ async def keep_self_signed(settings: Settings, clock: Clock) -> None:
 
 
 def acme_keeper(settings: Settings, clock: Clock, is_ours: Callable[[], Awaitable[bool]]) -> AcmeKeeper:
-    """What orders and renews the certificate of an ACME server, while ``is_ours`` says that this process does."""
+    """Returns the keeper that orders and renews an ACME server's certificate while ``is_ours`` is True."""
     folder = settings.secrets_folder / "acme"
 
     def orders() -> "AcmeOrders":

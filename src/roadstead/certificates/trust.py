@@ -1,4 +1,4 @@
-"""Where each client looks for the authorities it trusts, and how an authority gets there.
+"""Installs an authority in the places where each client looks for the authorities it trusts.
 
 Sources: docker's "Verify repository client with certificates", containers-certs.d(5) for podman, skopeo and buildah,
 containerd's docs/hosts.md, update-ca-certificates(8), update-ca-trust(8).
@@ -19,7 +19,7 @@ ClientName = Literal["docker", "podman", "containerd", "system"]
 CLIENTS: Final[tuple[ClientName, ...]] = ("docker", "podman", "containerd", "system")
 
 REFRESH_SECONDS: Final = 120
-"""For the system's own program; it takes a second or two."""
+"""Time limit of the system's own program; it takes a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +40,25 @@ STORES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TrustFile:
-    """A file that makes a client trust an authority, on a machine whose root is ``/``."""
+    """A file that makes a client trust an authority, below the machine's root ``/``."""
 
     client: ClientName
     path: PurePosixPath
     content: bytes
     note: str = ""
-    """What else has to be done, if anything."""
+    """A sentence about anything else that has to be done; empty if nothing."""
     command: tuple[str, ...] = ()
-    """What makes it count."""
+    """The command that makes the client read the file; empty if none is needed."""
     is_shared: bool = False
-    """Others write into it too: one with other content is left alone."""
+    """True if others write into the file too, so that one with other content is left alone."""
 
     def below(self, root: Path) -> Path:
-        """The file on the machine whose root is mounted at ``root``."""
+        """Returns the file's path on the machine whose root is mounted at ``root``."""
         return root / self.path.relative_to("/")
 
 
 def trust_files(client: ClientName, host: str, authority_pem: bytes, root: Path) -> list[TrustFile]:
-    """The files for ``client``; ``host`` is ``HOST`` or ``HOST:PORT``, as it stands in front of an image's name.
+    """Returns the files for ``client``; ``host`` is ``HOST`` or ``HOST:PORT``, as in front of an image's name.
 
     Raises:
         CertificateError: this machine has no system store that is known.
@@ -67,7 +67,7 @@ def trust_files(client: ClientName, host: str, authority_pem: bytes, root: Path)
 
 
 def detect_clients(root: Path) -> tuple[ClientName, ...]:
-    """Those of docker, podman and containerd that are on the machine, by their folders and programs."""
+    """Returns which of docker, podman and containerd are on the machine, judged by their folders and programs."""
     signs: dict[ClientName, tuple[str, ...]] = {
         "docker": ("etc/docker", "usr/bin/dockerd", "usr/local/bin/dockerd"),
         "podman": ("etc/containers", "usr/bin/podman", "usr/bin/skopeo", "usr/bin/buildah"),
@@ -77,7 +77,7 @@ def detect_clients(root: Path) -> tuple[ClientName, ...]:
 
 
 def write_trust(file: TrustFile, root: Path) -> Literal["written", "unchanged", "left alone"]:
-    """Puts a file where it belongs, unless it is there.
+    """Writes a file that makes a client trust an authority, unless it is there.
 
     Raises:
         TrustFolderError: it cannot be written.
@@ -100,10 +100,10 @@ def write_trust(file: TrustFile, root: Path) -> Literal["written", "unchanged", 
 
 
 def refresh(command: Sequence[str]) -> None:
-    """Runs the program that makes a system store count.
+    """Runs the program that rebuilds the system's bundle of authorities.
 
     Raises:
-        CertificateError: it is not there, or fails.
+        CertificateError: the program is not there, or fails.
     """
     program = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin:/sbin")
     if program is None:
@@ -172,7 +172,7 @@ _FILES: Final[dict[ClientName, Callable[[str, bytes, Path], list[TrustFile]]]] =
 
 
 def how_to_trust(authority: Path, host: str) -> Iterator[tuple[str, str]]:
-    """For each client what is to be done by hand, with ``authority`` copied there as ``ca.crt``."""
+    """Yields for each client what to do by hand, with ``authority`` copied there as ``ca.crt``."""
     name = f"{authority.stem}-{host.rpartition(':')[0] or host}.crt"
     yield "docker", f"/etc/docker/certs.d/{host}/ca.crt"
     yield "podman, skopeo, buildah", f"/etc/containers/certs.d/{host}/ca.crt"

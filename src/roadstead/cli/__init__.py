@@ -1,4 +1,4 @@
-"""The command line: a module a command, imported when it is asked for."""
+"""The command line: a module for each command, imported when the command is called."""
 
 from roadstead.cli.group import main, program
 

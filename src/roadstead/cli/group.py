@@ -1,4 +1,4 @@
-"""The group of all commands, and what happens to every error that one of them raises.
+"""The group of all commands, and the handling of every error that one of them raises.
 
 Promises: a command's module is imported only when the command is asked for (``roadstead --help`` needs no database and
 no web server); no traceback reaches a person, unless ROADSTEAD_DEBUG=1 asks for it; every way to end has its exit code.
@@ -71,11 +71,11 @@ class LazyGroup(click.Group):
     """A group whose commands live in modules of the same name, a folder for what belongs together."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names, in the order in which a newcomer needs them."""
+        """Returns the commands' names, in the order in which a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """The command, imported now."""
+        """Imports and returns a command."""
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was asked for; click would look for the nearest among those that are imported: none."""
+        """Returns the command that was asked for; click would propose similar names of imported commands only: none."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
@@ -102,7 +102,7 @@ class LazyGroup(click.Group):
             raise PipeClosedError from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names of commands, and the group's own options, without importing a command."""
+        """Proposes names of commands and the group's own options, without importing a command."""
         commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -156,5 +156,5 @@ def program() -> None:
 
 
 def main() -> NoReturn:
-    """The program ``roadstead``."""
+    """Runs the program ``roadstead``."""
     program.main()

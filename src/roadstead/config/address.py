@@ -1,4 +1,4 @@
-"""Where a server listens."""
+"""The address on which a server listens."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ListenAddress:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The address that ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT`` (every IPv4 address) spells.
+        """Parses ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT`` (every IPv4 address).
 
         Raises:
             ValueError: it does not; the message says what is expected.
@@ -28,7 +28,7 @@ class ListenAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it. A name other than ``localhost`` counts as reachable from outside."""
+        """True if only this machine can reach the address; a name other than ``localhost`` counts as open to others."""
         if self.host == "localhost":
             return True
         try:

@@ -16,7 +16,7 @@ ActionName = Literal["pull", "push", "delete"]
 
 
 class AccessRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may do what where.
+    """A rule that allows users some actions in some repositories.
 
     ``users`` are names, ``*`` for everybody who has logged in, ``anonymous`` for everybody, logged in or not;
     ``repositories`` are names, ``folder/*`` for all below a folder, ``*`` for all.
@@ -28,7 +28,7 @@ class AccessRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccessSettings(Struct, frozen=True, kw_only=True):
-    """What users may do, once they are known."""
+    """Rules of access for users whose identity is known."""
 
     rules: Annotated[
         tuple[AccessRule, ...],
@@ -57,7 +57,7 @@ class NotificationEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ignored_actions: tuple[Literal["push", "pull", "mount", "delete"], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what could never be told.
+        """Refuses an endpoint that could never be sent an event.
 
         Raises:
             ValueError: says what is wrong; the URL, which may hold a secret, is not repeated.

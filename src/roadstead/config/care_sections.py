@@ -1,4 +1,4 @@
-"""The sections about what the registry does with what it keeps: maintenance, garbage, integrity."""
+"""The sections about the care of stored content: maintenance, garbage, integrity."""
 
 from typing import Annotated, Literal
 
@@ -21,7 +21,7 @@ class MaintenanceSettings(Struct, frozen=True, kw_only=True):
 
 
 class GarbageSettings(Struct, frozen=True, kw_only=True):
-    """What deletions free, and when."""
+    """Garbage collection: what deletions free, and when."""
 
     collect: Annotated[bool, meta("Whether the server collects garbage while it serves.")] = True
     grace_seconds: Annotated[

@@ -1,4 +1,4 @@
-"""What settings must have in common, once all of them are known.
+"""Checks that the settings fit together, once all of them are known.
 
 Promises: what a setting says is done or refused, never left out silently; nothing becomes open that nobody opened;
 every pattern, network, URL and name is one.
@@ -24,27 +24,27 @@ from roadstead.oci.errors import NameInvalidError
 from roadstead.oci.reference import RepositoryName
 
 ANYBODY: Final = "anonymous"
-"""In a rule of access: who has not logged in."""
+"""The name in a rule of access for clients that have not logged in."""
 
 Sources = Mapping[str, str]
-"""Where each setting that was given comes from, by its key."""
+"""The source of each setting that was given, by its key."""
 
 
 def check_together(settings: Settings, sources: Sources) -> None:
-    """Sees that the settings fit together.
+    """Raises unless the settings fit together.
 
     Raises:
-        SettingsInvalidError: they do not; the message names the source and the remedy.
+        SettingsInvalidError: they do not fit; the message names the source and the remedy.
     """
     for check in _CHECKS:
         check(settings, sources)
 
 
 def require_files(settings: Settings, sources: Sources) -> None:
-    """Sees that the files a server needs are there and can be read.
+    """Raises unless the files that a server needs are there and can be read.
 
     Raises:
-        SettingInvalidError: one is not.
+        SettingInvalidError: a file is missing or cannot be read.
     """
     needed: list[tuple[str, Path | None]] = []
     if settings.authentication.mode == "htpasswd":
@@ -95,7 +95,7 @@ def _check_authentication(settings: Settings, sources: Sources) -> None:
 
 
 def _check_openness(settings: Settings, sources: Sources) -> None:
-    """A certificate of their own that clients must show is as good as a password."""
+    """Raises if the registry would be open; requiring certificates of clients is as good as a password."""
     if settings.authentication.mode != "none" or settings.tls.client_certificates == "required":
         return
     address = settings.listen.main
@@ -104,7 +104,7 @@ def _check_openness(settings: Settings, sources: Sources) -> None:
 
 
 def _check_stores(settings: Settings, sources: Sources) -> None:
-    """What a URL asks for must not be ignored: a store that this version does not have is refused."""
+    """Raises if a URL asks for a store that this version does not have: it must not be ignored."""
     stores = (("database.url", settings.database.url, "sqlite:///"), ("storage.url", settings.storage.url, "file:///"))
     for key, url, prefix in stores:
         if url is not None and not url.startswith(prefix):
@@ -174,7 +174,7 @@ def _check_access(settings: Settings, sources: Sources) -> None:
 
 
 def is_repository_pattern(text: str) -> bool:
-    """Whether it is a repository's name, ``folder/*`` or ``*``."""
+    """Returns True if ``text`` is a repository's name, ``folder/*`` or ``*``."""
     if text == "*":
         return True
     try:

@@ -1,4 +1,4 @@
-"""What is different in a container of the project's image, which sets ``ROADSTEAD_CONTAINER``.
+"""Defaults in a container of the project's image, which sets ``ROADSTEAD_CONTAINER``.
 
 Its defaults are those of registry:2's image: every address of the container, port 5000, data in
 ``/var/lib/registry``. A file of settings mounted where ours or registry:2's has its place is read without being named.
@@ -19,7 +19,7 @@ SETTINGS_FILES: Final = (
     Path("/etc/docker/registry/config.yml"),  # registry:2's image has its own here
     Path("/etc/distribution/config.yml"),  # and registry:3's here
 )
-"""Of which the first that is there is read where no file is named."""
+"""Settings files that are looked for if none is named; the first that is there is read."""
 
 _SOURCE: Final = "the image"
 _DEFAULTS: Final = {
@@ -28,27 +28,27 @@ _DEFAULTS: Final = {
     "data.folder": "/var/lib/registry",
 }
 _REGISTRY2_DEFAULTS: Final = b"{version: 0.1, storage: {filesystem: {rootdirectory: /var/lib/registry}}}"
-"""What matters here of the file that registry:2's image brings, over which people lay variables."""
+"""The relevant part of the file in registry:2's image, over which people lay variables."""
 
 
 def runs_in_container(environment: Mapping[str, str]) -> bool:
-    """Whether this is a container of the project's image, or of one that says that it is like it."""
+    """Returns True in a container of the project's image, or of one that declares itself to be like it."""
     return bool(environment.get(CONTAINER_VARIABLE))
 
 
 def container_defaults() -> Iterator[GivenValue]:
-    """The values that hold in a container where nobody sets others."""
+    """Yields the values that hold in a container unless somebody sets others."""
     for key, text in _DEFAULTS.items():
         yield GivenValue(key, text, _SOURCE, is_text=True)
 
 
 def find_settings_file() -> Path | None:
-    """The file that was mounted, if one was."""
+    """Returns the settings file that was mounted, or None."""
     return next((file for file in SETTINGS_FILES if file.exists()), None)
 
 
 def read_variables_alone(environment: Mapping[str, str]) -> Registry2Configuration | None:
-    """What registry:2's variables become over the file that its image has; None if there are none.
+    """Reads registry:2's variables as laid over the file of its image; returns None if there are none.
 
     Raises:
         SettingsInvalidError: a variable does not fit.

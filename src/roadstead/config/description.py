@@ -1,4 +1,4 @@
-"""What can be set, as data: the loader, ``config show`` and the reference page read it here."""
+"""Describes all settings as data, for the loader, ``config show`` and the reference page."""
 
 import functools
 import types
@@ -20,27 +20,27 @@ class SettingDescription:
     """One setting: its key path, how it is written in each source, and what it means."""
 
     key: str
-    """Section and name with a dot between, as the file nests them."""
+    """Name of section and setting with a dot between, as the file nests them."""
     section_description: str
     type_name: str
     bounds: str
-    """Such as ``at least 1, at most 10``; empty without any."""
+    """The bounds in words, such as ``at least 1, at most 10``; empty without any."""
     default: str
     environment_name: str
     flag: str
     """The command line's flag; empty when it has none."""
     description: str
     is_secret: bool
-    """Whether it is also read from the file that ``<environment_name>_FILE`` names."""
+    """True if the value is also read from the file that ``<environment_name>_FILE`` names."""
     value_type: Any
-    """What ``msgspec.convert`` is given."""
+    """The type that ``msgspec.convert`` gets."""
     example: object
     """A value as a file's YAML would give it, for lists and mappings; None where the default says enough."""
 
 
 @functools.cache
 def describe_settings() -> tuple[SettingDescription, ...]:
-    """Every setting, in the order of the sections."""
+    """Returns every setting, in the order of the sections."""
     return tuple(_iter_descriptions())
 
 

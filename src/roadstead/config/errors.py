@@ -1,4 +1,4 @@
-"""What is wrong with the settings. These are for the person who starts the server: they name files and variables."""
+"""Errors of the settings, for the person who starts the server: they name files and variables."""
 
 from roadstead.errors import RoadsteadError
 
@@ -22,7 +22,7 @@ class SettingsFileInvalidError(SettingsInvalidError):
 
 
 class SettingUnknownError(SettingsInvalidError):
-    """A key that does not exist; ``nearest`` is the known key most like it, if any is."""
+    """The settings file cannot be read or is no YAML mapping."""
 
     def __init__(self, source: str, nearest: str | None) -> None:
         remedy = f"did you mean {nearest}?" if nearest else "remove it, or see the reference of settings"

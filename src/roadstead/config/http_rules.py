@@ -1,4 +1,4 @@
-"""What the values of ``http`` must be like, beyond their types: they become parts of URLs and of answers' headers."""
+"""Checks the values of ``http`` beyond their types: they become parts of URLs and of answers' headers."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 OURS: Final = frozenset(
     {"connection", "content-length", "date", "keep-alive", "location", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-"""Headers without which an answer cannot be read, or that would lead clients elsewhere."""
+"""Headers that a setting may not add: without them an answer cannot be read, or clients would be led elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with the value of a key, and what to do about it."""
+    """A fault in the value of a key, and the remedy."""
 
     key: str
     problem: str
@@ -32,7 +32,7 @@ class Fault:
 
 
 def http_faults(http: HttpSettings) -> Iterator[Fault]:
-    """All that is wrong with the section's values."""
+    """Yields all faults of the section's values."""
     if _FOLDER.fullmatch(http.prefix) is None:
         yield Fault("http.prefix", f"{http.prefix!r} is no path", "begin and end it with /, such as /registry/")
     if http.external_url is not None and not _is_url(http.external_url):

@@ -1,4 +1,4 @@
-"""A settings file, key by key: what ``roadstead config check`` prints."""
+"""Inspects a settings file key by key, for ``roadstead config check``."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,23 +16,23 @@ from roadstead.config.registry2 import Mapping as MappingNode
 
 @dataclass(frozen=True, slots=True)
 class FileInspection:
-    """What a file says, and what becomes of it."""
+    """The result of inspecting a settings file: a finding for each key."""
 
     is_registry2: bool
-    """Whether it is registry:2's or registry:3's; otherwise it is ours."""
+    """True if the file is one of registry:2 or registry:3; otherwise it is ours."""
     findings: tuple[Finding, ...]
     """A finding for each key, in the order of the file."""
     problem: str = ""
-    """Why a server would not start with it, beyond a key by itself; empty if nothing is in the way."""
+    """The reason why a server would not start with the file, apart from single keys; empty if there is none."""
 
     @property
     def is_fit(self) -> bool:
-        """Whether a server would start with it."""
+        """True if a server would start with the file."""
         return not self.problem and not any(finding.verdict in STOPPING for finding in self.findings)
 
 
 def inspect_file(file: Path, environment: Mapping[str, str] | None = None) -> FileInspection:
-    """What becomes of each key; with a file of registry:2's, of its variables too.
+    """Inspects each key of a file; for a file of registry:2, its variables too.
 
     Raises:
         SettingsFileInvalidError: it cannot be read, or is no YAML mapping.
@@ -83,7 +83,7 @@ def _iter_own(file: Path, tree: Node | None) -> Iterator[Finding]:
 
 
 def _values_of(file: Path) -> dict[str, GivenValue]:
-    """The values by key, as far as they could be read before something was wrong."""
+    """Returns the values by key, as far as they could be read before the first fault."""
     values: dict[str, GivenValue] = {}
     try:
         for value in read_own_file(file):

@@ -1,4 +1,4 @@
-"""From the sources to settings: merged, converted, checked together."""
+"""Loads the settings: reads the sources, merges and converts their values, and checks them together."""
 
 import os
 import typing
@@ -44,20 +44,20 @@ _IMPLIED: Final = (
     ("authentication.mode", "htpasswd", ("authentication.htpasswd_file",)),
     ("tls.mode", "files", ("tls.certificate", "tls.key")),
 )
-"""Modes that nobody needs to write who writes one of the others."""
+"""Settings that imply a mode of another setting, so that nobody has to write both."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Settings, and the story of how they came about."""
+    """The loaded settings, with the source of each and what the administrator should know."""
 
     settings: Settings
     sources: Mapping[str, str]
-    """Where each setting that is not a default of ours comes from, by its key."""
+    """The source of each setting that does not have its default, by its key."""
     notices: tuple[Finding, ...] = ()
-    """What whoever starts the server should know: keys and variables that do not do what they did."""
+    """Keys and variables that have no effect or a different one, to be reported when the server starts."""
     registry2: Registry2Configuration | None = None
-    """What registry:2's file became, if the file is one."""
+    """The result of reading registry:2's file, if the file is one."""
 
 
 def load_settings(
@@ -65,7 +65,7 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Settings:
-    """The settings alone, as ``load``."""
+    """Loads the settings as ``load`` does, and returns them alone."""
     return load(file, environment, overrides).settings
 
 
@@ -74,7 +74,7 @@ def load(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> LoadedSettings:
-    """The settings of a file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
+    """Loads the settings of a file, then ``ROADSTEAD_SECTION__KEY`` variables, then flags; the later wins.
 
     A file that begins with ``version: 0.1`` is registry:2's: ``REGISTRY_…`` variables are laid over it first. In a
     container there are defaults below all of these (see ``roadstead.config.container``).
@@ -120,7 +120,7 @@ def _read_registry2(file: Path, variables: Mapping[str, str]) -> Registry2Config
 
 
 def _notices_of(configuration: Registry2Configuration, name: str, later: set[str]) -> tuple[Finding, ...]:
-    """What to say of a configuration; a key that is refused is settled by our own setting given in its place.
+    """Returns what to report of a configuration; a refused key is settled if our own setting is given in its place.
 
     Raises:
         Registry2KeysRefusedError: something is not settled.
@@ -141,7 +141,7 @@ def _notices_of(configuration: Registry2Configuration, name: str, later: set[str
 
 
 def _outermost(findings: Iterable[Finding]) -> list[Finding]:
-    """Without those that only belong to another one with the same fate."""
+    """Returns the findings without those below another one with the same verdict."""
     kept: list[Finding] = []
     for finding in findings:
         if not any(
@@ -155,7 +155,7 @@ def _outermost(findings: Iterable[Finding]) -> list[Finding]:
 def _assigned(
     configuration: Registry2Configuration, before: Mapping[str, GivenValue], *, is_leave: bool
 ) -> dict[str, GivenValue]:
-    """The settings that it became; what registry:2 does where nothing is said goes behind what is there ``before``.
+    """Returns the settings of a configuration; registry:2's defaults come after what is given ``before``.
 
     ``is_leave``: a file without auth was written by somebody who means everybody.
     """
@@ -167,7 +167,7 @@ def _assigned(
 
 
 def _unused_variables(variables: Mapping[str, str], given: set[str]) -> tuple[Finding, ...]:
-    """What to say of registry:2's variables where its file is not in use.
+    """Returns what to report of registry:2's variables where its file is not in use.
 
     Raises:
         Registry2VariableUnusedError: somebody relies on one, and no setting of ours takes its place.
@@ -188,7 +188,7 @@ def _unused_variables(variables: Mapping[str, str], given: set[str]) -> tuple[Fi
 
 
 def _openness(settings: Settings, sources: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Registry:2 takes a file without auth for everybody's leave, so it is no reason not to start; but it is said."""
+    """Reports an open registry, which registry:2 has with a file without auth, and which therefore stops no start."""
     source = sources.get("authentication.mode", "")
     address = settings.listen.main
     if not source.endswith(OPEN) or address.is_loopback or settings.tls.client_certificates == "required":
@@ -218,7 +218,7 @@ def _build(given: Mapping[str, GivenValue]) -> Settings:
 
 
 def convert_value(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401 - msgspec takes any type
-    """The value as its setting has it.
+    """Converts a value to the type of its setting.
 
     Raises:
         SettingInvalidError: it has another type, or lies outside the bounds.
@@ -234,7 +234,7 @@ def convert_value(given: GivenValue, value_type: Any) -> object:  # noqa: ANN401
 
 
 def _is_nested(kind: object) -> bool:
-    """Whether values are lists or mappings, which a variable or flag spells as YAML (or JSON)."""
+    """Returns True if values are lists or mappings, which a variable or flag spells as YAML (or JSON)."""
     return typing.get_origin(kind) in {tuple, dict}
 
 

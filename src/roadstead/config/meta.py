@@ -1,4 +1,4 @@
-"""How a setting is annotated: what it means, its flag, its bounds."""
+"""Annotates a setting with its meaning, its flag and its bounds."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ def meta(  # noqa: D417 - bounds are Meta's own
     example: object = None,
     **bounds: Any,  # noqa: ANN401 - Meta's own
 ) -> Meta:
-    """The annotation of a setting.
+    """Returns the annotation of a setting.
 
     Args:
         description: what it means, in a sentence or two.

@@ -1,4 +1,4 @@
-"""Sets of IP addresses, as settings spell them: who is trusted to speak for others."""
+"""Sets of IP addresses as settings spell them, such as those of trusted proxies."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ WORDS: Final = {
     "loopback": ("127.0.0.0/8", "::1/128"),
     "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
 }
-"""Names for what is often meant: this machine; the networks of RFC 1918 and RFC 4193."""
+"""Words for common sets of networks: this machine; the networks of RFC 1918 and RFC 4193."""
 
 LONGEST_ADDRESS: Final = 45
-"""Of IPv6 with an IPv4 address in it; nothing longer is looked at or remembered."""
+"""Length of an IPv6 address with an IPv4 one in it; nothing longer is parsed or remembered."""
 
 REMEMBERED: Final = 4096
-"""Spellings whose address is kept: parsing costs more than all the rest."""
+"""Number of texts whose address is remembered: parsing costs more than all the rest."""
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -36,7 +36,7 @@ def _parse(text: str) -> Address | None:
 
 
 def parse_address(text: str) -> Address | None:
-    """The address that ``text`` spells, None if it is none. One of IPv4 in IPv6 (``::ffff:192.0.2.1``) is the IPv4 one.
+    """Returns the address that ``text`` spells, or None; one of IPv4 in IPv6 (``::ffff:192.0.2.1``) is the IPv4 one.
 
     A zone (``fe80::1%eth0``) means something only on the machine that wrote it, so such an address is none either.
     """
@@ -45,13 +45,13 @@ def parse_address(text: str) -> Address | None:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSet:
-    """Addresses of some networks."""
+    """A set of the addresses of some networks."""
 
     networks: tuple[Network, ...]
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Self:
-        """The addresses that are named by addresses, networks (``10.1.0.0/16``) and ``WORDS``.
+        """Parses addresses, networks (``10.1.0.0/16``) and ``WORDS``.
 
         Raises:
             ValueError: one of ``texts`` is none of these, or would name everybody; the message says which.
@@ -63,7 +63,7 @@ class NetworkSet:
         return any(address.version == network.version and address in network for network in self.networks)
 
     def has(self, text: str) -> bool:
-        """Whether ``text`` spells one of the addresses."""
+        """Returns True if ``text`` spells an address in the set."""
         address = parse_address(text)
         return address is not None and address in self
 

@@ -1,4 +1,4 @@
-"""What the values of ``health`` and the rules for URLs must be like, beyond their types: they are used as written."""
+"""Checks the values of ``health`` and the rules for URLs beyond their types: they are used as written."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from roadstead.config.serving_sections import HealthSettings
 
 
 def health_faults(health: HealthSettings) -> Iterator[Fault]:
-    """All that is wrong with what should be looked at: it would fail for ever, and shut the registry."""
+    """Yields the faults of health checks that would fail for ever, and so shut the registry."""
     for url in health.urls:
         if not _is_url(url):  # which may have a password in it, so it is not printed
             yield Fault(
@@ -25,7 +25,7 @@ def health_faults(health: HealthSettings) -> Iterator[Fault]:
 
 
 def content_faults(content: ContentSettings) -> Iterator[Fault]:
-    """All that is wrong with the rules for URLs of layers."""
+    """Yields the faults of the rules for URLs of layers."""
     rules = {
         "content.foreign_urls_allow": content.foreign_urls_allow,
         "content.foreign_urls_deny": content.foreign_urls_deny,

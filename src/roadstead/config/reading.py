@@ -1,4 +1,4 @@
-"""Where values come from: a YAML file, the environment, flags. Each yields key paths with value and source."""
+"""Reads values from a YAML file, the environment and flags. Each yields key paths with value and source."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,24 +13,24 @@ from roadstead.config.errors import SettingInvalidError, SettingsFileInvalidErro
 from roadstead.config.service_variables import is_of_a_service
 
 MAXIMUM_FILE_BYTES: Final = 1024 * 1024
-"""A settings file has a few kilobytes; one of this size is another file given by mistake."""
+"""Size of a settings file at most: one has a few kilobytes, and a larger one is another file given by mistake."""
 
 _FILE_SUFFIX: Final = "_FILE"
 
 
 @dataclass(frozen=True, slots=True)
 class GivenValue:
-    """A value as it was written, and where."""
+    """A value as it was written, with its source."""
 
     key: str
     value: object
     source: str
     is_text: bool
-    """Whether the source knows only text, so that ``"5"`` is a number."""
+    """True if the source knows only text, so that ``"5"`` may be a number."""
 
 
 def read_own_file(file: Path) -> Iterator[GivenValue]:
-    """The values that a YAML file of sections sets.
+    """Yields the values that a YAML file of sections sets.
 
     Raises:
         SettingsFileInvalidError: it cannot be read, is no YAML, or is no mapping of sections.
@@ -62,7 +62,7 @@ def _read_section(file: Path, section: str, content: Mapping[object, object]) ->
 
 
 def read_environment(environment: Mapping[str, str]) -> Iterator[GivenValue]:
-    """The values that ``ROADSTEAD_SECTION__KEY`` variables set; an empty variable counts as not set.
+    """Yields the values of ``ROADSTEAD_SECTION__KEY`` variables; an empty variable counts as not set.
 
     Raises:
         SettingUnknownError: a variable of that form names no setting.
@@ -85,7 +85,7 @@ def read_environment(environment: Mapping[str, str]) -> Iterator[GivenValue]:
 
 
 def read_overrides(overrides: Mapping[str, object]) -> Iterator[GivenValue]:
-    """The values that flags set, by key path; None means that the flag was not given.
+    """Yields the values that flags set, by key path; None means that the flag was not given.
 
     Raises:
         SettingUnknownError: a key path that does not exist.
@@ -99,7 +99,7 @@ def read_overrides(overrides: Mapping[str, object]) -> Iterator[GivenValue]:
 
 
 def _refuse_misspelt(variable: str, known: Iterable[str]) -> None:
-    """Variables without ``__`` belong to others (tests, scripts), unless only the second underscore is missing."""
+    """Refuses a variable that lacks only the second underscore; others without ``__`` belong to tests or scripts."""
     if "__" in variable:
         raise SettingUnknownError(variable, nearest(variable, known))
     for name in known:
@@ -108,7 +108,7 @@ def _refuse_misspelt(variable: str, known: Iterable[str]) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, if any is."""
+    """Returns the known name most like ``name``, or None."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
@@ -123,7 +123,7 @@ def _read_secret(variable: str, name: str) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without the silent choice between two values of one key."""
+    """A YAML loader that refuses a key given twice, instead of choosing one of its values silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[object] = set()
@@ -139,7 +139,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_content(file: Path) -> bytes:
-    """What is in a settings file.
+    """Reads the content of a settings file.
 
     Raises:
         SettingsFileInvalidError: it cannot be read, or is too large to be one.

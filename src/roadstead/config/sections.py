@@ -11,7 +11,7 @@ from roadstead.config.secret import SecretText
 
 
 class ListenSettings(Struct, frozen=True, kw_only=True):
-    """Where the server listens."""
+    """Addresses on which the server listens."""
 
     main: Annotated[
         ListenAddress, meta("Address of the registry, HOST:PORT; port 0 lets the system choose.", flag="--listen")
@@ -25,7 +25,7 @@ class ListenSettings(Struct, frozen=True, kw_only=True):
 
 
 class DataSettings(Struct, frozen=True, kw_only=True):
-    """Where the server keeps what it knows."""
+    """Folder in which the server keeps its data."""
 
     folder: Annotated[
         Path, meta("Folder of catalogue, blobs and secrets; relative to the working directory.", flag="--data")
@@ -46,7 +46,7 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True):
-    """Where blobs are."""
+    """The store of blobs."""
 
     url: Annotated[
         SecretText | None,
@@ -63,7 +63,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
 
 
 class AuthenticationSettings(Struct, frozen=True, kw_only=True):
-    """Who may come in."""
+    """Authentication of clients."""
 
     mode: Annotated[
         Literal["none", "htpasswd", "accounts"],
@@ -80,7 +80,7 @@ class AuthenticationSettings(Struct, frozen=True, kw_only=True):
 
 
 class ContentSettings(Struct, frozen=True, kw_only=True):
-    """What may be pushed."""
+    """Rules for what may be pushed."""
 
     missing_blobs: Annotated[
         Literal["refuse", "accept"],
@@ -105,7 +105,7 @@ class ContentSettings(Struct, frozen=True, kw_only=True):
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True):
-    """How much one client may take, and how long."""
+    """Limits on how much one client may take, and how long."""
 
     manifest_bytes: Annotated[int, meta("Largest manifest, as registry:2 has it.", ge=1024, le=64 * MIB)] = 4 * MIB
     header_bytes: Annotated[int, meta("Largest request head; more gets 431.", ge=1024, le=MIB)] = 32 * 1024
@@ -151,7 +151,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
-    """What is logged and how it looks."""
+    """Content and format of the log."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], meta("Least severe messages that are printed.")] = (
         "info"
@@ -163,7 +163,7 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True):
-    """What is measured."""
+    """Metrics and their detail."""
 
     enabled: Annotated[bool, meta("Whether requests are counted and /metrics answers.")] = True
     loop_lag_interval_seconds: Annotated[

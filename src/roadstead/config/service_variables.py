@@ -1,4 +1,4 @@
-"""Variables that nobody has set on purpose: what Kubernetes and linked containers tell of the services beside them.
+"""Recognises variables that Kubernetes and linked containers set to describe services beside a container.
 
 A service called ``registry``, ``registry-auth`` or ``roadstead-http`` puts ``REGISTRY_PORT``, ``REGISTRY_AUTH_PORT`` or
 ``ROADSTEAD_HTTP_PORT`` and their like into every container of its namespace; none of them is configuration.
@@ -19,9 +19,10 @@ _FORMS: Final = (
     (re.compile(r"\w+_SERVICE_HOST"), _ANYTHING),
     (re.compile(r"\w+_SERVICE_PORT(?:_\w+)?"), _PORT),
 )
-"""Names, and what such a variable has: a key of a configuration may be called port too, but has no such value."""
+"""Patterns of such a variable's name and value: a key of a configuration may be called port too, but has no such
+value."""
 
 
 def is_of_a_service(name: str, value: str) -> bool:
-    """Whether a variable tells of a service."""
+    """Returns True if a variable describes a service."""
     return any(form.fullmatch(name) and content.fullmatch(value) for form, content in _FORMS)

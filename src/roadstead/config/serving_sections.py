@@ -9,7 +9,7 @@ from roadstead.config.meta import meta
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
-    """How the registry appears to its clients."""
+    """Appearance of the registry to its clients: URLs and headers."""
 
     external_url: Annotated[
         str | None,
@@ -94,7 +94,7 @@ class TlsSettings(Struct, frozen=True, kw_only=True):
 
 
 class HealthSettings(Struct, frozen=True, kw_only=True):
-    """What else must be well for the registry to be ready."""
+    """Further conditions for the registry to be ready."""
 
     storage_interval_seconds: Annotated[float, meta("Time between two looks at the storage; 0: none.", ge=0)] = 10.0
     storage_threshold: Annotated[int, meta("Failures in a row after which requests are answered with 503.", ge=1)] = 3

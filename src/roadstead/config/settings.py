@@ -27,7 +27,7 @@ SECRETS_FOLDER: Final = "secrets"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that can be set; what is not said has the default that suits one machine."""
+    """All settings; each one that is not given has a default that suits one machine."""
 
     listen: ListenSettings = ListenSettings()
     http: HttpSettings = HttpSettings()
@@ -50,17 +50,17 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def database_file(self) -> Path:
-        """Where the catalogue is."""
+        """The file of the catalogue."""
         url = self.database.url
         return Path(url.removeprefix("sqlite://")) if url else self.data.folder / DATABASE_FILE
 
     @property
     def storage_folder(self) -> Path:
-        """Where blobs are."""
+        """The folder of the blobs."""
         url = self.storage.url
         return Path(unquote(url.removeprefix("file://"))) if url else self.data.folder / STORAGE_FOLDER
 
     @property
     def secrets_folder(self) -> Path:
-        """Where keys and generated passwords are; for the server's user only (mode 0700)."""
+        """The folder of keys and generated passwords, for the server's user only (mode 0700)."""
         return self.data.folder / SECRETS_FOLDER

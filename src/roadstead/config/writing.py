@@ -1,4 +1,4 @@
-"""Settings as text: our own file from registry:2's, and values that may be shown to anybody."""
+"""Writes settings as text: our own file from registry:2's, and values that may be shown to anybody."""
 
 import json
 import re
@@ -20,23 +20,23 @@ from roadstead.config.settings import Settings
 HIDDEN: Final = "…"
 _WIDTH: Final = 100
 _PATHS: Final = ("file:///", "sqlite:///")
-"""URLs that say where something is, and nothing else."""
+"""Beginnings of URLs that name only a place and hold no secret."""
 _LINE: Final = re.compile(r":(\d+)$")
 
 
 def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - a setting's value
-    """The value of a setting, by its key."""
+    """Returns the value of a setting, by its key."""
     section, name = key.split(".")
     return getattr(getattr(settings, section), name)
 
 
 def plain_value(value: object) -> Any:  # noqa: ANN401 - what YAML and JSON can write
-    """A setting's value as a file has it, secrets too."""
+    """Returns a setting's value as a file has it, secrets included."""
     return _spell(value, is_hidden=False)
 
 
 def shown_value(description: SettingDescription, value: object) -> str:
-    """A setting's value in one line, for anybody to see: without secrets, and without what URLs may have of them."""
+    """Returns a setting's value in one line for anybody to see, without secrets, also those that URLs may hold."""
     if description.is_secret and isinstance(value, str):
         return str(value) if value.startswith(_PATHS) else HIDDEN
     shown = _spell(value, is_hidden=True)
@@ -70,14 +70,14 @@ def _hide(text: str) -> str:
 
 
 def _without_path(url: str) -> str:
-    """Many a web hook's path or query is its password."""
+    """Removes path and query of a URL: for many a web hook they are its password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}/{HIDDEN}"
 
 
 def write_converted(configuration: Registry2Configuration, settings: Settings, name: str) -> str:
-    """Our own file for registry:2's called ``name``; above each setting stands where it comes from.
+    """Writes our own file for registry:2's called ``name``, with the source above each setting.
 
     Loading it gives ``settings``, of which it has all that the file or registry:2's defaults say.
     """
@@ -108,7 +108,7 @@ def _origin(configuration: Registry2Configuration, assignment: Assignment) -> li
 
 
 def _explained(configuration: Registry2Configuration, key: str) -> str:
-    """The key, its line, and what it does here."""
+    """Returns a key with its line and its effect here."""
     finding = next((each for each in configuration.findings if each.key == key), None)
     meaning = f": {finding.text}" if finding is not None else ""
     return f"{key}{_place(configuration, key)}{meaning}"
@@ -139,7 +139,7 @@ def _remarks(configuration: Registry2Configuration) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """A comment ends with its line, whatever a key is called."""
+    """Replaces line ends and other characters that cannot be printed: a comment ends with its line."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else HIDDEN for letter in text)

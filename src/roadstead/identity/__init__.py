@@ -1,4 +1,4 @@
-"""Who somebody is: users, their passwords, and what is remembered of a login."""
+"""Users, their passwords, and the memory of their logins."""
 
 from roadstead.identity.errors import (
     AttemptsExceededError,

@@ -1,4 +1,4 @@
-"""How often a client has failed to log in, and how long it has to wait for that.
+"""Counts a client's failed logins, and makes it wait for them.
 
 Counted for each client and user, and for each client: the first few attempts are free, then each has to wait twice as
 long as the one before, up to a minute. No user is locked out for other clients by that. An attempt counts when it
@@ -14,24 +14,24 @@ from roadstead.clock import Clock
 from roadstead.identity.errors import AttemptsExceededError
 
 FREE: Final = 5
-"""Wrong passwords for one user: a person who has three in mind tries each, and one of them twice."""
+"""Number of wrong passwords for one user without a wait: a person who has three in mind tries each, and one twice."""
 
 FREE_OF_CLIENT: Final = 30
-"""Wrong passwords for all users from one address, behind which may be an office."""
+"""Number of wrong passwords for all users from one address without a wait; behind it may be an office."""
 
 LONGEST_SECONDS: Final = 60
 FORGET_SECONDS: Final = 900
-"""After so long without an attempt, a client begins anew."""
+"""Time without an attempt after which a client's count begins at zero again."""
 
 CLIENTS: Final = 10_000
-"""Pairs and addresses that are kept: a few megabytes."""
+"""Number of pairs and addresses that are kept: a few megabytes."""
 
 _NETWORK_BITS: Final = 64
-"""An IPv6 host has a whole such network to itself."""
+"""Length of an IPv6 network in bits: a host has a whole such network to itself."""
 
 
 class FailedAttempts:
-    """The attempts of all clients; used from the event loop only."""
+    """The counts of attempts of all clients; used from the event loop only."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class FailedAttempts:
             self._records.popitem(last=False)
 
     def succeed(self, client: str, user: str) -> None:
-        """Takes an attempt back that was no failure: the user begins anew, the client has one less."""
+        """Takes back an attempt that was no failure: the user's count begins at zero, the client's has one less."""
         (pair, _), (alone, _) = _keys(client, user)
         self._records.pop(pair, None)
         count, last = self._records.get(alone, (0, 0.0))
@@ -82,7 +82,7 @@ def _keys(client: str, user: str) -> tuple[tuple[tuple[str, str], int], tuple[tu
 
 
 def _network(client: str) -> str:
-    """An IPv4 address, or the network of an IPv6 one."""
+    """Returns an IPv4 address, or the network of an IPv6 one."""
     if ":" not in client:
         return client
     try:

@@ -1,4 +1,4 @@
-"""What goes wrong when somebody says who they are. Fields only; status codes stand in ``roadstead.web.errors``."""
+"""Errors of people who prove who they are. Fields only; status codes stand in ``roadstead.web.errors``."""
 
 from roadstead.errors import RoadsteadError
 

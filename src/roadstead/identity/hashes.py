@@ -1,4 +1,4 @@
-"""The kinds of password hashes that htpasswd files have, and checking a password against one.
+"""Checks passwords against the kinds of hashes that htpasswd files have.
 
 ==============  ===========================  ==========================================================================
 kind            begins with                  written by
@@ -27,19 +27,19 @@ from typing import Any, Final
 from roadstead.errors import RoadsteadError
 
 BCRYPT_BYTES: Final = 72
-"""What bcrypt sees of a password; Apache and registry:2 compare as much, so do we."""
+"""Number of a password's bytes that bcrypt uses; Apache and registry:2 compare as many, so do we."""
 
 BCRYPT_COST_MAXIMUM: Final = 16
-"""Four seconds a login; each step doubles it."""
+"""Highest cost that is checked: four seconds a login; each step doubles it."""
 
 SHA_CRYPT_ROUNDS_MAXIMUM: Final = 1_000_000
-"""About a second a login."""
+"""Highest number of rounds that are checked: about a second a login."""
 
 SHA_CRYPT_ROUNDS_DEFAULT: Final = 5000
-"""Of hashes that do not state it (the specification of SHA-crypt)."""
+"""Number of rounds of hashes that do not state it (the specification of SHA-crypt)."""
 
 SHA_CRYPT_ROUNDS_MINIMUM: Final = 1000
-"""What fewer rounds stand for (the same)."""
+"""Number of rounds that a smaller number stands for (the same specification)."""
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _APR1: Final = re.compile(rb"\$apr1\$[./A-Za-z0-9]{0,8}\$[./A-Za-z0-9]{22}")
@@ -59,14 +59,14 @@ _FOREIGN: Final = {
     b"{SSHA}": "salted SHA-1 is not supported",
     b"{PLAIN}": "the password stands there in plain text",
 }
-"""What other programs write into such files."""
+"""Beginnings of hashes that other programs write into such files, with the reason why they are refused."""
 
 _PREFIXES: Final = (b"$2a$", b"$2b$", b"$2y$", b"$apr1$", b"$5$", b"$6$", b"{SHA}")
 _REMEDY: Final = "set the password again with `roadstead htpasswd`"
 
 
 class HashKind(enum.StrEnum):
-    """The kinds that are checked."""
+    """The kinds of hashes that are checked."""
 
     BCRYPT = "bcrypt"
     APR1 = "apr1"
@@ -76,24 +76,24 @@ class HashKind(enum.StrEnum):
 
     @property
     def is_weak(self) -> bool:
-        """Whether whoever sees the file can guess ordinary passwords in hours."""
+        """True if anybody who sees the file can guess ordinary passwords in hours."""
         return self in {HashKind.APR1, HashKind.SHA1}
 
 
 class HashRefusedError(RoadsteadError):
-    """A hash is not checked; ``str`` says why, without it."""
+    """A hash is refused without a check; ``str`` gives the reason, without the hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class HashCost:
-    """What it takes to check a password; two of the same cost take the same time."""
+    """The cost of checking a password; two checks of the same cost take the same time."""
 
     kind: HashKind
     rounds: int
 
 
 def cost_of(hashed: bytes) -> HashCost:
-    """The kind and cost of a hash.
+    """Returns the kind and cost of a hash.
 
     Raises:
         HashRefusedError: it is of no kind that is checked here, or damaged, or costs too much.
@@ -143,7 +143,7 @@ def _what_else(hashed: bytes) -> str:
 
 
 def verify(password: bytes, hashed: bytes) -> bool:
-    """Whether a hash is one of this password, compared in constant time; from any thread, and slow on purpose.
+    """Returns True if a hash is of this password, in constant time; from any thread, and slow on purpose.
 
     A password with a zero byte is nobody's: what libraries make of one differs.
     """
@@ -163,12 +163,12 @@ def verify(password: bytes, hashed: bytes) -> bool:
 
 
 def sha1(password: bytes) -> bytes:
-    """What ``htpasswd -s`` writes."""
+    """Returns a hash as ``htpasswd -s`` writes it."""
     return b"{SHA}" + base64.b64encode(hashlib.sha1(password).digest())  # noqa: S324 - the file's kind, not our choice
 
 
 def bcrypt_hash(password: bytes, cost: int) -> bytes:
-    """A new hash, as ``htpasswd -B`` writes it."""
+    """Returns a new hash, as ``htpasswd -B`` writes it."""
     import bcrypt  # noqa: PLC0415 - only where there are passwords
 
     hashed: bytes = bcrypt.hashpw(password, bcrypt.gensalt(cost))

@@ -16,20 +16,20 @@ from roadstead.identity.errors import PasswordFileInvalidError
 from roadstead.identity.hashes import HashCost, HashKind, HashRefusedError, cost_of
 
 FILE_BYTES: Final = 4 << 20
-"""Fifty thousand users; reading them takes the event loop a quarter of a second, a thousand 5 ms."""
+"""Size of a file at most: fifty thousand users take the event loop a quarter of a second to read, a thousand 5 ms."""
 
 LINE_BYTES: Final = 1024
-"""Ten times the longest line that htpasswd writes."""
+"""Length of a line at most: ten times the longest that htpasswd writes."""
 
 NAME_BYTES: Final = 255
-"""As Apache's htpasswd has it."""
+"""Length of a name at most, as in Apache's htpasswd."""
 
 NOBODY: Final = b"-"
-"""What logs and listings write where there is no user."""
+"""The text that logs and listings write where there is no user."""
 
 DECOYS: Final = 8
-"""Costs that a wrong password takes: a file that was moved from kind to kind has two or three, and one whose author had
-the rounds vary would have as many as users."""
+"""Number of different costs that a wrong password takes at most: a file that was moved from kind to kind has two or
+three, and one whose author had the rounds vary would have as many as users."""
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -50,13 +50,13 @@ class HtpasswdFile:
     hashes: Mapping[str, bytes]
     refused: tuple[RefusedLine, ...]
     kinds: Mapping[HashKind, int]
-    """How many users have a hash of each kind."""
+    """Number of users that have a hash of each kind."""
     decoys: Mapping[HashCost, bytes]
     """A hash of each cost: a wrong password is checked against them all, so that time does not tell whose it is not."""
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """The users in ``content``.
+        """Parses the users in ``content``.
 
         Raises:
             PasswordFileInvalidError: it is too large.
@@ -83,13 +83,13 @@ class HtpasswdFile:
         return cls(usable, tuple(refused), _kinds(costs), {cost: decoys[cost] for cost, _ in costs.most_common(DECOYS)})
 
     def decoys_beside(self, hashed: bytes) -> tuple[bytes, ...]:
-        """What a wrong password is checked against after a user's hash; for an empty one, which is nobody's, all."""
+        """Returns the hashes to check after a user's for a wrong password; all for an unknown user's empty hash."""
         cost = cost_of(hashed) if hashed else None
         return tuple(decoy for each, decoy in self.decoys.items() if each != cost)
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are neither blank nor comments, with their numbers."""
+    """Yields the lines that are neither blank nor comments, with their numbers."""
     for number, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), 1):
         stripped = line.strip()
         if stripped and not stripped.startswith(b"#"):
@@ -97,7 +97,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _split(line: bytes) -> tuple[str, bytes]:
-    """A line's user and hash."""
+    """Splits a line into user and hash."""
     if len(line) > LINE_BYTES:
         raise HashRefusedError(f"the line has more than {LINE_BYTES} bytes")
     name, colon, rest = line.partition(b":")
@@ -109,12 +109,12 @@ def _split(line: bytes) -> tuple[str, bytes]:
 
 
 def is_name(name: bytes) -> bool:
-    """Whether a user may have this name; in logs and listings ``-`` stands for nobody, so it is nobody's."""
+    """Returns True if a user may have this name; ``-`` is no name, since it stands for nobody in logs and listings."""
     return 0 < len(name) <= NAME_BYTES and name != NOBODY and b":" not in name and decode_name(name).isprintable()
 
 
 def decode_name(name: bytes) -> str:
-    """A name as text: UTF-8, or Latin-1 where it is none."""
+    """Decodes a name as UTF-8, or as Latin-1 if it is not UTF-8."""
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError:

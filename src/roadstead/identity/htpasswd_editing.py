@@ -1,4 +1,4 @@
-"""Changing a password file that a server reads at the same time, and other people edit.
+"""Changes a password file that a server reads at the same time, and other people edit.
 
 The new content is written beside the file, flushed, and renamed over it: whoever reads sees the old file or the new
 one, also after a crash. Editors of this kind wait for each other (a lock on the folder, which leaves nothing behind).
@@ -20,11 +20,11 @@ from roadstead.identity.errors import PasswordFileInvalidError
 from roadstead.identity.htpasswd import BYTE_ORDER_MARK, FILE_BYTES, decode_name
 
 NEW_MODE: Final = 0o640
-"""Of a file that was not there: the group may be the server's."""
+"""Mode of a new file: the group may be the server's."""
 
 
 def set_user(content: bytes, user: str, hashed: bytes) -> tuple[bytes, bool]:
-    """``content`` with a user's hash in the user's first line, or in a new one; whether the user was there.
+    """Returns ``content`` with a user's hash in the user's first line or a new one, and True if the user was there.
 
     Further lines of the user go, since for registry:2 the last one counts.
     """
@@ -45,14 +45,14 @@ def set_user(content: bytes, user: str, hashed: bytes) -> tuple[bytes, bool]:
 
 
 def delete_user(content: bytes, user: str) -> tuple[bytes, bool]:
-    """``content`` without a user's lines; whether there were any."""
+    """Returns ``content`` without a user's lines, and True if there were any."""
     lines = list(io.BytesIO(content))
     kept = [each for each in lines if _user_of(each) != user]
     return b"".join(kept), len(kept) < len(lines)
 
 
 def edit_file(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Replaces a file's content by what ``change`` makes of it; a file that is not there is empty, and made.
+    """Replaces a file's content with the result of ``change``; a file that is not there counts as empty, and is made.
 
     Raises:
         OSError: it cannot be read or written; nothing has changed.
@@ -81,7 +81,7 @@ def _user_of(line: bytes) -> str | None:
 
 
 def _rest_of(line: bytes) -> bytes:
-    """What follows the hash: further fields, and the end of the line."""
+    """Returns everything that follows the hash: further fields, and the end of the line."""
     bare = line.rstrip(b"\r\n")
     _, colon, further = bare.split(b":", 1)[1].partition(b":")
     return colon + further + (line[len(bare) :] or b"\n")
@@ -116,7 +116,7 @@ def _replace(path: Path, content: bytes, status: os.stat_result | None) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name survives a loss of power too."""
+    """Flushes a folder, so that a new name in it survives a loss of power too."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

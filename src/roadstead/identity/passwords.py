@@ -1,4 +1,4 @@
-"""Checking passwords, slowly once, then from memory.
+"""Checks passwords, slowly at first, then from memory.
 
 A verified credential is remembered for a short time under a keyed digest (the key is this process's own and never
 leaves it; no password is kept), together with the line of the file that it was checked against. It counts only as long
@@ -30,16 +30,16 @@ from roadstead.identity.htpasswd import HtpasswdFile, decode_name, is_name
 from roadstead.identity.watched_file import SETTLE_MS, WatchedFile
 
 PASSWORD_BYTES: Final = 1024
-"""Longer ones are wrong without being hashed: the time of SHA-crypt grows with the password."""
+"""Length of a password at most; longer ones are wrong without being hashed, since SHA-crypt's time grows with it."""
 
 THREADS: Final = 2
-"""Hash at one time; bcrypt leaves the event loop alone meanwhile."""
+"""Number of threads that hash at one time; bcrypt leaves the event loop alone meanwhile."""
 
 WAITING: Final = 64
-"""Different credentials that wait for a thread or have one: two seconds of bcrypt with a cost of 10."""
+"""Number of credentials that wait for a thread or have one, at most: two seconds of bcrypt with a cost of 10."""
 
 REMEMBERED: Final = 10_000
-"""Credentials, right and wrong alike: about 2 MB each."""
+"""Number of credentials that are remembered, right and wrong alike: about 2 MB each."""
 
 KEY_BYTES: Final = 32
 
@@ -49,7 +49,7 @@ _V = TypeVar("_V")
 
 
 class _Verified(NamedTuple):
-    """A credential that was right: for whom, against which hash, until when that needs no other look."""
+    """A credential that was right, with its user, the hash, and the time until which it is not checked again."""
 
     user: str
     hashed: bytes
@@ -57,7 +57,7 @@ class _Verified(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    """A credential that is to be checked against its user's hash, which is empty for a user that nobody is."""
+    """A credential that is to be checked against its user's hash, which is empty for a user that does not exist."""
 
     key: bytes
     user: str
@@ -67,7 +67,7 @@ class _Attempt(NamedTuple):
     client: str
 
     def decide(self, check: Check) -> bool:
-        """Whether it is right; that it is not takes the same time whoever the user is."""
+        """Returns True if the credential is right; a wrong one takes the same time whoever the user is."""
         if self.hashed and check(self.password, self.hashed):
             return True
         for decoy in self.decoys:
@@ -76,10 +76,10 @@ class _Attempt(NamedTuple):
 
 
 class Passwords:
-    """The users of a password file; used from the event loop only."""
+    """The passwords of the users in a password file; used from the event loop only."""
 
     def __init__(self, path: Path, clock: Clock, *, remember_seconds: float, check: Check = verify) -> None:
-        """``check`` says whether a hash is one of a password, in a thread of its own."""
+        """Keeps its arguments; ``check`` compares a password with a hash, in a thread of its own."""
         self._watched = WatchedFile(path, clock)
         self._now = clock.monotonic_seconds
         self._remember_seconds = remember_seconds
@@ -92,7 +92,7 @@ class Passwords:
         self._threads: ThreadPoolExecutor | None = None
 
     def recall(self, credential: bytes) -> str:
-        """The user whose remembered credential this is, empty if none is remembered; takes a few microseconds."""
+        """Returns the user whose remembered credential this is, or an empty text; takes a few microseconds."""
         found = self._verified.get(self._digest(credential))
         if found is None or found.until_seconds <= self._now():
             return ""
@@ -103,7 +103,7 @@ class Passwords:
         return found.user if hashed is found.hashed or hashed == found.hashed else ""
 
     async def login(self, credential: bytes, client: str) -> str:
-        """The user whose name and password, joined by a colon, a client at an address has sent.
+        """Returns the user whose name and password, joined by a colon, a client at an address has sent.
 
         Raises:
             CredentialsInvalidError: nobody's.
@@ -134,7 +134,7 @@ class Passwords:
         self._watched.read_again()
 
     def find_problem(self) -> str:
-        """Why nobody can log in, empty if somebody can; of a changed file the log says what is wrong with it."""
+        """Returns the reason why nobody can log in, or an empty text; of a changed file the log says what is wrong."""
         try:
             self._watched.current()
         except PasswordFileUnavailableError as error:
@@ -155,7 +155,7 @@ class Passwords:
             return self._watched.current()
 
     async def _is_right(self, attempt: _Attempt) -> bool:
-        """Whether a credential is right: from memory, from a check under way, or from one that begins."""
+        """Returns True if a credential is right: by memory, by a check under way, or by a new one."""
         is_without_users = not attempt.hashed and not attempt.decoys
         if is_without_users or self._refused.get(attempt.key) == attempt.hashed:
             return False
@@ -186,12 +186,12 @@ class Passwords:
         return flight
 
     def _digest(self, credential: bytes) -> bytes:
-        """Keyed, so that who reads this process's memory finds nothing to guess passwords against without the key."""
+        """Returns a keyed digest: without the key, this process's memory holds nothing to guess passwords against."""
         return hashlib.blake2b(credential, key=self._key, digest_size=KEY_BYTES).digest()
 
 
 def _keep(memory: OrderedDict[bytes, _V], key: bytes, value: _V) -> None:
-    """Puts something into a bounded memory, which forgets what came first."""
+    """Puts a value into a bounded memory, which forgets the oldest one."""
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > REMEMBERED:

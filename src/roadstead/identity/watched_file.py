@@ -1,4 +1,4 @@
-"""A password file that is read again when it changes.
+"""Reads a password file again when it changes.
 
 Asked before each login and each remembered one: a look at the file's status costs a microsecond and a half, so nobody
 comes in with a password that was changed or a user that was removed. Replaced by a rename (as ``roadstead htpasswd``
@@ -20,10 +20,11 @@ from roadstead.identity.errors import PasswordFileInvalidError, PasswordFileUnav
 from roadstead.identity.htpasswd import FILE_BYTES, HtpasswdFile, RefusedLine
 
 SETTLE_MS: Final = 100
-"""Several ticks of the kernel's clock for files, and longer than anybody takes to write such a file."""
+"""Age of a file's last change from which it counts as complete: several ticks of the kernel's clock for files, and
+longer than anybody takes to write such a file."""
 
 SHOWN_LINES: Final = 20
-"""Lines that cannot be used that the log names."""
+"""Number of lines that cannot be used and that the log names, at most."""
 
 _Version = tuple[int, int, int, int, int]
 _NEVER: Final[_Version] = (0, 0, 0, 0, 0)
@@ -32,10 +33,10 @@ _log = structlog.get_logger("roadstead.identity")
 
 
 class WatchedFile:
-    """The users of a file, as they are now; used from the event loop only."""
+    """The current users of a file; used from the event loop only."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        """Nothing is read yet."""
+        """Keeps its arguments; nothing is read yet."""
         self.path = path
         self._name = str(path)
         self._clock = clock
@@ -47,7 +48,7 @@ class WatchedFile:
         self._problem = ""
 
     def current(self) -> HtpasswdFile:
-        """The users.
+        """Returns the current users, reading the file again if it has changed.
 
         Raises:
             PasswordFileUnavailableError: the file cannot be read or used.
@@ -66,12 +67,12 @@ class WatchedFile:
         return self._file
 
     def read_again(self) -> None:
-        """Has the next question read the file, whatever its status says."""
+        """Makes the next question read the file, whatever its status says."""
         self._is_settled = False
         self._content = b""
 
     def has_just_changed(self) -> bool:
-        """Whether what was read may be half of what is being written."""
+        """Returns True if the file may have been read while somebody was writing it."""
         return abs(self._clock.now_ms() - self._changed_ms) < SETTLE_MS
 
     def _read(self, version: _Version) -> None:
@@ -95,7 +96,7 @@ class WatchedFile:
             _tell(self._name, read.refused)
 
     def _lose(self, reason: str) -> PasswordFileUnavailableError:
-        """From here on nobody is let in; said once for each reason."""
+        """Returns the error with which nobody is let in from now on; logs each reason once."""
         if reason != self._problem:
             _log.error("passwords cannot be read: nobody can log in", file=self._name, reason=reason)
         self._version, self._is_settled = _NEVER, False

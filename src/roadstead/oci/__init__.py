@@ -1,4 +1,4 @@
-"""The vocabulary of the field, one module a value; every instance is valid, and nothing here does I/O."""
+"""The vocabulary of the field: a module for each kind of value; every instance is valid, and nothing does I/O."""
 
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest, parse_algorithm

@@ -1,4 +1,4 @@
-"""Descriptors: what one document says about another piece of content.
+"""Descriptors: references from one document to another piece of content.
 
 Source: image specification, descriptor.md.
 """
@@ -21,10 +21,10 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
-    """Where else the content can be had, as the document says; an entry that is no text is an empty one."""
+    """Other places of the content, as the document says; an entry that is no text is an empty one."""
 
     def as_json(self) -> dict[str, object]:
-        """The descriptor as it stands in an index, empty fields left out."""
+        """Returns the descriptor as it stands in an index, empty fields left out."""
         document: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),

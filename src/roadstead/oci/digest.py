@@ -26,7 +26,7 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The digest that ``text`` spells.
+        """Parses a digest.
 
         Raises:
             DigestInvalidError: it is malformed, of an unsupported algorithm, or of the wrong length.
@@ -37,7 +37,7 @@ class Digest(str):
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Self:
-        """The digest of ``content``; ``algorithm`` is one of ``ENCODED_LENGTHS``."""
+        """Returns the digest of ``content``; ``algorithm`` is one of ``ENCODED_LENGTHS``."""
         return cls(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
 
     @property
@@ -64,7 +64,7 @@ def _reason(text: str) -> str:
 
 
 def parse_algorithm(text: str) -> str:
-    """``text`` if it names a supported algorithm.
+    """Returns ``text`` if it names a supported algorithm.
 
     Raises:
         DigestInvalidError: it does not.

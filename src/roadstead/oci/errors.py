@@ -1,4 +1,4 @@
-"""What is wrong with a value of the vocabulary: raised by its constructors, so that every instance is valid."""
+"""Errors of values of the vocabulary: raised by their constructors, so that every instance is valid."""
 
 from roadstead.errors import RoadsteadError
 

@@ -24,18 +24,19 @@ MAXIMUM_DESCRIPTORS: Final = 20_000
 """Each descriptor costs a look-up in the transaction that accepts the manifest; real ones have at most hundreds."""
 
 MAXIMUM_VALUES: Final = 250_000
-"""Commas, brackets and braces outside of texts: each stands for a value that takes memory and time, a hundred bytes and
-a microsecond. As many descriptors as there may be, each with platform and annotations, have fewer."""
+"""Number of commas, brackets and braces outside of texts at most: each stands for a value that takes memory and time, a
+hundred bytes and a microsecond. The largest number of descriptors, each with platform and annotations, has fewer."""
 
 INTERRUPTIBLE_BYTES: Final = 64 << 10
 """Longer documents are read by the standard library's scanner in Python rather than the one in C: the latter holds the
 interpreter lock to its end, a second for 4 MiB of empty lists, and with it the event loop of another thread."""
 
 MAXIMUM_TYPE_LENGTH: Final = 1024
-"""Characters of a media or artifact type, which listings repeat; RFC 6838, section 4.2, allows 255."""
+"""Number of characters in a media or artifact type at most, since listings repeat it; RFC 6838, section 4.2, allows
+255."""
 
 MAXIMUM_SIZE_BYTES: Final = 2**63 - 1
-"""A descriptor's size is a signed 64-bit number (image specification, descriptor.md)."""
+"""Largest size in a descriptor, a signed 64-bit number (image specification, descriptor.md)."""
 
 _DOCUMENT_KEYS: Final = frozenset(
     {
@@ -55,7 +56,7 @@ _DESCRIPTOR_KEYS: Final = frozenset(
     {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
 )
 _PLACES: Final = ("config", "layers", "manifests", "fsLayers", "blobs")
-"""Where a document says what it is made of; which of them it may have is what makes it an image or an index."""
+"""Keys under which a document lists its parts; the keys it may have make it an image or an index."""
 
 _TOKENS: Final = re.compile(rb'[",\[{]|\\.', re.DOTALL)
 _FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_DOCUMENT_KEYS, _DESCRIPTOR_KEYS)}
@@ -63,7 +64,7 @@ _FOLDED: Final = {keys: frozenset(key.casefold() for key in keys) for keys in (_
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a kind of document is called, and which of ``_PLACES`` it may have."""
+    """A kind of document: its name, and the keys of ``_PLACES`` that it may have."""
 
     name: str
     keys: frozenset[str]
@@ -97,12 +98,12 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
-        """Whether it lists manifests rather than blobs."""
+        """True if the document lists manifests rather than blobs."""
         return self.media_type in media_types.INDEXES
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether it is of a type that was given up: served where it is, pushed no more."""
+        """True if the document is of a withdrawn type: served where it is, but not accepted any more."""
         return self.media_type == media_types.OCI_ARTIFACT
 
     @property
@@ -112,7 +113,7 @@ class Manifest:
 
     @property
     def named(self) -> tuple[Descriptor, ...]:
-        """All that is kept as long as the manifest is, whether or not it must be there."""
+        """All descriptors of content that is kept as long as the manifest is, whether or not it must be there."""
         return (*self.blobs, *self.children)
 
     @property
@@ -122,7 +123,7 @@ class Manifest:
 
 
 def parse_manifest(body: bytes, content_type: str) -> Manifest:
-    """The manifest in ``body``, sent as ``content_type`` (may be empty: then the document decides).
+    """Parses a manifest that was sent as ``content_type`` (may be empty: then the document decides).
 
     Raises:
         ManifestInvalidError: the document is malformed, of an unknown type, or ambiguous.
@@ -150,7 +151,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
 
 
 def read_annotations(body: bytes) -> dict[str, str]:
-    """The annotations of a manifest that was accepted.
+    """Returns the annotations of a manifest that was accepted.
 
     Raises:
         ManifestInvalidError: it is no JSON object, or they are not texts.
@@ -179,7 +180,7 @@ def _load(body: bytes) -> dict[str, Any]:
 
 
 def _decode(body: bytes) -> object:
-    """The document as Python's objects; raises ``ValueError`` or ``RecursionError`` where there is none."""
+    """Decodes the document into Python's objects; raises ``ValueError`` or ``RecursionError`` if it is no JSON."""
     text = body.decode("utf-8")
     if len(body) <= INTERRUPTIBLE_BYTES:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -230,13 +231,13 @@ def _media_type(document: dict[str, Any], sent: str) -> str:
 
 
 def _media_type_by_shape(document: dict[str, Any]) -> str:
-    """As registry:2 tells the two apart where nothing is stated; what has no config cannot be an image."""
+    """Guesses the media type as registry:2 does if none is stated; a document without config cannot be an image."""
     is_index = document.get("manifests") is not None or ("manifests" in document and document.get("config") is None)
     return media_types.OCI_INDEX if is_index else media_types.OCI_MANIFEST
 
 
 def _refuse_ambiguity(document: dict[str, Any], shape: _Shape) -> None:
-    """Refuses what makes a document another thing for who looks at other keys of it."""
+    """Refuses a document that readers of its other keys would take for another kind."""
     _refuse_other_spellings(document, _DOCUMENT_KEYS, "")
     for key in _PLACES:
         if key not in shape.keys and document.get(key) is not None:
@@ -317,7 +318,7 @@ def _annotations(document: dict[str, Any], pointer: str) -> dict[str, str]:
 
 
 def _urls(value: object) -> tuple[str, ...]:
-    """Not judged here, since most registries never look at them: what is no list of texts becomes empty texts."""
+    """Returns URLs unjudged, since most registries never look at them: entries that are no texts become empty ones."""
     if value is None:
         return ()
     items = cast("list[object]", value) if isinstance(value, list) else [None]

@@ -23,7 +23,7 @@ _NON_DISTRIBUTABLE: Final = (
 
 
 def is_distributable(layer_media_type: str) -> bool:
-    """Whether a registry must hold a layer of this type before it accepts a manifest that names it.
+    """Returns True if a registry must hold a layer of this type before it accepts a manifest that names it.
 
     Source: image specification, layer.md, section "Non-Distributable Layers"; Docker calls them foreign layers.
     """
@@ -31,5 +31,5 @@ def is_distributable(layer_media_type: str) -> bool:
 
 
 def essence(content_type: str) -> str:
-    """A ``Content-Type`` without its parameters, in lower case (RFC 9110, section 8.3.1)."""
+    """Returns a ``Content-Type`` without its parameters, in lower case (RFC 9110, section 8.3.1)."""
     return content_type.partition(";")[0].strip().lower()

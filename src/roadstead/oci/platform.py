@@ -1,4 +1,4 @@
-"""Platforms: what a manifest in an index runs on.
+"""Platforms: the operating system and architecture that a manifest in an index runs on.
 
 Source: image specification, image-index.md, property ``platform``.
 """
@@ -16,11 +16,11 @@ class Platform:
     os_version: str = ""
 
     def __str__(self) -> str:
-        """As clients' ``--platform`` options spell it: ``linux/arm64/v8``."""
+        """Returns the platform as clients' ``--platform`` options spell it: ``linux/arm64/v8``."""
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def as_json(self) -> dict[str, str]:
-        """The platform as it stands in an index."""
+        """Returns the platform as it stands in an index."""
         document = {"architecture": self.architecture, "os": self.os}
         if self.variant:
             document["variant"] = self.variant

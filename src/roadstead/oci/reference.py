@@ -24,7 +24,7 @@ class RepositoryName(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The name that ``text`` spells.
+        """Parses a repository's name.
 
         Raises:
             NameInvalidError: it does not follow the grammar or is longer than 255 characters.
@@ -47,7 +47,7 @@ class Tag(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The tag that ``text`` spells.
+        """Parses a tag.
 
         Raises:
             TagInvalidError: it does not follow the grammar.
@@ -58,7 +58,7 @@ class Tag(str):
 
 
 def parse_reference(text: str) -> Tag | Digest:
-    """A digest where ``text`` has a colon, which no tag has; otherwise a tag.
+    """Returns a digest if ``text`` has a colon, which no tag has; otherwise a tag.
 
     Raises:
         DigestInvalidError: it has a colon and is no supported digest.
@@ -68,7 +68,7 @@ def parse_reference(text: str) -> Tag | Digest:
 
 
 def referrers_tag(subject: Digest) -> Tag:
-    """The tag under which clients of registries without the referrers API keep the list of referrers.
+    """Returns the tag under which clients of registries without the referrers API keep the list of referrers.
 
     Source: distribution specification, section "Referrers Tag Schema".
     """

@@ -1,1 +1,1 @@
-"""Folders of registry:2: taken over, read, written and given back, since a way in needs a way out."""
+"""Adopts, reads, writes and releases folders of registry:2, since a way in needs a way out."""

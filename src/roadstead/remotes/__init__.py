@@ -1,4 +1,4 @@
-"""Other registries, as a client of theirs."""
+"""Clients of other registries."""
 
 from roadstead.remotes.errors import UpstreamError, UpstreamUrlInvalidError
 from roadstead.remotes.upstream import Upstream

@@ -1,4 +1,4 @@
-"""Where a redirect may lead: never from a wider network into a narrower one.
+"""Classes of addresses, so that a redirect never leads from a wider network into a narrower one.
 
 A registry elsewhere chooses the targets of its redirects, but this server makes the requests, from inside a network
 that the other cannot reach (CVE-2026-2376 is a registry that followed such a redirect). So a redirect may lead to an
@@ -15,17 +15,18 @@ from typing import Final
 
 
 class Reach(enum.IntEnum):
-    """Who can reach an address."""
+    """The class of an address: the set of machines that can reach it."""
 
     PUBLIC = 0
     PRIVATE = 1
-    """Only machines of the same network: 10.0.0.0/8 and the like."""
+    """Only machines of the same network can reach it: 10.0.0.0/8 and the like."""
     LOCAL = 2
-    """Only this machine or its link, where clouds answer with a machine's credentials (169.254.169.254)."""
+    """Only this machine or its link can reach it, where clouds answer with a machine's credentials
+    (169.254.169.254)."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that a host's name stands for, at least one.
+    """Returns the addresses that a host's name stands for, at least one.
 
     Raises:
         OSError: the name is not known.
@@ -35,7 +36,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def reach_of(address: str) -> Reach:
-    """Who can reach an address; one that leads to an IPv4 address through a gateway counts as that address too.
+    """Returns the class of an address; an address that leads to an IPv4 one through a gateway counts as that too.
 
     Decided by the tables below rather than by ``ipaddress``, whose answers differ between versions of Python.
     """
@@ -66,7 +67,7 @@ _LOCAL: Final = _networks(
     "fd00:42::42/128",  # metadata of Scaleway
     "fd20:ce::254/128",  # metadata of Google
 )
-"""This machine and its link (IANA's special-purpose address registries), and where clouds tell a machine's secrets."""
+"""This machine and its link (IANA's special-purpose address registries), and addresses of clouds' metadata services."""
 
 _PRIVATE: Final = _networks(
     "10.0.0.0/8",
@@ -115,7 +116,7 @@ def _is_in(
 
 
 def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """The IPv4 addresses to which gateways of a network may pass on what is sent to an IPv6 address."""
+    """Yields the IPv4 addresses to which gateways may pass on packets that are sent to an IPv6 address."""
     if address.sixtofour is not None:
         yield address.sixtofour
     elif address.teredo is not None:
@@ -129,7 +130,7 @@ def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]
 
 
 def _after_prefix(address: int, prefix: int) -> ipaddress.IPv4Address:
-    """The IPv4 address that follows a NAT64 prefix; bits 64 to 71 of the whole are left out (RFC 6052, section 2.2)."""
+    """Returns the IPv4 address after a NAT64 prefix, leaving out bits 64 to 71 of the whole (RFC 6052, section 2.2)."""
     bits = f"{address:0128b}"
     if prefix < 96:  # noqa: PLR2004 - the last prefix, whose bits lie before
         bits = bits[:64] + bits[72:]

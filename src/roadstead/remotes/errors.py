@@ -1,4 +1,4 @@
-"""What can go wrong with another registry. Messages never hold its credentials."""
+"""Errors of other registries. Messages never hold their credentials."""
 
 from roadstead.errors import RoadsteadError
 
@@ -7,7 +7,7 @@ class UpstreamError(RoadsteadError):
     """Another registry did not give what it was asked for."""
 
     def __init__(self, url: str, reason: str) -> None:
-        """``url`` is without credentials."""
+        """Keeps URL and reason; ``url`` is without credentials."""
         super().__init__(f"{url}: {reason}")
         self.url = url
         self.reason = reason

@@ -42,7 +42,7 @@ class Upstream:
     """A registry at a URL ``http[s]://[user:password@]host[:port][/prefix]``."""
 
     def __init__(self, url: str) -> None:
-        """Opens nothing.
+        """Parses the URL; opens no connection.
 
         Raises:
             UpstreamUrlInvalidError: ``url`` is not of that form.
@@ -58,7 +58,7 @@ class Upstream:
             raise UpstreamUrlInvalidError("it must have no query")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.url = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
-        """Without credentials."""
+        """URL of the registry, without credentials."""
         self._origin = _origin(self.url)
         self._basic = _basic(parts)
         self._tokens: dict[str, str] = {}
@@ -72,7 +72,7 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def open_blob(self, repository: str, digest: str) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        """A blob's bytes as they come.
+        """Opens a blob and yields its bytes as they come.
 
         Raises:
             UpstreamError: it cannot be had, also while the bytes are read.
@@ -81,7 +81,7 @@ class Upstream:
             yield self._bytes(answer)
 
     async def fetch_manifest(self, repository: str, digest: str, maximum_bytes: int) -> tuple[bytes, str]:
-        """A manifest's bytes, and its media type.
+        """Fetches a manifest; returns its bytes and its media type.
 
         Raises:
             UpstreamError: it cannot be had, or is larger than ``maximum_bytes``.
@@ -92,7 +92,7 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def _get(self, path: str, repository: str) -> AsyncGenerator["httpx.Response", None]:
-        """An answer with status 200, after a token where one is asked for."""
+        """Yields an answer with status 200, after fetching a token if one is asked for."""
         import httpx  # noqa: PLC0415 - 0.1 s that a server without an upstream does not need
 
         url = f"{self.url}{path}"
@@ -113,7 +113,7 @@ class Upstream:
             raise UpstreamError(url, str(error) or type(error).__name__) from error
 
     async def _follow(self, url: str, repository: str) -> "httpx.Response":
-        """The answer at the end of some redirects."""
+        """Returns the answer at the end of some redirects."""
         import httpx  # noqa: PLC0415 - as above
 
         if self._client is None:
@@ -141,7 +141,7 @@ class Upstream:
         raise UpstreamError(self.url, f"it redirects more than {REDIRECTS} times")
 
     async def _lead_elsewhere(self, request: "httpx.Request") -> None:
-        """Makes a request for another host go to an address that a redirect may lead to."""
+        """Sends a request for another host to an address that a redirect may lead to."""
         url = request.url
         own = urllib.parse.urlsplit(self.url)
         try:

@@ -1,4 +1,4 @@
-"""Where bytes are: one small interface, and the back ends that keep it."""
+"""Stores of bytes: one small interface, and the back ends that implement it."""
 
 from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataFolderError, DataFolderForbiddenError
 from roadstead.storage.errors import (

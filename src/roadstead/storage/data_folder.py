@@ -31,7 +31,7 @@ LOCK: Final = "roadstead.lock"
 
 TRIES: Final = 25
 WAIT_SECONDS: Final = 0.02
-"""Between two tries: a command that looks who has a lock, and a server that is ending, hold it for an instant."""
+"""Time between two tries to lock: a command that checks a lock, and a server that is ending, hold it for an instant."""
 
 _OURS: Final = frozenset({"registry", "restoring.json", "secrets", "lost+found"})
 
@@ -56,12 +56,12 @@ class DataFolderForbiddenError(DataFolderError):
 
 
 class DataFolder:
-    """Paths below a data folder, and the lock on it."""
+    """The paths below a data folder, and the lock on it."""
 
     def __init__(
         self, path: Path, *, catalogue: Path | None = None, objects: Path | None = None, group: str = ""
     ) -> None:
-        """``catalogue`` and ``objects`` say where those are if not in ``path``.
+        """Makes nothing yet; ``catalogue`` and ``objects`` are their places if not in ``path``.
 
         ``group``, a name or number, may read the objects; empty: nobody but their owner.
         """
@@ -71,12 +71,12 @@ class DataFolder:
         self.objects = (objects or path / "registry").absolute()
         """The root of the object store."""
         self.restoring = self.path / "restoring.json"
-        """There while a backup is being restored into the folder, and after that was interrupted."""
+        """A file that is there while a backup is being restored into the folder, and after that was interrupted."""
         self._group = group
         self._locks: dict[Path, int] = {}
 
     def prepare(self, *, makes_parents: bool = True) -> None:
-        """Makes the folder, for its owner alone, and sees that it can be written to; the objects' is left alone.
+        """Makes the folder, for its owner alone, and checks that it is writable; the folder of objects is left alone.
 
         Without ``makes_parents`` a missing parent is refused: it may be the place of a disk that is not mounted.
 
@@ -98,7 +98,7 @@ class DataFolder:
             raise folder_error(self.path, error) from error
 
     def prepare_objects(self, folders: Sequence[str] = ()) -> None:
-        """Makes the root of the objects if there is none, and sees that it can be written to.
+        """Makes the root of the objects if there is none, and checks that it is writable.
 
         A root of our own is for its owner, and for the group; ``folders`` are those below it through which the group
         has to come. One that another program has made keeps its modes. A missing parent is refused.
@@ -122,7 +122,7 @@ class DataFolder:
             raise folder_error(self.objects, error) from error
 
     def find_open(self) -> list[tuple[Path, int]]:
-        """What of our own other users of this machine can read, with its mode.
+        """Returns our own files that other users of this machine can read, with their modes.
 
         A tree that another program has made has the modes that this one gave it.
         """
@@ -151,7 +151,7 @@ class DataFolder:
             )
 
     def lock_objects(self, *, makes: bool = True) -> None:
-        """Keeps out every other server that works on the objects, with whichever catalogue.
+        """Keeps every other server away from the objects, whichever catalogue it uses.
 
         ``makes``: whether a lock file may be made; where there is none, nobody of ours has ever been here.
 
@@ -165,7 +165,7 @@ class DataFolder:
         self._wait_for_objects(lambda: self._take(self.objects, flags))
 
     def require_no_other_server(self) -> None:
-        """Sees that no server of another data folder works on the objects; one of this data folder may.
+        """Raises if a server of another data folder works on the objects; one of this data folder may.
 
         Raises:
             DataFolderBusyError: one does.
@@ -193,7 +193,7 @@ class DataFolder:
         )
 
     def _take(self, folder: Path, flags: int) -> str | None:
-        """Locks a folder, or says who has it."""
+        """Locks a folder; returns the holder's name if another process has it."""
         if self._has(folder):
             return None
         try:
@@ -213,7 +213,7 @@ class DataFolder:
         return None
 
     def _has(self, folder: Path) -> bool:
-        """Whether this process has the lock; one on a folder that has been replaced since counts for nothing."""
+        """Returns True if this process has the lock; a lock on a folder that was replaced since does not count."""
         descriptor = self._locks.get(folder)
         if descriptor is None:
             return False
@@ -224,7 +224,7 @@ class DataFolder:
         return False
 
     def require_restored(self) -> None:
-        """Sees that no restoration of a backup was left half done.
+        """Raises if a restoration of a backup was left unfinished.
 
         Raises:
             DataFolderError: one was.
@@ -237,17 +237,17 @@ class DataFolder:
 
     @property
     def lock_descriptors(self) -> tuple[int, ...]:
-        """The open lock files: a process that inherits them keeps the folders locked as long as it lives."""
+        """Returns the open lock files: a process that inherits them keeps the folders locked as long as it lives."""
         return tuple(self._locks.values())
 
     def unlock(self) -> None:
-        """Gives the folders up, the objects' first: whoever sees that locked finds this one locked too."""
+        """Unlocks the folders, the objects' first: a process that finds those locked then finds this one locked too."""
         while self._locks:
             os.close(self._locks.popitem()[1])
 
 
 def _mode_of(path: Path) -> int:
-    """The permissions of what is there; none where nothing is."""
+    """Returns the permissions of a file or folder; 0 if there is none."""
     try:
         return stat.S_IMODE(path.lstat().st_mode)
     except FileNotFoundError:
@@ -255,7 +255,7 @@ def _mode_of(path: Path) -> int:
 
 
 def _holder_of(folder: Path) -> str | None:
-    """Who has a folder locked, None if nobody."""
+    """Returns the process that has a folder locked, or None."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -274,7 +274,7 @@ def _name_in(descriptor: int) -> str:
 
 
 def _make_own(folder: Path) -> bool:
-    """Makes a folder, not its parents, for its owner alone; whether there was none."""
+    """Makes a folder, not its parents, for its owner alone; returns True if there was none."""
     if folder.is_dir():
         return False
     TreeModes().make_folder(str(folder))
@@ -290,12 +290,12 @@ def _require_writable(folder: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The folder that is there, of ``path`` and those above it."""
+    """Returns the first folder that is there, of ``path`` and those above it."""
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def folder_error(path: Path, error: OSError) -> DataFolderError:
-    """What ``error`` means for a folder of ours: why it cannot be used, and what to do."""
+    """Returns the error for a folder of ours: why it cannot be used, and what to do."""
     if error.errno in {errno.EACCES, errno.EPERM}:
         return DataFolderForbiddenError(path)
     return DataFolderError(_explain(path, error))
@@ -315,7 +315,7 @@ def _explain(path: Path, error: OSError) -> str:
 
 
 def _remedy(path: Path) -> str:
-    """What whoever may not write can do; never to take away from another program what is that one's."""
+    """Returns advice for somebody who may not write; it never takes away files of another program."""
     user = os.geteuid()
     if not path.exists() or _is_ours(path):
         return f"run `chown -R {user} {path}`, or choose another with --data"
@@ -330,7 +330,7 @@ def _remedy(path: Path) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether nothing is in a folder but what this program makes."""
+    """Returns True if a folder holds nothing but files that this program makes."""
     try:
         names = os.listdir(path)  # noqa: PTH208 - names are enough
     except OSError:

@@ -1,4 +1,4 @@
-"""What can go wrong with bytes."""
+"""Errors of storage."""
 
 from roadstead.errors import RoadsteadError
 

@@ -1,4 +1,4 @@
-"""Objects that are open files: read, and written in threads; what needs no disk is done at once."""
+"""Objects that are open files: read and written in threads; work without the disk is done at once."""
 
 import asyncio
 import contextlib
@@ -13,20 +13,20 @@ from roadstead.storage.errors import ObjectUnknownError, StorageError, StorageFu
 from roadstead.storage.protocol import Buffer
 
 INLINE_BYTES: Final = 32 << 10
-"""Up to here hashing and copying to the page cache take less time than a hop to a thread and back."""
+"""Number of bytes up to which hashing and copying to the page cache take less time than a hop to a thread and back."""
 
 WRITE_BYTES: Final = 1020 << 10
-"""Hashed and then written; whole pages, and just less than 1 MiB.
+"""Number of bytes that are hashed and then written at once; whole pages, and just less than 1 MiB.
 
 For longer writes ext4 takes pages of that size and more, of which a virtual machine may have none that its host has
 given it already: measured 2.5 instead of 1.3 CPU seconds a gigabyte for all of a push.
 """
 
 SEND_BYTES: Final = 8 << 20
-"""Written before the system is asked to bring them to the disk: shorter objects are left to the flush at their end."""
+"""Number of bytes after which the system is asked to write to the disk: shorter objects wait for their last flush."""
 
 MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-"""What the system says where there is no object."""
+"""Error numbers with which the system says that there is no object."""
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def translated(key: str) -> Generator[None, None, None]:
 
 
 def error_of(error: OSError, key: str) -> StorageError:
-    """What an error of the system means for an object."""
+    """Returns the storage error for a system's error about an object."""
     if is_disk_full(error):
         return StorageFullError(key)
     if error.errno in MISSING:
@@ -62,11 +62,11 @@ class FileReader:
         return self._size_bytes
 
     def fileno(self) -> int:
-        """The open file (see ``FileObject``)."""
+        """Returns the descriptor of the open file (see ``FileObject``)."""
         return self._descriptor
 
     async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Reads what the page cache holds at once, in a thread what would have to wait for the disk."""
+        """Reads at once if the page cache has the bytes, otherwise in a thread, which can wait for the disk."""
         buffer = bytearray(length)
         try:
             count = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
@@ -79,14 +79,14 @@ class FileReader:
         return await self._read_rest(memoryview(buffer), count, offset)
 
     async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Reads in a thread; what the page cache did not hold before, it does not hold afterwards."""
+        """Reads in a thread; bytes that the page cache did not hold before, it does not hold afterwards."""
         with translated(self._key):
             return await asyncio.get_running_loop().run_in_executor(
                 self._executor, _read_once, self._descriptor, offset, length
             )
 
     async def _read_rest(self, buffer: memoryview, count: int, offset: int) -> memoryview:
-        """Fills ``buffer`` from ``count`` on; the cache gave a part, or nothing."""
+        """Fills ``buffer`` from ``count`` on, after the page cache gave a part or nothing."""
         loop = asyncio.get_running_loop()
         while count < len(buffer):
             rest = buffer[count:]
@@ -105,7 +105,7 @@ class FileReader:
 
 
 def _read_once(descriptor: int, offset: int, length: int) -> memoryview:
-    """Reads past the page cache, as far as it goes; without reading ahead, which would look as if others had read."""
+    """Reads past the page cache if possible; without reading ahead, which would look like another's reading."""
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
     buffer = memoryview(bytearray(length))
     try:
@@ -135,7 +135,7 @@ class FileWriter:
         *,
         is_longer: bool,
     ) -> None:
-        """``put_in_place`` gives an object another key and makes it durable; ``is_longer``: bytes follow ``offset``."""
+        """Keeps its arguments; ``put_in_place`` renames durably; ``is_longer``: there are bytes behind ``offset``."""
         self._put_in_place = put_in_place
         self._key = key
         self._descriptor = descriptor
@@ -161,7 +161,7 @@ class FileWriter:
             )
 
     def _write(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> int:
-        """In a thread. Long objects go to the disk while their bytes arrive: less is left to flush at their end."""
+        """Writes in a thread. Long objects go to the disk as their bytes arrive, so that little is left to flush."""
         written = _write_all(self._descriptor, buffers, observe)
         end = self._offset + written
         if end - self._sent >= SEND_BYTES:
@@ -170,12 +170,12 @@ class FileWriter:
         return written
 
     async def publish(self, target: str) -> None:
-        """See ``FilesystemStore.put_in_place``."""
+        """Publishes the object: see ``FilesystemStore.put_in_place``."""
         with translated(self._key):
             await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, target)
 
     def _cut(self) -> None:
-        """Drops what lies behind the offset: not before the first use, since until then the caller may give up."""
+        """Drops the bytes behind the offset, not before the first use, since until then the caller may give up."""
         if self._is_longer:
             os.truncate(self._descriptor, self._offset)
             self._is_longer = False
@@ -192,7 +192,7 @@ class FileWriter:
 
 
 def _write_all(descriptor: int, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> int:
-    """Writes what was observed while it is still in the processor's cache."""
+    """Writes bytes after observing them, while they are still in the processor's cache."""
     total = 0
     for buffer in buffers:
         for piece in _cut(buffer):
@@ -206,7 +206,7 @@ def _write_all(descriptor: int, buffers: Sequence[Buffer], observe: Callable[[Bu
 
 
 def _send_to_disk(descriptor: int, offset: int, length: int) -> None:
-    """Has the system begin to write a part of a file, and waits for nothing.
+    """Makes the system begin to write a part of a file, without waiting.
 
     That is what the advice does with pages that are not on the disk yet; it drops only those that are.
     """
@@ -215,7 +215,7 @@ def _send_to_disk(descriptor: int, offset: int, length: int) -> None:
 
 
 def _cut(buffer: Buffer) -> Iterator[Buffer]:
-    if len(buffer) <= WRITE_BYTES or isinstance(buffer, bytes):  # of bytes no view can be hashed without a copy
+    if len(buffer) <= WRITE_BYTES or isinstance(buffer, bytes):  # a view of bytes cannot be hashed without a copy
         yield buffer
         return
     view = memoryview(buffer)

@@ -35,15 +35,15 @@ from roadstead.storage.protocol import StoredObject
 _T = TypeVar("_T")
 
 THREADS: Final = 16
-"""More than a disk's useful queue depth on small machines, few enough to bound memory in flight."""
+"""Number of threads: more than a disk's useful queue depth on small machines, few enough to bound memory in flight."""
 
 CREATION_TRIES: Final = 100
-"""Each fails only if somebody else removed the folder within microseconds."""
+"""Number of tries to make a file; each fails only if somebody else removed the folder within microseconds."""
 
 LOCKS: Final = "locks"
 
 LISTING_BATCH: Final = 1000
-"""Files a listing reads in one background job."""
+"""Number of files that a listing reads in one background job."""
 
 
 class FilesystemStore:
@@ -57,7 +57,7 @@ class FilesystemStore:
         trusted: Collection[str] = (),
         known_folder: str = "",
     ) -> None:
-        """``root`` is made, with its parents, when the first object is written.
+        """Keeps its arguments; ``root`` is made, with its parents, when the first object is written.
 
         ``presence`` tells whether it is there at all; without one it always is. ``trusted`` folders below it may be
         symbolic links. What is made looks like ``known_folder``.
@@ -71,13 +71,13 @@ class FilesystemStore:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
-        """Starts or takes up an object. In the loop: a hop to a thread was measured to cost more than it saves."""
+        """Starts or continues an object, in the event loop: a hop to a thread costs more than it saves, as measured."""
         self._require_present_lately(key)
         with translated(key):
             return self._open_writer(key, offset)
 
     async def open_reader(self, key: str) -> "FileReader":
-        """Opens an object. In the loop: opening a file whose folder was read lately does not wait for a disk."""
+        """Opens an object, in the event loop: opening a file in a folder read lately does not wait for a disk."""
         try:
             with translated(key):
                 descriptor, size_bytes = self._open_in_place(key)
@@ -102,7 +102,7 @@ class FilesystemStore:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._delete_all, keys)
 
     async def find(self, key: str) -> StoredObject | None:
-        """What the file system says of the file."""
+        """Returns the file's size and time from the file system."""
         found = await self._run(key, lambda: self._find(key))
         if found is None:
             self._require_present(key)
@@ -129,11 +129,11 @@ class FilesystemStore:
             return self._open_or_create(f"{LOCKS}/{number}")
 
     def find_absence(self) -> str:
-        """What the mark in the root tells, or has told a moment ago."""
+        """Returns the answer of the mark in the root, which may be a moment old."""
         return self._presence.find_recent_absence() if self._presence else ""
 
     async def free_bytes(self) -> int | None:
-        """What the file system lets this user write."""
+        """Returns the bytes that the file system lets this user write."""
         self._require_present_lately()
         folder = self.root
         while True:
@@ -158,7 +158,7 @@ class FilesystemStore:
             self._presence.require(key)
 
     def _require_present_lately(self, key: str = "") -> None:
-        """For what is worth nothing before ``_require_present`` has followed."""
+        """Raises if the store was absent a moment ago; ``_require_present`` must follow before work counts."""
         if self._presence is not None:
             self._presence.require(key, is_recent_enough=True)
 
@@ -166,7 +166,7 @@ class FilesystemStore:
         return is_plain_folder(str(self.root), folder, self._trusted)
 
     def _require_plain(self, key: str) -> None:
-        """Sees that writing to ``key`` ends where it should."""
+        """Raises unless writing to ``key`` writes to a plain file in plain folders."""
         if not self._is_plain(os.path.dirname(key)):
             raise OSError(errno.ELOOP, "one of its folders is a symbolic link")
 
@@ -179,7 +179,7 @@ class FilesystemStore:
         return descriptor, status.st_size
 
     def _is_in_place(self, descriptor: int, key: str) -> bool:
-        """Whether an open file is the one under ``key``, and not reached by way of a symbolic link.
+        """Returns True if an open file is the one under ``key``, and was not reached through a symbolic link.
 
         One call asks where it is, which costs less than a look at each folder.
         """
@@ -196,7 +196,7 @@ class FilesystemStore:
         return actual == self._resolved[top] + below
 
     def modes(self) -> TreeModes:
-        """How what is made here looks; as the tree looked at the first time."""
+        """The modes of new files and folders, those of the tree when they were first needed."""
         if self._modes is None:
             self._modes = TreeModes.of(self.root, self._known_folder)
         return self._modes
@@ -207,7 +207,7 @@ class FilesystemStore:
         return self._create(key)
 
     def _create(self, key: str) -> int:
-        """Opens a file, made with its folder if need be; the folder may be found empty and removed at any moment."""
+        """Opens a file, made with its folder if need be; that folder may be removed as empty at any moment."""
         path = self._path(key)
         for _ in range(CREATION_TRIES):
             self._require_plain(key)
@@ -241,7 +241,7 @@ class FilesystemStore:
         self.put_in_place(source, target)
 
     def put_in_place(self, source: str, target: str, descriptor: int | None = None) -> None:
-        """Gives an object another key, and makes that, and the bytes behind ``descriptor``, durable. Blocks.
+        """Gives an object another key, durably, flushing the bytes behind ``descriptor`` too. Blocks.
 
         Renames before it flushes: one commit of a file system's journal covers all. By way of open folders, so that
         nobody can put another folder in their place meanwhile.
@@ -263,7 +263,7 @@ class FilesystemStore:
             self._require_present(target)
 
     def _rename(self, source: str, target: str, opened: list[int]) -> None:
-        """``opened`` becomes the folders that may have got a new name."""
+        """Renames a file; adds to ``opened`` the folders that may have got a new name."""
         for _ in range(CREATION_TRIES):
             try:
                 self._open_parents(target, opened)
@@ -279,7 +279,7 @@ class FilesystemStore:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _open_parents(self, key: str, opened: list[int]) -> None:
-        """Opens the folder of a key, made if need be, and before it those in which it may be new."""
+        """Opens the folder of a key, made if need be, after those in which it may be new."""
         folder = os.path.dirname(key)
         parent = os.path.dirname(folder)
         try:
@@ -372,7 +372,7 @@ def _lock(descriptor: int, key: str) -> None:
 def _seek(descriptor: int, offset: int, key: str) -> int:
     """Goes to ``offset``; returns the file's length."""
     status = os.fstat(descriptor)
-    if not status.st_nlink:  # who had the lock before has deleted it
+    if not status.st_nlink:  # the last holder of the lock has deleted the file
         raise ObjectBusyError(key)
     if status.st_size < offset:
         raise ObjectUnknownError(key)
@@ -382,6 +382,6 @@ def _seek(descriptor: int, offset: int, key: str) -> int:
 
 
 def _make_root(root: Path, modes: TreeModes) -> list[int]:
-    """Opens a root that is made, and those of its parents that were."""
+    """Opens a root, made if need be, after the parents that were made for it."""
     changed = make_folders(str(root), modes)
     return [open_folder(folder) for folder in (*changed, str(root))]

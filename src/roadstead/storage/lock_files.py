@@ -1,4 +1,4 @@
-"""Locks that tasks and processes share: files that are locked with ``flock``."""
+"""Locks that tasks and processes share: files locked with ``flock``."""
 
 import asyncio
 import contextlib
@@ -9,23 +9,23 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 LOCK_FILES: Final = 1024
-"""Names that share a file wait for each other; twenty at once rarely do."""
+"""Number of lock files: names that share one wait for each other; twenty at once rarely do."""
 
 LOCK_POLL_SECONDS: Final = 0.002
-"""A holder has it for some milliseconds, the time of a flush."""
+"""Time between two tries to lock: a holder keeps the lock for some milliseconds, the time of a flush."""
 
 
 class LockFiles(contextlib.AbstractAsyncContextManager[None]):
     """Lock files, held from entering to leaving; a class, since a generator would cost a push more than the lock."""
 
     def __init__(self, names: Sequence[str], open_lock: Callable[[int, str], int]) -> None:
-        """``open_lock`` opens the file of a number, on behalf of a name."""
+        """Keeps its arguments; ``open_lock`` opens the file of a number, on behalf of a name."""
         self._names = names
         self._open = open_lock
         self._held: list[int] = []
 
     async def __aenter__(self) -> None:
-        """Waits until nobody else holds any of them.
+        """Waits until nobody else holds any of the locks, and takes them.
 
         Raises:
             StorageError: they cannot be opened.
@@ -40,12 +40,12 @@ class LockFiles(contextlib.AbstractAsyncContextManager[None]):
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        """Lets them go."""
+        """Releases the locks."""
         close_all(self._held)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Locks an open file; False if somebody else has."""
+    """Locks an open file; returns False if another holder has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""An object store that times what another one does, under the action names of registry:2's storage drivers."""
+"""An object store that times another one, under the action names of registry:2's storage drivers."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,10 +10,10 @@ from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, 
 
 
 class Observer(Protocol):
-    """Takes durations, in seconds."""
+    """A measure that takes durations, in seconds."""
 
     def observe(self, amount: float) -> None:
-        """Adds one."""
+        """Adds a duration."""
         ...
 
 
@@ -21,7 +21,7 @@ class MeasuredStore:
     """An ``ObjectStore`` around another; reads and writes of an open object are not timed, since they are many."""
 
     def __init__(self, store: ObjectStore, clock: Clock, observer_of: Callable[[str], Observer]) -> None:
-        """``observer_of`` gives the observer of an action: Reader, Writer, Move, Delete, Stat."""
+        """Keeps its arguments; ``observer_of`` gives the observer of an action: Reader, Writer, Move, Delete, Stat."""
         self._store = store
         self._now = clock.monotonic_seconds
         self._reader = observer_of("Reader")
@@ -73,7 +73,7 @@ class MeasuredStore:
                 self._deleted.observe(share)
 
     async def find(self, key: str) -> StoredObject | None:
-        """What a listing would say of this key."""
+        """Returns an object's size and time as a listing would, or None."""
         started = self._now()
         try:
             return await self._store.find(key)
@@ -81,19 +81,19 @@ class MeasuredStore:
             self._stat.observe(self._now() - started)
 
     def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """All objects below a folder; not timed, since the caller decides how long it takes."""
+        """Yields all objects below a folder; not timed, since the caller decides how long it takes."""
         return self._store.iter_objects(prefix)
 
     def exclusive(self, *names: str) -> AbstractAsyncContextManager[None]:
-        """Keeps everybody else out."""
+        """Keeps other holders of the names out."""
         return self._store.exclusive(*names)
 
     def find_absence(self) -> str:
-        """Why the store is not there."""
+        """Returns the reason why the store is not there; empty if it is."""
         return self._store.find_absence()
 
     async def free_bytes(self) -> int | None:
-        """Space left."""
+        """Returns the bytes of space left, or None."""
         return await self._store.free_bytes()
 
     async def close(self) -> None:

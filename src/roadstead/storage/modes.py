@@ -1,4 +1,4 @@
-"""Modes and owners of what is made in a storage: those of the tree that it is made in, whatever the umask.
+"""Modes and owners of new files in a storage: those of the tree around them, whatever the umask.
 
 A folder of our own is open to nobody else, or to one group (``storage.group``). A tree that another program has made
 keeps the modes it has, and what is added to it looks like the rest, so that the other program can go on with it.
@@ -18,31 +18,31 @@ OWN_FILE: Final = 0o640
 SECRET_FILE: Final = 0o600
 
 _FOLDER_BITS: Final = 0o2777
-"""What a new folder takes over: the permissions, and that what is in it gets its group."""
+"""Bits that a new folder takes from the tree: the permissions, and the one that gives its files its group."""
 
 _FILE_BITS: Final = 0o664
-"""What a new file takes over from its folder: nobody executes it, and strangers never write to it."""
+"""Bits that a new file takes from its folder: nobody executes it, and other users never write to it."""
 
 _ALL_BITS: Final = 0o777
 
 _KEEP: Final = -1
-"""``chown``'s word for what stays as it is."""
+"""The value with which ``chown`` changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeModes:
-    """How new folders and files of one tree look."""
+    """The modes and owners of new folders and files of one tree."""
 
     folder: int = OWN_FOLDER
     file: int = OWN_FILE
     uid: int = _KEEP
     gid: int = _KEEP
     is_natural: bool = False
-    """Whether what this process makes with these modes looks like the tree without further calls."""
+    """True if files that this process makes with these modes look like the tree without further calls."""
 
     @classmethod
     def of(cls, root: Path, known_folder: str = "") -> "TreeModes":
-        """Those of ``known_folder`` below ``root``, or of ``root``; our own where there is neither."""
+        """Reads the modes of ``known_folder`` below ``root``, or of ``root``; our own if neither is there."""
         for folder in (root / known_folder, root):
             with contextlib.suppress(OSError):
                 status = folder.stat()
@@ -94,7 +94,7 @@ class TreeModes:
             os.chmod(path, self.folder, dir_fd=parent)
 
     def _give_owner(self, place: int | str, status: os.stat_result, parent: int | None = None) -> None:
-        """A user who is not in the tree's group cannot give it anything: then it stays the user's own."""
+        """Gives the tree's group to a file; a user who is not in that group cannot, and keeps the file's own."""
         uid = _KEEP if self.uid == status.st_uid else self.uid
         gid = _KEEP if self.gid == status.st_gid else self.gid
         if (uid, gid) != (_KEEP, _KEEP):
@@ -103,7 +103,7 @@ class TreeModes:
 
 
 def _find_umask() -> int:
-    """What this process never grants; all, where the system does not tell without changing it."""
+    """Returns the bits that this process never grants; all, if the system tells only by changing them."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("Umask:"):
@@ -112,7 +112,7 @@ def _find_umask() -> int:
 
 
 def find_group(name: str) -> int:
-    """The number of a group that is named, or numbered.
+    """Returns the number of a group that is given by name or number.
 
     Raises:
         KeyError: there is none.
@@ -121,7 +121,7 @@ def find_group(name: str) -> int:
 
 
 def open_to_group(folder: Path, gid: int) -> None:
-    """Lets a group into a folder that was its owner's alone; one that is not there, or open already, is left alone.
+    """Opens a folder of its owner's alone to a group; a folder that is not there, or open already, is left alone.
 
     Raises:
         PermissionError: this user is not in the group, or the folder is another's.

@@ -1,4 +1,4 @@
-"""Plain files in plain folders below a root: whatever else stands in their place is neither opened nor followed.
+"""Opens plain files in plain folders below a root; anything else in their place is neither opened nor followed.
 
 A storage is a folder that other programs can write to as well. A pipe in place of a file would keep whoever opens it
 waiting, a device would do things when it is opened, and a symbolic link leads anywhere. The root itself may be reached
@@ -16,7 +16,7 @@ from roadstead.storage.modes import TreeModes
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DELETED: Final = " (deleted)"
-"""What Linux puts behind the name of an open file that has none any more."""
+"""Suffix that Linux adds to the path of an open file that was deleted."""
 
 
 def open_plain(path: str, flags: int) -> tuple[int, os.stat_result]:
@@ -57,7 +57,7 @@ def open_or_make(path: str, modes: TreeModes) -> int:
 
 
 def is_plain_folder(root: str, folder: str, trusted: Collection[str] = ()) -> bool:
-    """Whether no part of ``folder``, a path below ``root``, is a symbolic link; what is not there is none."""
+    """Returns True if no part of ``folder``, a path below ``root``, is a symbolic link; missing parts are none."""
     part = ""
     for name in folder.split("/") if folder else ():
         part = f"{part}/{name}" if part else name
@@ -71,7 +71,7 @@ def is_plain_folder(root: str, folder: str, trusted: Collection[str] = ()) -> bo
 
 
 def path_of_open_file(descriptor: int) -> str:
-    """The path by which an open file was reached, without any symbolic link in it.
+    """Returns the path by which an open file was reached, without any symbolic link in it.
 
     Raises:
         OSError: the system does not tell.
@@ -95,7 +95,7 @@ def make_folders(path: str, modes: TreeModes | None = None) -> list[str]:
 
 
 def open_folder(path: str, parent: int | None = None) -> int:
-    """Opens a folder, below the open folder ``parent`` where there is one; that itself is no symbolic link.
+    """Opens a folder, below the open folder ``parent`` if given; the folder itself must be no symbolic link.
 
     Raises:
         FileNotFoundError: there is none.

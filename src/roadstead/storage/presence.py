@@ -1,4 +1,4 @@
-"""Whether a storage is there, and whose it is: told by a small file of ours in its root.
+"""Finds out if a storage is there, and whose it is, by a small file of ours in its root.
 
 A folder on which a disk should be mounted and is not looks like a storage that lost everything. It has no mark, so
 nobody has to guess: what is missing below a mark is missing, and without the mark nothing is known about anything.
@@ -28,16 +28,16 @@ MARK: Final = "roadstead.storage"
 FORMAT: Final = 1
 
 RECENT_SECONDS: Final = 0.02
-"""So old may a look be where another one follows before anything is acknowledged."""
+"""Age in seconds that a look may have if another one follows before anything is acknowledged."""
 
 _MARK_BYTES: Final = 64 << 10
-"""Longer than any path can make it."""
+"""Length of the mark at most: longer than any path can make it."""
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """What the file says."""
+    """The content of the mark: the catalogue that owns the storage."""
 
     owner: str
     catalogue: str = ""
@@ -46,7 +46,7 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 
 def read_mark(root: Path) -> Mark | None:
-    """The mark of a storage, None where there is none.
+    """Reads the mark of a storage; returns None if there is none.
 
     Raises:
         StorageUnavailableError: it cannot be read, or is none that this version understands.
@@ -71,7 +71,7 @@ def read_mark(root: Path) -> Mark | None:
 
 
 def write_mark(root: Path, mark: Mark, modes: TreeModes) -> None:
-    """Gives a storage its mark, durably and at once for every reader.
+    """Writes the mark of a storage, durably and at once for every reader.
 
     Raises:
         OSError: it has the one that it had before.
@@ -89,10 +89,10 @@ def write_mark(root: Path, mark: Mark, modes: TreeModes) -> None:
 
 
 class Presence:
-    """Looks for the mark of one owner; a look at a storage that is there costs two ``stat`` calls."""
+    """The check for one owner's mark; if the storage is there, a look costs two ``stat`` calls."""
 
     def __init__(self, root: Path, owner: str, known_folder: str, *, recent_seconds: float = RECENT_SECONDS) -> None:
-        """``known_folder`` is one below ``root`` that was made with the mark and is never removed."""
+        """Keeps its arguments; ``known_folder`` below ``root`` was made with the mark and is never removed."""
         self._recent_seconds = recent_seconds
         self._recent_until = 0.0
         self._root = root
@@ -100,17 +100,17 @@ class Presence:
         self._mark = f"{root}/{MARK}"
         self._known_folder = f"{root}/{known_folder}"
         self._seen: tuple[int, int, int] | None = None
-        """Which file was read and found to be the right one."""
+        """Identity of the file that was read and found to be the right one."""
 
     def find_absence(self) -> str:
-        """Why the storage is not there, without any path; empty when it is. From any thread."""
+        """Returns the reason why the storage is not there, without any path; empty if it is. From any thread."""
         now = monotonic()
         absence = self._look()
         self._recent_until = 0.0 if absence else now + self._recent_seconds
         return absence
 
     def find_recent_absence(self) -> str:
-        """As ``find_absence``, or as a look a moment ago has found it."""
+        """Returns the same as ``find_absence``, or the result of a look a moment ago."""
         return "" if monotonic() < self._recent_until else self.find_absence()
 
     def _look(self) -> str:
@@ -127,7 +127,7 @@ class Presence:
         return "" if seen == self._seen else self._read(seen)
 
     def require(self, key: str = "", *, is_recent_enough: bool = False) -> None:
-        """Sees that the storage is there, or where ``is_recent_enough`` that it was a moment ago.
+        """Raises unless the storage is there, or with ``is_recent_enough`` was a moment ago.
 
         Raises:
             StorageAbsentError: it is not.

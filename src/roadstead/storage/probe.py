@@ -1,4 +1,4 @@
-"""Whether a folder of objects can be reached and written, found out the way that requests would."""
+"""Probes a folder of objects by reaching and writing it in the way that requests would."""
 
 import os
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from roadstead.storage.modes import SECRET_FILE, TreeModes
 from roadstead.storage.plain_files import make_folders
 
 PROBE: Final = "locks/probe"
-"""A file of a few bytes that each probe writes over."""
+"""Key of a file with a few bytes that each probe writes over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What was found: both texts are empty when all is well, and name no path."""
+    """The result of a probe: both texts are empty when all is well, and name no path."""
 
     unreachable: str = ""
     unwritable: str = ""
 
 
 def _find_none() -> str:
-    """Whatever is there is the storage."""
+    """Returns an empty text: any folder that is there counts as the storage."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the registry asks of a place for bytes.
+"""The interface of an object store, as the registry needs it.
 
 An object store knows keys and bytes; it has never heard of digests, repositories or uploads. Keys are relative paths of
 plain ASCII components. The life of an object that is written here:
@@ -21,12 +21,12 @@ from typing import Protocol, runtime_checkable
 from roadstead.storage.errors import StorageError
 
 Buffer = bytes | bytearray | memoryview
-"""Bytes in memory; they do not change while they are written."""
+"""A buffer of bytes in memory that do not change while they are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing gives it."""
+    """An object in a listing: its key, size and time."""
 
     key: str
     size_bytes: int
@@ -34,7 +34,7 @@ class StoredObject:
 
 
 class ObjectReader(Protocol):
-    """An open object. It goes on answering when the object is deleted meanwhile."""
+    """An open object. It can still be read after the object is deleted."""
 
     @property
     def size_bytes(self) -> int:
@@ -42,24 +42,24 @@ class ObjectReader(Protocol):
         ...
 
     async def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Up to ``length`` bytes from ``offset``; fewer only at the end of the object."""
+        """Reads up to ``length`` bytes from ``offset``; fewer only at the end of the object."""
         ...
 
     async def read_once(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """The same for bytes that are not needed again: memory that others use well is not taken by them."""
+        """Reads bytes that are not needed again, without taking memory that others use well."""
         ...
 
     def close(self) -> None:
-        """Gives back what reading holds. May be called twice."""
+        """Frees the resources of reading. May be called twice."""
         ...
 
 
 @runtime_checkable
 class FileObject(Protocol):
-    """What an ``ObjectReader`` also is where its object is a file, whose bytes the kernel can send by itself."""
+    """The further interface of an ``ObjectReader`` whose object is a file, which the kernel can send by itself."""
 
     def fileno(self) -> int:
-        """The open file, at whose beginning the object begins; valid until the reader is closed."""
+        """Returns the open file's descriptor, valid until the reader closes; the object begins where the file does."""
         ...
 
 
@@ -128,15 +128,15 @@ class ObjectStore(Protocol):
         ...
 
     async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
-        """The same for many objects at a fraction of the cost; for each what ``delete`` returns, or would raise."""
+        """Removes many objects at a fraction of the cost; returns for each the result of ``delete``, or its error."""
         ...
 
     async def find(self, key: str) -> StoredObject | None:
-        """What a listing would say of this key."""
+        """Returns an object's size and time as a listing would, or None."""
         ...
 
     def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """All objects whose key lies below the folder ``prefix``, in no particular order."""
+        """Yields all objects whose key lies below the folder ``prefix``, in no particular order."""
         ...
 
     def exclusive(self, *names: str) -> AbstractAsyncContextManager[None]:
@@ -149,7 +149,7 @@ class ObjectStore(Protocol):
         ...
 
     def find_absence(self) -> str:
-        """Why the store as a whole is not there, a sentence without paths; empty when it is. Cheap.
+        """Returns a sentence without paths why the store as a whole is not there; empty if it is. Cheap.
 
         While it is not there every method raises ``StorageAbsentError`` instead of saying that an object is missing,
         and nothing is made.
@@ -157,7 +157,7 @@ class ObjectStore(Protocol):
         ...
 
     async def free_bytes(self) -> int | None:
-        """Space left, None where a store has no such limit.
+        """Returns the bytes of space left, or None if the store has no such limit.
 
         Raises:
             StorageAbsentError: the store is not there.

@@ -1,4 +1,4 @@
-"""Small files below a folder that another program also knows: listed, read, written, removed, by threads.
+"""Small files in a folder that another program also uses: listed, read, written and removed by threads.
 
 Beside ``FilesystemStore`` because the demands differ: a tree that somebody else has written may hold anything, so what
 is no plain file or folder is named instead of followed; and links are many and tiny, so that a caller does hundreds of
@@ -29,7 +29,7 @@ _CANNOT_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, er
 
 
 class EntryKind(enum.Enum):
-    """What stands in a folder."""
+    """The kind of an entry in a folder."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -65,7 +65,7 @@ class SmallFiles:
         presence: Presence | None = None,
         known_folder: str = "",
     ) -> None:
-        """``trusted`` folders may be symbolic links, as an administrator makes for another disk; no other may.
+        """Keeps its arguments; ``trusted`` folders may be symbolic links, as an administrator makes for another disk.
 
         While ``presence`` says that the root is not there nothing is written. New files look like ``known_folder``.
         """
@@ -75,7 +75,7 @@ class SmallFiles:
         self._modes = TreeModes.of(root, known_folder)
 
     def entries(self, folder: str) -> list[Entry]:
-        """What stands in a folder, in order of names; nothing where there is none.
+        """Lists a folder, in order of names; nothing if there is none.
 
         Raises:
             StorageUnavailableError: it cannot be read.
@@ -92,7 +92,7 @@ class SmallFiles:
                 raise
 
     def read(self, key: str, limit: int) -> SmallFile | None:
-        """Up to ``limit`` bytes of a plain file; None where there is none.
+        """Reads up to ``limit`` bytes of a plain file; None if there is none.
 
         Raises:
             StorageUnavailableError: it cannot be read.
@@ -105,7 +105,7 @@ class SmallFiles:
             return SmallFile(content, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def read_piece(self, key: str, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes of a plain file from ``offset``; none at its end, or where there is no such file.
+        """Reads up to ``length`` bytes of a plain file from ``offset``; none at its end, or without such a file.
 
         Raises:
             StorageUnavailableError: it cannot be read.
@@ -117,7 +117,7 @@ class SmallFiles:
 
     @contextlib.contextmanager
     def _opened(self, key: str) -> Generator[int | None, None, None]:
-        """The open file; None where there is no plain one, or only by way of a symbolic link."""
+        """Opens a file; yields None if there is no plain one, or only through a symbolic link."""
         descriptor = None
         if self._is_plain(os.path.dirname(key)):
             try:
@@ -132,7 +132,7 @@ class SmallFiles:
                 os.close(descriptor)
 
     def find(self, key: str) -> tuple[int, int] | None:
-        """Length and time in milliseconds of a plain file; None where there is none.
+        """Returns length and time in milliseconds of a plain file; None if there is none.
 
         Raises:
             StorageUnavailableError: the file system would not tell.
@@ -239,7 +239,7 @@ class SmallFiles:
         return False
 
     def flush(self) -> None:
-        """What was written until now survives a loss of power when this returns."""
+        """Makes everything that was written so far survive a loss of power."""
         os.sync()  # one pass over what is dirty, where a flush for each of a million files would take hours
 
     def _path(self, key: str) -> str:
@@ -249,7 +249,7 @@ class SmallFiles:
         return is_plain_folder(self._root, folder, self._trusted)
 
     def _require_plain(self, folder: str) -> None:
-        """Sees that what is written to or removed from ``folder`` is there and nowhere else."""
+        """Raises if ``folder`` is reached through a symbolic link: changes must be made there and nowhere else."""
         if self._presence is not None:
             self._presence.require(folder)
         if not self._is_plain(folder):
@@ -272,7 +272,7 @@ def _read_up_to(descriptor: int, length: int) -> bytes:
 
 
 def _remove_leftovers(path: str) -> None:
-    """Removes what a writer of this file has left that died."""
+    """Removes files that a writer of this file left when it died."""
     start = f"{os.path.basename(path)}."
     with os.scandir(os.path.dirname(path)) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""What the server tells about itself: logs, the access log, metrics."""
+"""Reports about the server: logs, the access log, metrics."""
 
 from roadstead.telemetry.access import AccessLog, AccessRecord
 from roadstead.telemetry.log_writer import LogWriter, log_stream

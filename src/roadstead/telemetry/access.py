@@ -1,4 +1,4 @@
-"""The access log: a line a request, gathered in memory and written in one piece.
+"""The access log: a line for each request, gathered in memory and written in one piece.
 
 Promises: a line is handed on at most 100 ms after its request ended, earlier when 64 KiB have gathered, and at
 shutdown. What becomes of it then is the stream's matter, which neither blocks nor fails: see ``log_writer``.
@@ -18,20 +18,20 @@ from roadstead.telemetry.redaction import escape_control, escape_json
 FLUSH_SECONDS: Final = 0.1
 BUFFER_BYTES: Final = 64 * 1024
 TIME_OF_DAY: Final = len("2026-03-02T")
-"""Where the time of day begins in a time."""
+"""Number of characters before the time of day in a time."""
 
 LEAST_PATH: Final = 16
-"""Characters of a path that a line has, however narrow the terminal."""
+"""Number of a path's characters that a line shows at least, however narrow the terminal."""
 
 _DELETE: Final = b"\x7f"
 TEXT_LENGTH: Final = 1024
-"""Characters of a path or user agent that are kept: a line stays readable, whatever a client sends."""
+"""Number of a path's or user agent's characters that are kept: a line stays readable, whatever a client sends."""
 
 _DIGEST: Final = re.compile(r"(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 
 
 class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
-    """What the log says about a request; the log itself fills in ``time``."""
+    """The fields of a request in the log; the log itself fills in ``time``."""
 
     time: str
     request_id: str
@@ -39,7 +39,7 @@ class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
     path: str
     status: int
     bytes: int
-    """Of the body that was sent."""
+    """Number of bytes of the answer's body that were sent."""
     duration_seconds: float
     client: str
     user_agent: str
@@ -49,7 +49,7 @@ class AccessRecord(msgspec.Struct, tag_field="event", tag="request", gc=False):
 
 
 class ByteStream(Protocol):
-    """Takes bytes."""
+    """A stream that takes bytes."""
 
     def write(self, data: bytearray, /) -> object:
         """Adds bytes; they are the stream's from here on."""
@@ -67,7 +67,7 @@ class AccessLog:
         columns: Callable[[], int] = lambda: 0,
         clock: Clock | None = None,
     ) -> None:
-        """``columns`` are those of the terminal, so that lines for people do not wrap; 0: it is none."""
+        """Keeps its arguments; ``columns`` gives the terminal's width, so that lines do not wrap; 0: no terminal."""
         self._stream = stream
         self._append = self._append_human if is_human else self._append_json
         self._columns = columns
@@ -78,7 +78,7 @@ class AccessLog:
         self._second = 0
         self._second_text = ""
         self.dropped_lines = 0
-        """Lines that nothing can be written for."""
+        """Number of lines that could not be written."""
 
     def record(self, record: AccessRecord) -> None:
         """Adds a request that has ended; the record is the log's from here on."""
@@ -94,7 +94,7 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Writes what has gathered."""
+        """Writes the lines that have gathered."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -113,7 +113,7 @@ class AccessLog:
         self._buffer += line + b"\n"
 
     def _append_human(self, record: AccessRecord) -> None:
-        """What matters most comes first; on a terminal, what does not fit is left out, or shortened."""
+        """Appends a line for people, important fields first; on a terminal, what does not fit is cut or left out."""
         columns = self._columns()
         before = f"{record.time[TIME_OF_DAY:] if columns else record.time} {record.status} {record.method} "
         after = f" {record.bytes}B {record.duration_seconds * 1000:.1f}ms"
@@ -125,7 +125,7 @@ class AccessLog:
         self._buffer += escape_control(text, keep="").encode("utf-8", "backslashreplace") + b"\n"
 
     def _time(self) -> str:
-        """The time in RFC 3339; the second's text is made once a second."""
+        """Returns the time in RFC 3339; the text up to the second is made once a second."""
         second, millisecond = divmod(self._clock.now_ms(), 1000)
         if second != self._second:
             self._second = second
@@ -134,7 +134,7 @@ class AccessLog:
 
 
 def _fitted(path: str, room: int) -> str:
-    """``path`` in ``room`` characters: with short digests, as docker shows them, else without its middle."""
+    """Shortens ``path`` to ``room`` characters: first its digests, as docker shows them, else its middle."""
     if len(path) <= room:
         return path
     path = _DIGEST.sub(r"\1…", path)

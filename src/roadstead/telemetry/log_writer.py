@@ -1,4 +1,4 @@
-"""Where log lines go: to a descriptor that may be full, gone or read by nobody, and nobody waits for it.
+"""Writes log lines to a descriptor that may be full, gone or read by nobody, without anybody waiting for it.
 
 Promises: ``write`` neither blocks nor fails, in any thread. Lines are written in the order in which they came, by a
 thread of the writer's own. What cannot be written (a full disk, a reader that went away) and what would make more than
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 PENDING_BYTES: Final = 1 << 20
-"""Some thousand lines, for a reader that pauses; more are not worth the memory."""
+"""Bytes that wait for a reader that pauses, at most: some thousand lines; more are not worth the memory."""
 
 PIECE_BYTES: Final = 64 << 10
-"""Written at once: as much as a pipe takes, so that what waits is known by the piece."""
+"""Bytes written at once: as much as a pipe takes, so that the waiting bytes are known by the piece."""
 
 END_SECONDS: Final = 1.0
-"""A terminal or a pipe that somebody reads has taken everything long before."""
+"""Time to write the rest at the end; a terminal or a pipe that somebody reads takes everything sooner."""
 
 
 class LogWriter(io.RawIOBase):
@@ -33,7 +33,7 @@ class LogWriter(io.RawIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self.lost_lines = 0
-        """Lines that were not written and will not be."""
+        """Number of lines that were not written and will not be."""
         self._descriptor = descriptor
         self._changed = threading.Condition()  # its lock is reentrant: a finalizer may log while another line is added
         self._pending: collections.deque[bytes] = collections.deque()
@@ -44,7 +44,7 @@ class LogWriter(io.RawIOBase):
         self._thread.start()
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Adds bytes, whole lines of them, or loses them; returns how many there were."""
+        """Adds bytes, whole lines of them, or drops them; returns their number."""
         content = bytes(data)
         with self._changed:
             if self._is_ended or self._pending_bytes + len(content) > PENDING_BYTES:
@@ -56,26 +56,26 @@ class LogWriter(io.RawIOBase):
         return len(content)
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns True: the stream is for writing."""
         return True
 
     def isatty(self) -> bool:
-        """Whether the descriptor is a terminal."""
+        """Returns True if the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def columns(self) -> int:
-        """How wide the terminal is now; 0 where there is none."""
+        """Returns the current width of the terminal in columns; 0 if there is none."""
         try:
             return os.get_terminal_size(self._descriptor).columns
         except OSError:
             return 0
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         return self._descriptor
 
     def end(self) -> None:
-        """Writes what can be written in a moment; whatever comes later is lost."""
+        """Writes as much as can be written in a moment; bytes that come later are lost."""
         with self._changed:
             self._is_ended = True
             self._changed.notify()
@@ -87,7 +87,7 @@ class LogWriter(io.RawIOBase):
                 self._write_out(piece)
 
     def _take(self) -> list[bytes]:
-        """What is to be written, once there is something; nothing at the end."""
+        """Waits for bytes and returns them; returns nothing at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._is_ended)
             joined = b"".join(self._pending)
@@ -118,7 +118,7 @@ class LogWriter(io.RawIOBase):
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
-    """``content`` in pieces that end where a line ends, unless it is longer than a piece."""
+    """Splits ``content`` into pieces that end with a line, unless a line is longer than a piece."""
     start = 0
     while start < len(content):
         end = min(start + PIECE_BYTES, len(content))
@@ -129,7 +129,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def log_stream(descriptor: int) -> Generator[tuple[LogWriter, TextIO], None, None]:
-    """A writer, and the stream of text above it, which ends with the block; what is written later is lost quietly."""
+    """Yields a writer, and the stream of text above it, which ends with the block; later lines are lost quietly."""
     writer = LogWriter(descriptor)
     try:
         yield writer, io.TextIOWrapper(cast("BinaryIO", writer), "utf-8", "backslashreplace", write_through=True)

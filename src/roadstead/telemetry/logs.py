@@ -26,7 +26,7 @@ LEVELS: Final[dict[str, int]] = {
     "error": logging.ERROR,
 }
 _CHATTY: Final = ("alembic", "uvicorn", "uvicorn.error", "asyncio", "sqlalchemy")
-"""Libraries whose INFO says nothing that we do not say ourselves."""
+"""Libraries whose INFO events repeat ours."""
 
 _HEAD: Final = ("time", "level", "event", "logger", "request_id")
 
@@ -43,7 +43,7 @@ class _Stream(Protocol):
 
 
 def is_human(log_format: Format, stream: _Stream) -> bool:
-    """Whether lines are for people: asked for, or ``auto`` on a terminal."""
+    """Returns True if lines are for people: asked for, or ``auto`` on a terminal."""
     return log_format == "human" or (log_format == "auto" and stream.isatty())
 
 
@@ -67,7 +67,7 @@ def set_log_level(level: Level) -> None:
 
 
 class _LoggerFactory:
-    """Gives every logger its name, and one stream to all of them."""
+    """A factory that gives every logger its name, and one stream to all of them."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The metrics, all in one registry of prometheus-client, with registry:2's names where it has them."""
+"""All metrics in one registry of prometheus-client, with registry:2's names where it has them."""
 
 import math
 import platform
@@ -23,40 +23,40 @@ from roadstead.telemetry.notifications import NotificationMetrics
 from roadstead.telemetry.requests import RequestCounters
 
 STORAGE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""registry:2's buckets (Prometheus's default ones) and three below them: a local disk is faster than 5 ms."""
+"""Bounds of registry:2's buckets (Prometheus's defaults) and three below them: a local disk is faster than 5 ms."""
 
 LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class Observer(Protocol):
-    """Takes durations in seconds; from any thread."""
+    """A measure that takes durations in seconds; from any thread."""
 
     def observe(self, amount: float) -> None:
-        """Adds one."""
+        """Adds a duration."""
         ...
 
 
 class LostLines(Collector):
-    """Counts the lines of the log that were lost, as others know it."""
+    """A counter of lost log lines, whose numbers come from others."""
 
     def __init__(self) -> None:
         self.sources: list[Callable[[], int]] = []
-        """Each tells how many it has lost so far."""
+        """Functions that each return a number of lines lost so far."""
 
     def collect(self) -> Iterable[Metric]:
-        """One counter."""
+        """Yields the one counter."""
         value = sum(source() for source in self.sources)
         yield CounterMetricFamily("roadstead_log_lines_lost", "Lines of the log that could not be written", value=value)
 
 
 class Metrics:
-    """Everything that is measured. Methods without a note may be called from any thread."""
+    """All metrics. Methods without a note may be called from any thread."""
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which registry:2 does not have
         self.registry = CollectorRegistry()
         self.requests = RequestCounters()
-        """HTTP requests; from the event loop only."""
+        """The counts of HTTP requests; from the event loop only."""
         self.registry.register(self.requests)
         self._storage = Histogram(
             "registry_storage_action_seconds",
@@ -112,7 +112,7 @@ class Metrics:
         self._add_process_metrics(version)
 
     def storage_action(self, driver: str, action: str) -> Observer:
-        """Where the durations of one storage action go; keep it, or ask each time (a dictionary lookup)."""
+        """Returns the observer of one storage action; keep it, or ask each time (a dictionary lookup)."""
         observer = self._observers.get((driver, action))
         if observer is None:
             observer = self._observers[driver, action] = self._storage.labels(driver, action)
@@ -123,7 +123,7 @@ class Metrics:
         self._refused.labels(reason).inc()
 
     def count_collected(self, kind: str, amount: int, size_bytes: int = 0) -> None:
-        """Adds garbage that is gone; ``kind`` is blob, manifest, link or repository."""
+        """Adds garbage that was removed; ``kind`` is blob, manifest, link or repository."""
         self._collected.labels(kind).inc(amount)
         self._collected_bytes.inc(size_bytes)
 

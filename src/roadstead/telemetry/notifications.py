@@ -1,4 +1,4 @@
-"""What is measured of notifications, with registry:2's names; labels are the configured endpoints' names."""
+"""Metrics of notifications, with registry:2's names; labels are the configured endpoints' names."""
 
 from http import HTTPStatus
 
@@ -30,7 +30,7 @@ class NotificationMetrics:
         self._events.labels(kind, endpoint).inc(amount)
 
     def count_status(self, endpoint: str, status: int) -> None:
-        """Adds an endpoint's answer, in registry:2's words; what HTTP has no word for is counted together."""
+        """Adds an endpoint's answer, in registry:2's words; statuses that HTTP has no word for are counted together."""
         try:
             code = f"{status} {HTTPStatus(status).phrase}"
         except ValueError:
@@ -38,5 +38,5 @@ class NotificationMetrics:
         self._statuses.labels(code, endpoint).inc()
 
     def set_pending(self, endpoint: str, events: int) -> None:
-        """Says how many events wait."""
+        """Sets the number of events that wait."""
         self._pending.labels(endpoint).set(events)

@@ -1,4 +1,4 @@
-"""Keeps secrets and control characters out of the log, whoever put them into an event."""
+"""Keeps secrets and control characters out of the log, whatever event they are in."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import Final, cast
 
 HIDDEN: Final = "***"
 DEPTH: Final = 5
-"""Events are flat; what is nested deeper than this is cut."""
+"""Number of levels of an event that are kept; events are flat, and deeper values are cut."""
 
 _SECRET_NAMES: Final = re.compile(
     r"(?:proxy-)?authorization|(?:set-)?cookie|.*(?:password|passwd|secret|token|api_?key|private_?key|credentials?)",
@@ -19,7 +19,7 @@ _BASIC_PLANE: Final = 0x10000
 
 
 def redact(value: object, depth: int = DEPTH) -> object:
-    """``value`` with passwords in URLs, credentials, and everything under a secret's name replaced by ``***``."""
+    """Returns ``value`` with ``***`` for passwords in URLs, credentials, and everything under a secret's name."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -28,21 +28,21 @@ def redact(value: object, depth: int = DEPTH) -> object:
 
 
 def redact_named(name: str, value: object, depth: int = DEPTH) -> object:
-    """The same for a value that has a name."""
+    """Redacts a value that has a name, which may be a secret's."""
     if _SECRET_NAMES.fullmatch(name) and isinstance(value, str | bytes):
         return HIDDEN
     return redact(value, depth)
 
 
 def redact_text(text: str) -> str:
-    """The same for a text."""
+    """Redacts a text."""
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
     return _CREDENTIALS.sub(rf"\1 {HIDDEN}", text)
 
 
 def escape_control(text: str, keep: str = "\n\t") -> str:
-    r"""``text`` with every character that is not visible, but those to ``keep``, as ``\xNN``, ``\uNNNN`` or longer.
+    r"""Returns ``text`` with every invisible character, except those in ``keep``, as ``\xNN``, ``\uNNNN`` or longer.
 
     So a client can neither drive the terminal on which a log is read, nor begin a line or turn around its direction.
     """
@@ -52,7 +52,7 @@ def escape_control(text: str, keep: str = "\n\t") -> str:
 
 
 def escape_json(text: str) -> str:
-    r"""A JSON text with the same characters as ``\uNNNN``, which is the same document."""
+    r"""Returns a JSON text with the same characters as ``\uNNNN``, which is the same document."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _json_escaped(ord(letter)) for letter in text)

@@ -19,17 +19,17 @@ from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnk
 
 DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 SIZE_BOUNDS: Final = tuple(1024.0 * 2**power for power in range(22))
-"""1 KiB to 2 GiB, doubling."""
+"""Bounds of sizes: 1 KiB to 2 GiB, doubling."""
 
 METHODS: Final = {
     method: method.lower()
     for method in ("GET", "PUT", "HEAD", "POST", "DELETE", "CONNECT", "OPTIONS", "NOTIFY", "TRACE", "PATCH")
 }
-"""promhttp's label values; any other method is ``unknown``."""
+"""Label values of methods, as promhttp has them; any other method is ``unknown``."""
 
 UNKNOWN_METHOD: Final = "unknown"
 MAXIMUM_HANDLERS: Final = 200
-"""Handlers are named by routes; more than this many would be names that clients chose."""
+"""Number of handlers at most. They are named by routes; more than this many would be names that clients chose."""
 
 OTHER_HANDLER: Final = "other"
 
@@ -40,13 +40,13 @@ FIRST_REFUSAL: Final = 400
 
 
 class HasHandler(Protocol):
-    """A request under way, as far as counting goes."""
+    """A running request, as far as counting needs it."""
 
     handler: str
 
 
 class _Counts:
-    """Of the requests with one handler, method and status."""
+    """The counts of requests with one handler, method and status."""
 
     __slots__ = ("durations", "requests", "response_bytes", "seconds", "sent", "sizes", "total_bytes")
 
@@ -61,13 +61,13 @@ class _Counts:
 
 
 class RequestCounters(Collector):
-    """Requests by handler, method and status; written from the event loop only."""
+    """The counts of requests by handler, method and status; written from the event loop only."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, int], _Counts] = {}
         self._handlers: set[str] = set()
         self.in_flight: set[HasHandler] = set()
-        """Requests under way; the handler is read when somebody asks, since routing comes after the start."""
+        """Running requests; the handler is read when somebody asks, since routing comes after the start."""
 
     def count(
         self, handler: str, method: str, status: int, duration_seconds: float, received_bytes: int, sent_bytes: int
@@ -95,7 +95,7 @@ class RequestCounters(Collector):
         return self._counts.setdefault((handler, method, status), _Counts())
 
     def collect(self) -> Iterable[Metric]:
-        """The series as prometheus-client prints them."""
+        """Yields the series as prometheus-client prints them."""
         yield self._in_flight()
         yield self._requests()
         yield self._histogram(
@@ -134,7 +134,7 @@ class RequestCounters(Collector):
         )
 
     def describe(self) -> Iterable[Metric]:
-        """The same; cheap before the first request, when the registry asks for the names."""
+        """Yields the same series; cheap before the first request, when the registry asks for the names."""
         return self.collect()
 
     def _in_flight(self) -> Metric:
@@ -155,7 +155,7 @@ class RequestCounters(Collector):
         return family
 
     def _traffic(self, name: str, description: str, methods: frozenset[str], read: Callable[[_Counts], int]) -> Metric:
-        """Bytes of content in requests that succeeded: derived, since every request has been counted already."""
+        """Returns the bytes of content in successful requests, derived from the counts of all requests."""
         total = sum(
             read(counts)
             for (handler, found, status), counts in self._counts.items()

@@ -21,14 +21,14 @@ Body = bytes | Iterable[bytes] | AsyncIterable[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an application answered."""
+    """The answer of an application."""
 
     status: int
     raw_headers: tuple[tuple[str, str], ...]
     body: bytes
 
     def header(self, name: str) -> str:
-        """The value of a header, empty if it was not sent.
+        """Returns the value of a header, empty if it was not sent.
 
         Raises:
             AssertionError: it was sent more than once.
@@ -38,11 +38,11 @@ class Answer:
         return values[0] if values else ""
 
     def headers(self, name: str) -> list[str]:
-        """All values of a header, in order."""
+        """Returns all values of a header, in order."""
         return [value for key, value in self.raw_headers if key == name.lower()]
 
     def json(self) -> Any:  # noqa: ANN401 - a test knows what it asked for
-        """The body, parsed."""
+        """Returns the parsed body."""
         return json.loads(self.body)
 
     @property
@@ -62,7 +62,7 @@ class Answer:
 
 
 class AsgiClient:
-    """Sends requests to an application."""
+    """A client that sends requests to an application."""
 
     def __init__(self, application: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._application = application
@@ -113,7 +113,7 @@ def _scope(method: str, target: str, headers: Mapping[str, str]) -> Scope:
 
 
 class _Exchange:
-    """One request and its answer, as the server sees them."""
+    """A request and its answer, as the server sees them."""
 
     def __init__(self, method: str, pieces: Iterable[bytes] | AsyncIterable[bytes], *, disconnects: bool) -> None:
         self._method = method

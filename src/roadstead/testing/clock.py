@@ -7,24 +7,24 @@ START_MS: Final = 1_768_243_504_000
 
 
 class SettableClock:
-    """A ``Clock`` whose time is what it was told."""
+    """A ``Clock`` whose time is set by a test."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
-        """``now_ms`` is the time at first."""
+        """Starts the clock at ``now_ms``."""
         self._now_ms = now_ms
         self._grace_ms = now_ms
         self._monotonic_seconds = 0.0
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970-01-01 UTC."""
+        """Returns milliseconds since 1970-01-01 UTC."""
         return self._now_ms
 
     def grace_ms(self) -> int:
-        """Milliseconds that have passed, from the time at first."""
+        """Returns milliseconds that have passed, from the start time."""
         return self._grace_ms
 
     def monotonic_seconds(self) -> float:
-        """Seconds since this clock was made, never going back."""
+        """Returns seconds since this clock was made, never going back."""
         return self._monotonic_seconds
 
     def advance(self, seconds: float) -> None:

@@ -36,17 +36,17 @@ class Described(Protocol):
 
     @property
     def media_type(self) -> str:
-        """Its media type."""
+        """The content's media type."""
         ...
 
     @property
     def content(self) -> bytes:
-        """Its bytes."""
+        """The content's bytes."""
         ...
 
     @property
     def digest(self) -> str:
-        """Its digest."""
+        """The content's digest."""
         ...
 
 
@@ -60,13 +60,13 @@ class BlobContent:
 
     @property
     def digest(self) -> str:
-        """Its digest."""
+        """The blob's digest."""
         return digest_of(self.content, self.algorithm)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestContent:
-    """An image manifest, artifact or index, with what it names."""
+    """An image manifest, artifact or index, with all content that it names."""
 
     content: bytes
     media_type: str
@@ -76,7 +76,7 @@ class ManifestContent:
 
     @property
     def required(self) -> tuple[BlobContent, ...]:
-        """The blobs without which no registry takes it: config and layers, but for foreign ones."""
+        """The blobs without which no registry accepts the manifest: config and layers, except foreign ones."""
         document = self.document
         named = [document.get("config"), *cast("list[object]", document.get("layers") or [])]
         needed = {
@@ -88,12 +88,12 @@ class ManifestContent:
 
     @property
     def digest(self) -> str:
-        """Its digest."""
+        """The manifest's digest."""
         return digest_of(self.content, self.algorithm)
 
     @property
     def document(self) -> Document:
-        """Its bytes, parsed."""
+        """The manifest's content, parsed."""
         parsed: Document = json.loads(self.content)
         return parsed
 
@@ -177,7 +177,7 @@ def index(
 
 
 def build_cache(*layers: bytes) -> ManifestContent:
-    """An index of blobs: what buildkit's ``--cache-to type=registry`` writes, unless told to write an image."""
+    """Makes an index of blobs, as buildkit's ``--cache-to type=registry`` does unless told to write an image."""
     blobs = (*(BlobContent(layer) for layer in layers), BlobContent(b'{"layers": []}', BUILDKIT_CONFIG))
     document: Document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [describe(blob) for blob in blobs]}
     return ManifestContent(encode(document), OCI_INDEX, blobs)
@@ -198,7 +198,7 @@ def foreign_image(foreign: bytes, *layers: bytes) -> ManifestContent:
 
 
 def raw_manifest(document: Mapping[str, object], media_type: str = OCI_MANIFEST) -> ManifestContent:
-    """Whatever ``document`` is, said to be of ``media_type``: for what must be refused."""
+    """Returns ``document`` as a manifest of ``media_type``, whatever it is: for tests of refusals."""
     return ManifestContent(encode(document), media_type)
 
 

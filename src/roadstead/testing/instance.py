@@ -1,4 +1,4 @@
-"""A whole registry in this process, on a folder: what tests of services and of the content plane begin with.
+"""A whole registry in this process, on a folder, for tests of services and of the content plane.
 
 Catalogue and file system are the real ones. ``restart`` closes both and opens them again on the same folder, with the
 recovery that a server runs at its start.
@@ -60,7 +60,7 @@ class Instance:
 
     @property
     def catalogue(self) -> Path:
-        """The catalogue's file."""
+        """The file of the catalogue."""
         return self.folder / "roadstead.db"
 
     @property
@@ -102,7 +102,7 @@ class Instance:
         await self.registry.storage.close()
 
     async def restart(self) -> Recovered:
-        """Closes and opens again; returns what the recovery tidied up."""
+        """Closes and opens again; returns the result of the recovery."""
         await self.close()
         return await self.open()
 

@@ -21,7 +21,7 @@ from roadstead.storage import (
 
 
 class _Object:
-    """Bytes that readers keep alive after the key is gone."""
+    """The bytes of an object, which readers keep alive after the key is gone."""
 
     __slots__ = ("content", "is_locked", "modified_ms")
 
@@ -39,7 +39,7 @@ class MemoryStore:
         self._failures: deque[StorageError] = deque()
         self._exclusive: dict[str, asyncio.Lock] = {}
         self.open_handles = 0
-        """Readers and writers that nobody has closed."""
+        """Number of readers and writers that nobody has closed."""
 
     def fail_next(self, *errors: StorageError) -> None:
         """Makes the next appends raise ``errors``, one each, after half of their first buffer was kept."""
@@ -64,7 +64,7 @@ class MemoryStore:
         return _MemoryReader(self, bytes(found.content))
 
     def is_current(self, key: str, candidate: _Object) -> bool:
-        """Whether ``candidate`` still is the object under ``key``."""
+        """Returns True if ``candidate`` is still the object under ``key``."""
         return self._objects.get(key) is candidate
 
     async def move(self, source: str, target: str) -> None:
@@ -83,7 +83,7 @@ class MemoryStore:
         return [await self.delete(key) for key in keys]
 
     async def find(self, key: str) -> StoredObject | None:
-        """What a listing would say of this key."""
+        """Returns an object's size and time as a listing would, or None."""
         found = self._objects.get(key)
         return None if found is None else StoredObject(key, len(found.content), found.modified_ms)
 
@@ -96,22 +96,22 @@ class MemoryStore:
 
     @contextlib.asynccontextmanager
     async def exclusive(self, *names: str) -> AsyncGenerator[None, None]:
-        """Keeps everybody else out."""
+        """Keeps other holders of the names out."""
         async with contextlib.AsyncExitStack() as held:
             for name in sorted(set(names)):
                 await held.enter_async_context(self._exclusive.setdefault(name, asyncio.Lock()))
             yield
 
     def find_absence(self) -> str:
-        """Memory is always there."""
+        """Returns an empty text: memory is always there."""
         return ""
 
     async def free_bytes(self) -> int | None:
-        """Memory has no limit that a test should lean on."""
+        """Returns None: memory has no limit that a test should rely on."""
         return None
 
     async def close(self) -> None:
-        """There is no background work."""
+        """Does nothing: there is no background work."""
 
 
 class _MemoryReader:

@@ -1,4 +1,4 @@
-"""What every object store must do, as a suite that each of them runs (see ``roadstead.storage.protocol``).
+"""The contract of every object store, as a suite that each of them runs (see ``roadstead.storage.protocol``).
 
 Subclass ``ObjectStoreContract`` in a test module of asynchronous tests and give it a fixture ``store``, whose teardown
 compares the ``Footprint`` with the one taken before, and, where objects are files, calls ``assert_no_files``.
@@ -21,7 +21,7 @@ def ignore(_buffer: Buffer) -> None:
 
 @contextlib.contextmanager
 def refused(kind: type[StorageError]) -> Generator[None, None, None]:
-    """Asserts that what stands below it raises ``kind``."""
+    """Asserts that the block raises ``kind``."""
     try:
         yield
     except kind:
@@ -39,7 +39,7 @@ async def write(store: ObjectStore, key: str, content: bytes) -> None:
 
 
 async def read(store: ObjectStore, key: str) -> bytes:
-    """All bytes of an object."""
+    """Reads all bytes of an object."""
     reader = await store.open_reader(key)
     try:
         return bytes(await reader.read(0, reader.size_bytes))
@@ -48,7 +48,7 @@ async def read(store: ObjectStore, key: str) -> bytes:
 
 
 async def keys(store: ObjectStore, prefix: str) -> list[str]:
-    """The keys below ``prefix``, sorted."""
+    """Returns the keys below ``prefix``, sorted."""
     return sorted([found.key async for found in store.iter_objects(prefix)])
 
 
@@ -60,14 +60,14 @@ def assert_no_files(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What this process holds open at a moment."""
+    """The open files and threads of this process at a moment."""
 
     files: frozenset[str]
     threads: frozenset[str]
 
     @classmethod
     def take(cls) -> "Footprint":
-        """The footprint now: open regular files, and threads except those of the event loop's own pool."""
+        """Returns the footprint now: open regular files, and threads except those of the event loop's own pool."""
         files: set[str] = set()
         for descriptor in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
@@ -88,10 +88,10 @@ class Footprint:
 
 
 class ObjectStoreContract:
-    """The suite; each test begins with an empty store."""
+    """The suite of tests of an object store; each test begins with an empty store."""
 
     async def test_bytes_come_back(self, store: ObjectStore) -> None:
-        """What was appended is read, in order, whole and in part."""
+        """Bytes that were appended are read, in order, whole and in part."""
         seen: list[bytes] = []
         writer = await store.open_writer("a/b/object")
         await writer.append([b"one", bytearray(b"two")], lambda buffer: seen.append(bytes(buffer)))
@@ -102,7 +102,7 @@ class ObjectStoreContract:
         assert await read(store, "a/b/object") == b"onetwothree"
 
     async def test_large_content_comes_back(self, store: ObjectStore) -> None:
-        """Several megabytes in uneven pieces."""
+        """Several megabytes in uneven pieces are read as they were written."""
         pieces = [os.urandom(size) for size in (1, 1 << 20, 65_537, 3 << 20)]
         writer = await store.open_writer("large")
         for piece in pieces:
@@ -172,7 +172,7 @@ class ObjectStoreContract:
         assert await read(store, "object") == b"x"
 
     async def test_opening_changes_nothing(self, store: ObjectStore) -> None:
-        """Who opens an object and thinks better of it leaves it as it was."""
+        """Opening an object without writing leaves it as it was."""
         await write(store, "object", b"0123456789")
         (await store.open_writer("object", 4)).close()
         (await store.open_writer("object")).close()
@@ -190,7 +190,7 @@ class ObjectStoreContract:
         (await store.open_writer("short", 3)).close()
 
     async def test_exclusive(self, store: ObjectStore) -> None:
-        """One holder of a name at a time; the next comes in when it has left, however it left."""
+        """A name has one holder at a time; the next one enters when it has left, for whatever reason."""
         inside: list[str] = []
 
         async def visit(name: str) -> None:
@@ -208,7 +208,7 @@ class ObjectStoreContract:
             pass
 
     async def test_exclusive_with_several_names(self, store: ObjectStore) -> None:
-        """They overlap, in any order and with repetitions, and nobody waits for ever."""
+        """Sets of names overlap, in any order and with repetitions, and nobody waits for ever."""
         inside: list[str] = []
         names = [str(number) for number in range(3000)]  # more than a store has locks
 
@@ -249,7 +249,7 @@ class ObjectStoreContract:
         reader.close()
 
     async def test_unknown_objects(self, store: ObjectStore) -> None:
-        """What was never made cannot be read, moved or found; deleting it does nothing."""
+        """An object that was never made cannot be read, moved or found; deleting it does nothing."""
         with refused(ObjectUnknownError):
             await store.open_reader("a/missing")
         with refused(ObjectUnknownError):
@@ -259,7 +259,7 @@ class ObjectStoreContract:
         assert not await store.delete("a/missing")
 
     async def test_many_are_deleted_at_once(self, store: ObjectStore) -> None:
-        """As if one after the other; those that are not there keep nothing up."""
+        """Many objects are deleted as if one after the other; missing ones delay nothing."""
         keys = [f"folder/{number}/object" for number in range(20)]
         for key in keys[::2]:
             await write(store, key, b"1")
@@ -322,7 +322,7 @@ class ObjectStoreContract:
         assert await read(store, "blobs/ab/cd/data") == b"other"
 
     async def test_deleting(self, store: ObjectStore) -> None:
-        """Once; an object of the same folder stays."""
+        """An object is deleted once; another one of the same folder stays."""
         await write(store, "folder/one", b"1")
         await write(store, "folder/two", b"2")
         assert await store.delete("folder/one")
@@ -331,7 +331,7 @@ class ObjectStoreContract:
         assert await keys(store, "folder") == ["folder/two"]
 
     async def test_listing(self, store: ObjectStore) -> None:
-        """All objects below a folder, at any depth, with their sizes, and none beside it."""
+        """A listing has all objects below a folder, at any depth, with their sizes, and none beside it."""
         for number, key in enumerate(("a/1", "a/b/2", "a/b/c/3", "ab/4", "a-b/5")):
             await write(store, key, b"x" * number)
         listed = {found.key: found.size_bytes async for found in store.iter_objects("a")}
@@ -342,7 +342,7 @@ class ObjectStoreContract:
         assert found in [item async for item in store.iter_objects("a/b/c")]
 
     async def test_listing_while_objects_go(self, store: ObjectStore) -> None:
-        """What is deleted during a listing may be in it or not, and breaks nothing."""
+        """An object that is deleted during a listing may be in it or not, and breaks nothing."""
         for number in range(20):
             await write(store, f"many/{number}", b"x")
         seen: list[str] = []
@@ -369,7 +369,7 @@ class ObjectStoreContract:
         assert await keys(store, "") == []
 
     async def test_concurrent_writers_of_one_key(self, store: ObjectStore) -> None:
-        """Of many at once exactly one gets the object."""
+        """Of many concurrent writers exactly one gets the object."""
         results = await asyncio.gather(*(store.open_writer("contested") for _ in range(10)), return_exceptions=True)
         refusals = [result for result in results if isinstance(result, ObjectBusyError)]
         for result in results:

@@ -1,4 +1,4 @@
-"""What the distribution specification says of a registry's content, as a model small enough to be read.
+"""A small model of a registry's content according to the distribution specification.
 
 It knows nothing of catalogues, files or transactions: a registry is some repositories, each with the blobs that it may
 read, manifests and tags. Where the specification leaves a choice, the model has this registry's: a manifest that names
@@ -14,7 +14,7 @@ from roadstead.testing.images import Document, ManifestContent, describe, digest
 
 @dataclass(slots=True)
 class RepositoryModel:
-    """What one repository has; ``is_known`` once anything was pushed to it."""
+    """The content of one repository; ``is_known`` once anything was pushed to it."""
 
     blobs: set[str] = field(default_factory=set[str])
     manifests: dict[str, ManifestContent] = field(default_factory=dict[str, ManifestContent])
@@ -39,7 +39,7 @@ class RepositoryModel:
 
 @dataclass(slots=True)
 class SessionModel:
-    """An upload: where it belongs and what it has so far."""
+    """An upload: its repository, and the bytes it has so far."""
 
     repository: str
     content: bytes = b""
@@ -47,7 +47,7 @@ class SessionModel:
 
 @dataclass(slots=True)
 class RegistryModel:
-    """A registry; ``damaged`` are blobs whose bytes were lost and found to be."""
+    """A registry; ``damaged`` are blobs whose bytes are known to be lost."""
 
     repositories: dict[str, RepositoryModel] = field(default_factory=dict[str, RepositoryModel])
     sessions: dict[str, SessionModel] = field(default_factory=dict[str, SessionModel])
@@ -55,43 +55,43 @@ class RegistryModel:
     damaged: set[str] = field(default_factory=set[str])
 
     def repository(self, name: str) -> RepositoryModel:
-        """A repository, empty if nobody has used it."""
+        """Returns a repository, empty if nobody has used it."""
         return self.repositories.setdefault(name, RepositoryModel())
 
     def can_read(self, name: str, blob: str) -> bool:
-        """Whether a repository gives a blob back."""
+        """Returns True if a repository serves a blob."""
         return blob in self.repository(name).blobs and blob not in self.damaged
 
     def can_mount(self, blob: str, source: str | None) -> bool:
-        """Whether a blob can be mounted from ``source``, or from wherever it is."""
+        """Returns True if a blob can be mounted from ``source``, or from any repository if that is None."""
         sources = self.repositories if source is None else [source]
         return any(self.can_read(name, blob) for name in list(sources))
 
     def link(self, name: str, blob: str) -> None:
-        """A blob was mounted into a repository."""
+        """Records that a blob was mounted into a repository."""
         repository = self.repository(name)
         repository.is_known = True
         repository.blobs.add(blob)
 
     def push_blob(self, name: str, content: bytes, digest: str) -> None:
-        """A blob was pushed, which also heals it."""
+        """Records that a blob was pushed, which also heals it."""
         self.damaged.discard(digest)
         self.contents[digest] = content
         self.link(name, digest)
 
     def missing_blobs(self, name: str, manifest: ManifestContent) -> list[str]:
-        """What keeps a manifest from being accepted, in the order of the document."""
+        """Returns the missing blobs of a manifest, which keep it from being accepted, in the order of the document."""
         return list(dict.fromkeys(blob.digest for blob in manifest.blobs if not self.can_read(name, blob.digest)))
 
     def push_manifest(self, name: str, manifest: ManifestContent, digest: str, tags: Iterable[str]) -> None:
-        """A manifest was accepted under a digest, and tags point at it."""
+        """Records that a manifest was accepted under a digest, and that tags point at it."""
         repository = self.repository(name)
         repository.is_known = True
         repository.manifests[digest] = manifest
         repository.tags |= dict.fromkeys(tags, digest)
 
     def delete_manifest(self, name: str, digest: str) -> None:
-        """A manifest is gone, and the tags that pointed at it."""
+        """Removes a manifest and the tags that pointed at it."""
         repository = self.repository(name)
         del repository.manifests[digest]
         repository.tags = {tag: target for tag, target in repository.tags.items() if target != digest}
@@ -102,7 +102,7 @@ class RegistryModel:
 
 
 def _property(document: object, name: str) -> object:
-    """A property of a JSON object, None where there is none or the value is no object."""
+    """Returns a property of a JSON object, None if there is none or the value is no object."""
     return cast("Document", document).get(name) if isinstance(document, dict) else None
 
 
@@ -121,17 +121,17 @@ def _referrer(digest: str, manifest: ManifestContent) -> Document:
 
 
 def part_of(content: bytes, first: int, last: int | None) -> bytes | None:
-    """The bytes of one range, None if it lies outside (RFC 9110, section 14.1.2)."""
+    """Returns the bytes of one range, None if it lies outside (RFC 9110, section 14.1.2)."""
     end = len(content) - 1 if last is None else min(last, len(content) - 1)
     return content[first : end + 1] if first <= end else None
 
 
 def page_of(items: Iterable[str], size: int | None, last: str) -> list[str]:
-    """What a listing with ``n`` and ``last`` gives."""
+    """Returns the page of a listing that ``n`` and ``last`` ask for."""
     rest = sorted(item for item in items if item > last)
     return rest if size is None else rest[:size]
 
 
 def digest_as_pushed(manifest: ManifestContent, *, by_tag: bool) -> str:
-    """A manifest's digest: of the algorithm of the reference it was pushed under, sha256 under a tag."""
+    """Returns a manifest's digest: of the algorithm of the reference it was pushed under, sha256 under a tag."""
     return digest_of(manifest.content) if by_tag else manifest.digest

@@ -1,4 +1,4 @@
-"""Who asks: from a request to a caller.
+"""Authenticates requests: from a request to a caller.
 
 ==================================  ==================================================================================
 what a request brings               who that is
@@ -30,21 +30,21 @@ _EMPTY: Final = b":"
 
 
 class Authentication:
-    """Finds out who asks; used from the event loop only."""
+    """The authentication of requests; used from the event loop only."""
 
     def __init__(self, policy: Policy, passwords: Passwords | None = None, *, realm: str = "roadstead") -> None:
-        """Without ``passwords`` nobody can log in, except by a client certificate."""
+        """Keeps its arguments; without ``passwords`` only a client certificate lets somebody log in."""
         self.policy = policy
         self.realm = realm
         self._passwords = passwords
 
     @property
     def can_log_in(self) -> bool:
-        """Whether a password would help."""
+        """True if a password would help."""
         return self._passwords is not None
 
     def recall(self, scope: Scope) -> Caller | None:
-        """Who asks, if that is known without a hash; None means that ``identify`` has to find out."""
+        """Returns the caller if it is known without a hash; None means that ``identify`` has to find out."""
         if self._passwords is not None:
             credential = _credential(scope)
             if credential is not None:
@@ -53,7 +53,7 @@ class Authentication:
         return self._without_password(scope)
 
     async def identify(self, scope: Scope) -> Caller:
-        """Who asks, where ``recall`` does not know.
+        """Returns the caller of a request that ``recall`` does not know.
 
         Raises:
             CredentialsInvalidError: the credentials are malformed or wrong.
@@ -73,7 +73,7 @@ class Authentication:
         return self.policy.caller(name) if name else self.policy.anonymous
 
     def find_problem(self) -> str:
-        """Why no password can be checked, empty if all is well; the log has it too, and whose cannot be used."""
+        """Returns the reason why no password can be checked, or an empty text; the log has it and unusable lines."""
         return self._passwords.find_problem() if self._passwords is not None else ""
 
     def read_again(self) -> None:
@@ -82,17 +82,17 @@ class Authentication:
             self._passwords.read_again()
 
     def close(self) -> None:
-        """Ends what checks passwords."""
+        """Closes the passwords."""
         if self._passwords is not None:
             self._passwords.close()
 
 
 def _credential(scope: Scope) -> bytes | None:
-    """User and password, joined by a colon; None where a request has none, empty where what it has is none."""
+    """Returns user and password, joined by a colon; None if a request has none, empty if it has something else."""
     found: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
-            found = value if found is None else b""  # of several it is not clear which one counts
+            found = value if found is None else b""  # with several it is not clear which one counts
     return None if found is None else _decoded(found)
 
 

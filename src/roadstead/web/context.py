@@ -1,4 +1,4 @@
-"""What is known about a request besides its bytes: made by the middleware, filled in on the way, read by the logs."""
+"""The context of a request beside its bytes: made by the middleware, filled in on the way, read by the logs."""
 
 import random
 from dataclasses import dataclass
@@ -7,44 +7,44 @@ from typing import Final
 from roadstead.access import Caller
 
 SCOPE_KEY: Final = "roadstead"
-"""Where the ASGI scope holds the context."""
+"""Key of the ASGI scope for the context."""
 
 PROXIED_KEY: Final = "roadstead.proxied"
-"""Where the scope says that a trusted proxy passed the request on."""
+"""Key of the scope that says that a trusted proxy passed the request on."""
 
 REFUSED_KEY: Final = "roadstead.refused"
-"""Where the scope holds the status with which the connection itself answered, in the application's place."""
+"""Key of the scope for the status with which the connection itself answered, in the application's place."""
 
 GIVE_WAY_KEY: Final = "roadstead.give_way"
-"""Where the scope holds what ends the request to make room for others; absent where nothing can."""
+"""Key of the scope for a function that ends the request to make room for others; absent if nothing can."""
 
 CERTIFICATE_USER_KEY: Final = "roadstead.certificate_user"
-"""Where the scope holds the user whom a verified client certificate names; absent where there is none."""
+"""Key of the scope for the user whom a verified client certificate names; absent if there is none."""
 
 
 _chance: Final = random.Random().getrandbits  # noqa: S311 - an id names a request; it gives nobody any right
-"""Seeded by the system once a process: asking it for each request costs a system call."""
+"""Random bits, seeded by the system once a process: asking it for each request costs a system call."""
 
 
 @dataclass(slots=True, eq=False)
 class RequestContext:
-    """Who asks for what; fields begin with what is true of a request that nobody has routed yet."""
+    """The context of a request; its fields begin with the values for a request that has not been routed yet."""
 
     request_id: str
     handler: str = "base"
     """The endpoint family, one of a few names: a label of metrics."""
     repository: str = ""
     actor: str = ""
-    """Who was recognised; empty for nobody, which logs write as ``-``."""
+    """Name of the user; empty for nobody, which logs write as ``-``."""
     caller: Caller | None = None
-    """The same with what that one may do; None until it is known."""
+    """The user with all that it may do; None until it is known."""
     origin: str = ""
     """Scheme and host in front of ``Location``; empty, the default, where it is only a path."""
     root: str = ""
-    """The path below which clients see the registry, without a slash at its end."""
+    """Path below which clients see the registry, without a slash at its end."""
 
     def location(self, path: str) -> tuple[bytes, bytes]:
-        """The ``Location`` header that leads to ``path``, which begins with ``/v2/``."""
+        """Returns the ``Location`` header that leads to ``path``, which begins with ``/v2/``."""
         return b"location", f"{self.origin}{self.root}{path}".encode("ascii")
 
 
@@ -53,13 +53,13 @@ class Refusal:
     """A request or connection that a limit ended before an application could answer."""
 
     reason: str
-    """One of a few fixed words, such as ``header_timeout``: a label of metrics."""
+    """A reason among a few fixed words, such as ``header_timeout``: a label of metrics."""
     status: int
-    """What the client was told; 0 when it could not be told anything."""
+    """Status of the answer to the client; 0 if there could be none."""
     client: str
     request_id: str
 
 
 def new_request_id() -> str:
-    """An id that nobody has used: 32 hexadecimal digits."""
+    """Returns an id that nobody has used: 32 hexadecimal digits."""
     return f"{_chance(128):032x}"

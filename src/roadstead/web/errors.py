@@ -1,4 +1,4 @@
-"""The one table from errors to what a client is told, in the specification's error body.
+"""The one table from errors to answers, in the specification's error body.
 
 Source: distribution specification, section "Error Codes"; the codes that it lacks are registry:2's.
 """
@@ -93,7 +93,7 @@ class ServiceUnhealthyError(RoadsteadError):
 
 
 class RestoreRequestInvalidError(RoadsteadError):
-    """What shall be restored cannot be understood."""
+    """A request to restore something cannot be understood."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f'the body must be {{"tag": …}}, {{"tag": …, "to": …}}, {{"digest": …}} or {{}}: {reason}')
@@ -108,12 +108,12 @@ class ContentRangeInvalidError(RoadsteadError):
 
 
 NAMED_BLOBS: Final = 100
-"""Missing blobs that an answer names one by one; of further ones it says how many there are."""
+"""Number of missing blobs that an answer names one by one; of further ones it gives the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """How a class of errors is told: a code and a status."""
+    """The answer to a class of errors: a code and a status."""
 
     code: ErrorCode
     status: int
@@ -170,7 +170,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     DatabaseDamagedError: _UNAVAILABLE,
     DatabaseError: _UNAVAILABLE,
 }
-"""Looked up along an error's classes, so that a subclass is told as its parent unless it has a row of its own."""
+"""The answers by class; a class without a row has that of its parent."""
 
 DETAILS: Final[dict[type[RoadsteadError], tuple[str, ...]]] = {
     NameInvalidError: ("name",),
@@ -191,7 +191,7 @@ _INTERNAL: Final = Problem(ErrorCode.UNKNOWN, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def problem_of(error: RoadsteadError) -> Problem:
-    """The row of an error's class or its nearest parent."""
+    """Returns the row of an error's class or its nearest parent."""
     for kind in type(error).__mro__:
         if kind in PROBLEMS:
             return PROBLEMS[kind]
@@ -199,13 +199,13 @@ def problem_of(error: RoadsteadError) -> Problem:
 
 
 def error_response(error: RoadsteadError) -> Response:
-    """What a client is told."""
+    """Returns the answer to an error."""
     problem = problem_of(error)
     return Response(problem.status, [JSON, *_headers(error)], error_body(problem.code, error))
 
 
 def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
-    """The specification's error body; one entry for each missing blob where there are several, up to a number."""
+    """Returns the specification's error body; one entry for each missing blob if there are several, up to a number."""
     entries = [{"code": code, "message": str(error), "detail": detail} for detail in _details(error)]
     if isinstance(error, ManifestBlobUnknownError) and (more := len(error.digests) - NAMED_BLOBS) > 0:
         entries.append({"code": code, "message": f"and {more} more", "detail": {"missing": len(error.digests)}})
@@ -213,7 +213,7 @@ def error_body(code: ErrorCode, error: RoadsteadError) -> bytes:
 
 
 def _details(error: RoadsteadError) -> Sequence[object]:
-    """What ``detail`` says of an error; several entries where it is about several things."""
+    """Returns the ``detail`` of an error; several entries if it is about several things."""
     if isinstance(error, ManifestBlobUnknownError):
         return [{"digest": digest} for digest in error.digests[:NAMED_BLOBS]]
     if isinstance(error, AccessError):
@@ -225,7 +225,7 @@ def _details(error: RoadsteadError) -> Sequence[object]:
 
 
 def _accesses(error: AccessError) -> list[dict[str, str]]:
-    """What was asked for, as registry:2 has it."""
+    """Returns the access that a client asked for, as registry:2 has it."""
     if error.lists:
         return [{"Type": "registry", "Class": "", "Name": "catalog", "Action": "*"}]
     actions = error.actions
@@ -235,7 +235,7 @@ def _accesses(error: AccessError) -> list[dict[str, str]]:
 
 
 def _challenge(realm: str) -> bytes:
-    """How to log in (RFC 7617), as registry:2 says it."""
+    """Returns the challenge that asks clients to log in (RFC 7617), as registry:2 has it."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in realm)
     quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
     return f'Basic realm="{quoted}"'.encode()
@@ -259,7 +259,7 @@ def _headers(error: RoadsteadError) -> Headers:
 
 
 def _retry_after_seconds(error: RoadsteadError) -> int:
-    """When the same request may succeed, 0 where waiting alone does not help."""
+    """Returns the seconds after which the same request may succeed, 0 if waiting alone does not help."""
     match error:
         case TooManyRequestsError():
             return max(1, math.ceil(error.retry_after_seconds))

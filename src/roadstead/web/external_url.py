@@ -1,4 +1,4 @@
-"""Where clients see the registry: below a path, under a URL that the settings name, behind what a proxy says.
+"""Makes URLs as clients see them: below a path, under a URL from the settings, and as a proxy says.
 
 By default ``Location`` is a path only, which is right behind every proxy: whatever scheme, name and port the client
 asked for, it asks there again. registry:2 writes whole URLs unless ``relativeurls`` says otherwise; an external URL
@@ -15,17 +15,17 @@ from roadstead.web.forwarding import is_host
 from roadstead.web.http import Application, Receive, Scope, Send
 
 OUTSIDE: frozenset[str] = frozenset({"/", "/healthz"})
-"""What answers without the prefix too, as registry:2's ``/`` does: whoever asks for health knows no prefix."""
+"""Paths that are answered without the prefix too, as registry:2's ``/`` is: health checks know no prefix."""
 
 
 def needs_locations(http: HttpSettings) -> bool:
-    """Whether the settings ask for anything but paths as they are."""
+    """Returns True if the settings ask for anything but paths as they are."""
     is_plain = http.prefix == "/" and http.external_url is None and http.relative_urls
     return not is_plain or bool(http.trusted_proxies)
 
 
 class Locations:
-    """An ASGI application around another one, which it puts below a prefix; inside of ``RequestMiddleware``."""
+    """An ASGI application around another one, which it puts below a prefix; used inside ``RequestMiddleware``."""
 
     def __init__(self, application: Application, http: HttpSettings) -> None:
         self._application = application
@@ -38,7 +38,7 @@ class Locations:
         self._external_root = url.path.rstrip("/")
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """One request; one that is not below the prefix finds no endpoint."""
+        """Passes one request on; one that is not below the prefix finds no endpoint."""
         context: RequestContext = scope[SCOPE_KEY]
         context.root = self._external_root or scope.get("root_path", "") + self._prefix[:-1]
         context.origin = self._origin or ("" if self._is_relative else _origin(scope))
@@ -53,7 +53,7 @@ class Locations:
 
 
 def _origin(scope: Scope) -> str:
-    """Scheme and host that the client asked for, as registry:2 takes them; empty where it named no host."""
+    """Returns scheme and host that the client asked for, as registry:2 takes them; empty if it named no host."""
     for name, value in scope["headers"]:
         if name == b"host" and is_host(value):
             return f"{scope['scheme']}://{value.decode('ascii')}"

@@ -1,4 +1,4 @@
-"""What trusted proxies say about the client: its address, and the scheme, host and path that it asked for.
+"""Reads what trusted proxies say about a client: its address, and the scheme, host and path that it asked for.
 
 Sources: RFC 7239 (``Forwarded``); ``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Port`` and ``-Prefix`` as nginx,
 HAProxy, Caddy and Traefik write them. registry:2 believes these headers from anybody; here only a peer whose address
@@ -22,10 +22,10 @@ from roadstead.web.context import PROXIED_KEY
 from roadstead.web.http import Application, Receive, Scope, Send
 
 MAXIMUM_HOPS: Final = 16
-"""Proxies in a row; whoever has more of his own cannot be helped, and a client's list must not cost time."""
+"""Number of proxies in a row at most: a longer list that a client made up must not cost time."""
 
 MAXIMUM_FORWARDED_BYTES: Final = 4096
-"""Of ``Forwarded``; sixteen hops take less."""
+"""Length of ``Forwarded`` at most; sixteen hops take less."""
 
 _FORWARDED: Final = b"forwarded"
 _FOR: Final = b"x-forwarded-for"
@@ -38,22 +38,22 @@ _OF_X: Final = frozenset({_FOR, _PROTO, _HOST, _PORT})
 
 _HOST_NAME: Final = re.compile(rb"([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _PATH: Final = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){1,8}/?")
-"""Neither ``//``, which would lead to another host, nor ``..``."""
+"""Pattern of a path with neither ``//``, which would lead to another host, nor ``..``."""
 
 _NODE: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,32}))?")
-"""An address with or without a port (RFC 7239, section 6)."""
+"""Pattern of an address with or without a port (RFC 7239, section 6)."""
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
 _PAIR: Final = re.compile(rb'[ \t]*(%b)=(?:"((?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*)"|([^",;\s]*))[ \t]*' % _TOKEN)
-"""A parameter of ``Forwarded``; values without quotes are read more freely than section 4 has it, since proxies write
-``for=192.0.2.1:4711``."""
+"""Pattern of a parameter of ``Forwarded``; values without quotes are read more freely than section 4 has it, since
+proxies write ``for=192.0.2.1:4711``."""
 
 _DEFAULT_PORTS: Final = {"http": b"80", "https": b"443"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What one kind of headers says; empty where it says nothing that can be believed."""
+    """The content of one kind of headers; fields are empty without a value that can be believed."""
 
     client: str = ""
     scheme: str = ""
@@ -61,14 +61,14 @@ class _Told:
 
 
 class Forwarding:
-    """An ASGI application around another one, to which requests seem to come from where trusted proxies say."""
+    """An ASGI application around another one, whose requests seem to come from where trusted proxies say."""
 
     def __init__(self, application: Application, trusted: NetworkSet) -> None:
         self._application = application
         self._trusted = trusted
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """One request. Replaces ``client``, ``scheme``, the header ``Host`` and ``root_path``; never answers itself.
+        """Replaces ``client``, ``scheme``, the header ``Host`` and ``root_path`` of a request; never answers itself.
 
         It changes the scope in place, as the connection keeps its own notes there.
         """
@@ -130,7 +130,7 @@ class Forwarding:
 
 
 def parse_forwarded(value: bytes) -> list[dict[bytes, bytes]]:
-    """The elements of ``Forwarded``, the client's first, each as parameters in lower case and their values.
+    """Returns the elements of ``Forwarded``, the client's first, each as parameters in lower case with their values.
 
     Nothing if any part of it is malformed: who can say which part a proxy wrote.
     """
@@ -157,12 +157,12 @@ def parse_forwarded(value: bytes) -> list[dict[bytes, bytes]]:
 
 
 def is_host(value: bytes) -> bool:
-    """Whether ``value`` is a host with or without a port, and nothing else."""
+    """Returns True if ``value`` is a host with or without a port, and nothing else."""
     return _HOST_NAME.fullmatch(value) is not None
 
 
 def _believe_host(scope: Scope, host: bytes, port: bytes) -> None:
-    """Puts what the client asked for in place of the host that the proxy asked for.
+    """Replaces the host that the proxy asked for by the one that the client asked for.
 
     Some proxies tell the port apart: it belongs to a host that has none.
     """
@@ -179,7 +179,7 @@ def _believe_host(scope: Scope, host: bytes, port: bytes) -> None:
 
 
 def _from_the_right(values: Sequence[bytes]) -> Iterable[bytes]:
-    """The entries of a header that is a list, the last one written first, no more than matter."""
+    """Yields the entries of a header that is a list, the last one first, as many as matter."""
     entries = b",".join(values).rsplit(b",", MAXIMUM_HOPS)
     return entries[: -MAXIMUM_HOPS - 1 : -1]
 
@@ -189,7 +189,7 @@ def _last(values: Sequence[bytes]) -> bytes:
 
 
 def _address(node: bytes) -> str:
-    """The address in a node, without its port; empty where there is none."""
+    """Returns the address in a node, without its port; empty if there is none."""
     node = node.strip()
     match = _NODE.fullmatch(node)
     text = (match[1] or match[2]) if match else node

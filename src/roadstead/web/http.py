@@ -1,4 +1,4 @@
-"""Requests and responses over plain ASGI: just what the endpoints need, without a framework's cost."""
+"""Requests and responses over plain ASGI: just as much as the endpoints need, without a framework's cost."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -18,10 +18,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 PIECE_BYTES: Final = 64 << 10
-"""Of a body that is sent at once: a client that does not read keeps one or two in its connection's buffer."""
+"""Bytes of a body sent at once: a client that does not read keeps one or two such pieces in its connection's buffer."""
 
 QUERY_FIELDS: Final = 200
-"""Parameters in one URL: a push may carry many tags, nothing else more than a few."""
+"""Number of parameters in one URL at most: a push may carry many tags, nothing else more than a few."""
 
 JSON: Final = (b"content-type", b"application/json")
 
@@ -61,16 +61,16 @@ class Request:
         self._at_end: list[Callable[[], None]] = []
 
     def at_end(self, call: Callable[[], None]) -> None:
-        """Has ``call`` made once the request is answered, however that ends."""
+        """Registers ``call`` to be made once the request is answered, however that ends."""
         self._at_end.append(call)
 
     def end(self) -> None:
-        """The request is answered; for whoever has sent the answer."""
+        """Makes the registered calls, after the answer was sent."""
         for call in self._at_end:
             call()
 
     def header(self, name: bytes) -> str:
-        """The value of a header (``name`` in lower case), empty if it was not sent."""
+        """Returns the value of a header (``name`` in lower case), empty if it was not sent."""
         for key, value in self.scope["headers"]:
             if key == name:
                 return bytes(value).decode("latin-1")
@@ -78,12 +78,12 @@ class Request:
 
     @property
     def content_length(self) -> int | None:
-        """The length that the client states; None where the body is chunked."""
+        """The length that the client states; None if the body is chunked."""
         value = self.header(b"content-length")
         return int(value) if value.isdecimal() else None
 
     def query_values(self, name: str) -> list[str]:
-        """All values of a query parameter, in order; ``+`` stands for itself, as in ``application/spdx+json``.
+        """Returns all values of a query parameter, in order; ``+`` stands for itself, as in ``application/spdx+json``.
 
         Only forms write a space so, and nothing that a parameter names here has a space.
 
@@ -95,12 +95,12 @@ class Request:
         return self._query.get(name, [])
 
     def query(self, name: str) -> str | None:
-        """The first value of a query parameter, None if there is none."""
+        """Returns the first value of a query parameter, None if there is none."""
         values = self.query_values(name)
         return values[0] if values else None
 
     async def iter_body(self) -> AsyncIterator[bytes]:
-        """The body in the pieces in which it arrives.
+        """Yields the body in the pieces in which it arrives.
 
         Raises:
             ClientDisconnectedError: it ended too early.
@@ -116,17 +116,17 @@ class Request:
                 return
 
     def upload_body(self) -> "AsyncIterator[bytes] | ReceivedBody":
-        """The body of a push: to be received into buffers where the connection can, else in pieces."""
+        """Returns the body of a push: received into buffers if the connection can do that, else in pieces."""
         offer = self.scope.get(OFFER_KEY)
         return self.iter_body() if offer is None else ReceivedBody(self._receive, offer)
 
     async def wait_for_disconnect(self) -> None:
-        """Returns when the client has gone; only after the body has been read."""
+        """Waits until the client has gone; to be called only after the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def read_body(self, limit_bytes: int, on_size: Callable[[int], None] | None = None) -> bytes:
-        """The whole body; ``on_size`` is told how long it is so far, and may raise.
+        """Reads the whole body; ``on_size`` gets its length so far, and may raise.
 
         Raises:
             BodyTooLargeError: it is longer than ``limit_bytes``; said without reading it where the client states it.
@@ -158,7 +158,7 @@ class ReceivedBody(FilledBody):
         self._has_more = True
 
     async def fill(self, buffer: memoryview) -> bytes | memoryview:
-        """The next piece of the body, mostly the beginning of ``buffer``; empty after its end.
+        """Returns the next piece of the body, mostly the beginning of ``buffer``; empty after its end.
 
         It comes when ``buffer`` is full, when the body ends, and when the client goes away.
 
@@ -193,7 +193,7 @@ def _parse_query(query_string: bytes) -> dict[str, list[str]]:
 
 @dataclass(slots=True)
 class Response:
-    """An answer whose body is in memory; ``size_bytes`` is its length where an answer to HEAD has not read it."""
+    """An answer whose body is in memory; ``size_bytes`` is its length if an answer to HEAD has not read it."""
 
     status: int
     headers: Headers = field(default_factory=list[tuple[bytes, bytes]])
@@ -201,7 +201,7 @@ class Response:
     size_bytes: int | None = None
 
     async def send(self, send: Send) -> None:
-        """Sends it; the server leaves the body out for HEAD and states its length all the same."""
+        """Sends the answer; the server leaves the body out for HEAD and states its length all the same."""
         headers = self.headers
         if self.status not in {204, 304}:
             size_bytes = len(self.body) if self.size_bytes is None else self.size_bytes
@@ -213,7 +213,7 @@ class Response:
             await self._send_pieces(send)
 
     async def _send_pieces(self, send: Send) -> None:
-        """A long body, a piece when the client has room for it: nothing of it is copied, and little waits elsewhere."""
+        """Sends a long body, a piece when the client has room for it: nothing is copied, and little waits elsewhere."""
         view = memoryview(self.body)
         for start in range(0, len(view), PIECE_BYTES):
             more = start + PIECE_BYTES < len(view)
@@ -221,15 +221,15 @@ class Response:
 
 
 def json_response(status: int, document: object, headers: Headers | None = None) -> Response:
-    """An answer with a JSON document."""
+    """Returns an answer with a JSON document."""
     return Response(status, [JSON, *(headers or [])], json_line(document))
 
 
 def json_line(document: object) -> bytes:
-    """A JSON document as a line: what comes after it on a terminal, such as a prompt, begins on one of its own."""
+    """Returns a JSON document as a line, so that whatever follows on a terminal, such as a prompt, begins a new one."""
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 def warning(text: str) -> tuple[bytes, bytes]:
-    """A ``Warning`` header (distribution specification, section "Warnings"); ``text`` is plain ASCII without quotes."""
+    """Returns a ``Warning`` header (distribution spec, "Warnings"); ``text`` is plain ASCII without quotes."""
     return b"warning", f'299 - "{text}"'.encode("ascii")

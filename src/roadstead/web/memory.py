@@ -1,4 +1,4 @@
-"""What bodies of requests and answers take of the server's memory, all together.
+"""Limits the memory that bodies of requests and answers take, all together.
 
 A manifest is received whole before it is read, and sent from memory; so is a page of a listing. One is at most some
 megabytes, but a slow client may keep it for hours, and a thousand slow clients a thousand of them. So they share a
@@ -17,13 +17,13 @@ from roadstead.web.context import GIVE_WAY_KEY
 from roadstead.web.http import Request
 
 FREE_REQUEST_BYTES: Final = 16 << 10
-"""Bodies up to this length are not counted: most manifests, and no more than what a request's head may take."""
+"""Length up to which bodies are not counted: most manifests, and no more than a request's head may take."""
 
 FREE_ANSWER_BYTES: Final = 64 << 10
-"""The same for answers: as much as a connection's buffer takes."""
+"""Length up to which answers are not counted: as much as a connection's buffer takes."""
 
 PATIENCE_SECONDS: Final = 2.0
-"""For which nobody has to give way: enough for megabytes on any usual network."""
+"""Time for which nobody has to give way: enough for megabytes on any usual network."""
 
 
 class BodyMemoryExhaustedError(RoadsteadError):
@@ -34,7 +34,7 @@ class BodyMemoryExhaustedError(RoadsteadError):
 
 
 class Holding:
-    """What one request holds."""
+    """The memory that one request holds."""
 
     __slots__ = ("_give_way", "_is_over", "_memory", "answer", "since", "size_bytes")
 
@@ -45,15 +45,15 @@ class Holding:
         self.since = since
         self.size_bytes = 0
         self.answer = ""
-        """The name of the answer that it shares with others."""
+        """Name of the answer that the request shares with others."""
 
     @property
     def can_give_way(self) -> bool:
-        """Whether its request can still be ended without losing work that is done."""
+        """True if the request can still be ended without losing work that is done."""
         return self._give_way is not None
 
     def add(self, size_bytes: int) -> None:
-        """Holds as many bytes more.
+        """Holds a number of bytes more.
 
         Raises:
             BodyMemoryExhaustedError: there is no room for them, or its request had to give way already.
@@ -64,18 +64,18 @@ class Holding:
         self.size_bytes += size_bytes
 
     def settle(self) -> None:
-        """The body is complete: its request does not wait for its client any more, and gives way no longer."""
+        """Marks the body as complete: the request does not wait for its client any more, and gives way no longer."""
         self._give_way = None
 
     def give_way(self) -> None:
-        """Ends the request and frees what it holds."""
+        """Ends the request and frees its memory."""
         give_way, self._give_way = self._give_way, None
         self.release()
         if give_way is not None:
             give_way()
 
     def release(self) -> None:
-        """Holds nothing any more."""
+        """Frees all that the request holds."""
         if not self._is_over:
             self._is_over = True
             self._memory.free(self)
@@ -88,10 +88,10 @@ class _SharedAnswer:
 
 
 class BodyMemory:
-    """The budget of one process."""
+    """The memory budget of one process for bodies."""
 
     def __init__(self, limit_bytes: int, now: Callable[[], float]) -> None:
-        """``now`` tells seconds that only go forward."""
+        """Keeps its arguments; ``now`` returns seconds that only go forward."""
         self._limit_bytes = limit_bytes
         self._now = now
         self._holdings: dict[Holding, None] = {}
@@ -99,7 +99,7 @@ class BodyMemory:
         self.held_bytes = 0
 
     async def read_body(self, request: Request, limit_bytes: int) -> bytes:
-        """The whole body of a request, held until the request is answered.
+        """Reads the whole body of a request, which is held until the request is answered.
 
         Raises:
             BodyMemoryExhaustedError: there is no room for it.
@@ -119,12 +119,12 @@ class BodyMemory:
         return body
 
     def find_answer(self, name: str) -> bytes | None:
-        """An answer that somebody is being sent, by its name."""
+        """Returns an answer that is being sent to somebody, by its name, or None."""
         found = self._answers.get(name)
         return found.body if found else None
 
     def hold_answer(self, request: Request, body: bytes, name: str = "") -> None:
-        """Holds an answer's body until it is sent; a ``name`` stands for the same bytes to all who are sent them.
+        """Holds an answer's body until it is sent; all answers of the same ``name`` share the same bytes.
 
         Raises:
             BodyMemoryExhaustedError: there is no room for it.
@@ -143,7 +143,7 @@ class BodyMemory:
         holding.answer = name
 
     def make_room(self, size_bytes: int, asking: Holding) -> None:
-        """Counts ``size_bytes`` more.
+        """Counts ``size_bytes`` more, and makes others give way if need be.
 
         Raises:
             BodyMemoryExhaustedError: there is no room, and nobody who has taken long enough to give way.
@@ -156,7 +156,7 @@ class BodyMemory:
         self.held_bytes += size_bytes
 
     def free(self, holding: Holding) -> None:
-        """Forgets a holding; a shared answer goes with the last who is sent it."""
+        """Forgets a holding; a shared answer is freed with the last request that is sent it."""
         self._holdings.pop(holding, None)
         self.held_bytes -= holding.size_bytes
         if holding.answer:

@@ -1,4 +1,4 @@
-"""What every request goes through: an id, the access log, metrics, a last resort.
+"""The steps that every request passes: an id, the access log, metrics, and the answer to unexpected errors.
 
 One callable around the application and one object a request, since each further layer costs a coroutine for every
 message.
@@ -21,7 +21,7 @@ from roadstead.web.http import JSON, Application, Headers, Message, Receive, Sco
 from roadstead.web.transfer import FilePiece
 
 CLIENT_GONE: Final = 499
-"""What the log and the metrics say when the client went away unanswered; nginx's word for it."""
+"""Status in the log and the metrics if the client went away unanswered, as in nginx."""
 
 _ALLOWED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
@@ -32,14 +32,14 @@ _log = structlog.get_logger("roadstead.web")
 
 
 class AnswerHeaders:
-    """What every answer carries, made once: the fixed headers, and those that the settings add.
+    """The headers of every answer, made once: the fixed ones, and those that the settings add.
 
     As with registry:2, a header that an answer has of its own is not replaced. ``X-Content-Type-Options`` of the
     settings takes our value's place.
     """
 
     def __init__(self, added: Mapping[str, Iterable[str]] | None = None, *, prefix: str = "/") -> None:
-        """``prefix`` is the path below which the registry is served."""
+        """Keeps its arguments; ``prefix`` is the path below which the registry is served."""
         self.added = [header for header in encode_headers(added or {}) if header[0] != _REQUEST_ID]
         fixed = [] if any(name == _NO_SNIFFING[0] for name, _ in self.added) else [_NO_SNIFFING]
         self._others = [*fixed, *self.added]
@@ -47,7 +47,7 @@ class AnswerHeaders:
         self._content = f"{prefix}v2"
 
     def complete(self, headers: Iterable[tuple[bytes, bytes]], path: str, request_id: str) -> Headers:
-        """An answer's headers with all that belong to it."""
+        """Returns an answer's headers with all that every answer has."""
         fixed = self._of_content if path.startswith(self._content) else self._others
         own = (_REQUEST_ID, request_id.encode("ascii"))
         if self.added:
@@ -81,7 +81,7 @@ class RequestMiddleware:
         self._now = (clock or SystemClock()).monotonic_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; scopes of another kind pass unchanged."""
+        """Handles one request; scopes of another kind pass unchanged."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -133,7 +133,7 @@ class RequestMiddleware:
 
 
 class _Exchange:
-    """A request and its answer under way: counts what passes."""
+    """A request and its answer while they pass, with the counts of their bytes."""
 
     __slots__ = (
         "_file",
@@ -173,7 +173,7 @@ class _Exchange:
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        """No coroutine of its own: what it returns is the server's."""
+        """Sends a message. It is no coroutine of its own, but returns the server's."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = message.get("headers", ())
@@ -190,7 +190,7 @@ class _Exchange:
 
     @property
     def sent_bytes(self) -> int:
-        """What the client was sent of the body; the last piece may be a file that it did not wait for."""
+        """The number of bytes sent of the body; the last piece may be a file that the client did not wait for."""
         return self._given_bytes - (self._file.left if self._file is not None else 0)
 
     async def fail(self, error: Exception) -> None:
@@ -220,14 +220,14 @@ class _Exchange:
 
 
 def encode_headers(headers: Mapping[str, Iterable[str]]) -> Headers:
-    """Headers as the settings spell them, as ASGI wants them."""
+    """Returns headers as ASGI wants them, from their spelling in the settings."""
     return [
         (name.lower().encode("ascii"), value.encode("latin-1")) for name, values in headers.items() for value in values
     ]
 
 
 def _request_id(proposed: bytes | None) -> str:
-    """The client's own id where it is harmless, so that its log and ours can be read together."""
+    """Returns the client's own id if it is harmless, so that its log and ours can be read together, or a new one."""
     if proposed is not None and _ALLOWED_ID.fullmatch(proposed):
         return proposed.decode("ascii")
     return new_request_id()

@@ -1,4 +1,4 @@
-"""Pages: ``n`` and ``last`` of the content plane.
+"""Reads ``n`` and ``last`` of the content plane, and links to the next page.
 
 Source: distribution specification, sections "Listing Tags" and "Listing Referrers"; RFC 8288 for ``Link``.
 """
@@ -10,7 +10,7 @@ from roadstead.errors import RoadsteadError
 from roadstead.web.http import Request
 
 DIGITS = 20
-"""A longer number is no number of items that anybody wants."""
+"""Number of digits at most; a longer number is no number of items that anybody wants."""
 
 
 class PageSizeInvalidError(RoadsteadError):
@@ -22,7 +22,7 @@ class PageSizeInvalidError(RoadsteadError):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What part of a listing a client asks for; ``size`` is within the server's limit already."""
+    """The part of a listing that a client asks for; ``size`` is within the server's limit already."""
 
     size: int
     after: str
@@ -30,7 +30,7 @@ class PageRequest:
 
 
 def read_page_request(request: Request, maximum: int) -> PageRequest:
-    """The page asked for, at most ``maximum`` items.
+    """Reads the page that a client asks for, of at most ``maximum`` items.
 
     Raises:
         PageSizeInvalidError: ``n`` is malformed; an empty one is as if absent, as registry:2 has it.
@@ -46,6 +46,6 @@ def read_page_request(request: Request, maximum: int) -> PageRequest:
 
 
 def next_link(path: str, size: int, last: str, **more: str) -> tuple[bytes, bytes]:
-    """The ``Link`` header that leads to the next page."""
+    """Returns the ``Link`` header that leads to the next page."""
     query = urlencode({**more, "n": str(size), "last": last}, quote_via=quote, safe="")
     return b"link", f'<{path}?{query}>; rel="next"'.encode("ascii")

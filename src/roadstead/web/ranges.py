@@ -1,4 +1,4 @@
-"""Ranges of bytes and conditional requests.
+"""Parses ranges of bytes and conditional requests.
 
 Source: RFC 9110, sections 13 (conditional requests) and 14 (range requests).
 """
@@ -10,7 +10,7 @@ from typing import Final
 from roadstead.errors import RoadsteadError
 
 MAXIMUM_RANGES: Final = 100
-"""More ranges in one request are answered with the whole content, as RFC 9110 section 14.2 allows."""
+"""Number of ranges up to which they are served; more get the whole content, as RFC 9110 section 14.2 allows."""
 
 _SPEC: Final = re.compile(r"(\d{1,19})-(\d{0,19})|-(\d{1,19})", re.ASCII)
 
@@ -32,16 +32,16 @@ class ByteRange:
 
     @property
     def length(self) -> int:
-        """Bytes in it."""
+        """The number of bytes in the range."""
         return self.last - self.first + 1
 
     def content_range(self, size_bytes: int) -> str:
-        """The value of ``Content-Range`` (section 14.4)."""
+        """Returns the value of ``Content-Range`` (section 14.4)."""
         return f"bytes {self.first}-{self.last}/{size_bytes}"
 
 
 def parse_range(header: str, size_bytes: int) -> tuple[ByteRange, ...]:
-    """The ranges that ``Range`` asks for; none where it is to be ignored, as one of another unit or grammar is.
+    """Returns the ranges of a ``Range`` header; none if it is to be ignored, as with another unit or grammar.
 
     One that ends before it begins is rejected rather than ignored (section 14.2 allows both): whoever sends it does not
     want the whole content.
@@ -81,12 +81,12 @@ def _resolve(match: re.Match[str], size_bytes: int) -> ByteRange | None:
 
 
 def matches_etag(header: str, etag: str) -> bool:
-    """Whether ``If-None-Match`` names this entity tag (weak comparison, section 13.1.2)."""
+    """Returns True if ``If-None-Match`` names this entity tag (weak comparison, section 13.1.2)."""
     if header.strip() == "*":
         return True
     return any(candidate.strip().removeprefix("W/") == etag for candidate in header.split(","))
 
 
 def allows_range(if_range: str, etag: str) -> bool:
-    """Whether ``If-Range`` (may be empty) lets ``Range`` count (strong comparison, section 13.1.5)."""
+    """Returns True if ``If-Range`` (may be empty) lets ``Range`` count (strong comparison, section 13.1.5)."""
     return not if_range or if_range.strip() == etag

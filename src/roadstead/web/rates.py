@@ -1,4 +1,4 @@
-"""How many requests one client may make: a token bucket for each, in a bounded amount of memory.
+"""Limits the requests of each client with token buckets, in a bounded amount of memory.
 
 A bucket is one number, the time at which it is full again (the "generic cell rate algorithm"): a request moves it by
 one interval, and is refused when it would lie more than a burst ahead. Whoever has asked for nothing for as long as its
@@ -18,17 +18,17 @@ from roadstead.web.errors import TooManyRequestsError
 from roadstead.web.http import Scope
 
 BUCKETS: Final = 50_000
-"""Clients remembered at one time, about 12 MB; beyond that the ones that asked longest ago are forgotten."""
+"""Number of clients remembered at one time, about 12 MB; beyond it the ones that asked longest ago are forgotten."""
 
 SITE_PREFIX: Final = 64
-"""Bits of an IPv6 address that tell one customer from another: the rest a client chooses as it likes."""
+"""Number of an IPv6 address's bits that tell customers apart: a client chooses the others as it likes."""
 
 
 class RateLimit:
-    """Token buckets by name."""
+    """A set of token buckets by name."""
 
     def __init__(self, requests_per_second: float, burst: int, clock: Clock, *, capacity: int = BUCKETS) -> None:
-        """``burst`` requests at once, then ``requests_per_second`` (above 0) on average."""
+        """Allows ``burst`` requests at once, then ``requests_per_second`` (above 0) on average."""
         self._interval = 1.0 / requests_per_second
         self._ahead = (burst - 1) * self._interval
         self._now = clock.monotonic_seconds
@@ -39,7 +39,7 @@ class RateLimit:
         return len(self._full_at)
 
     def take(self, client: str) -> float:
-        """Takes a token of ``client``: 0 if there was one, else the seconds until there is, and none is taken."""
+        """Takes a token of ``client`` and returns 0; if there is none, returns the seconds until there is one."""
         now = self._now()
         full_at = max(now, self._full_at.get(client, now))
         wait = full_at - now - self._ahead
@@ -51,7 +51,7 @@ class RateLimit:
         return 0.0
 
     def _forget_some(self, now: float) -> None:
-        """The oldest, two at a time: full buckets are like none, and too many make room for new ones."""
+        """Forgets the oldest buckets, two at a time: full ones count like none, and too many make room for new ones."""
         for _ in range(2):
             client, full_at = next(iter(self._full_at.items()))
             if full_at > now and len(self._full_at) <= self._capacity:
@@ -60,19 +60,19 @@ class RateLimit:
 
 
 class ClientRates:
-    """What the content plane asks once it knows who asks.
+    """The limits on requests of the content plane, by user or address.
 
     A request is its user's where that was proved, so that many users behind one address do not pay for each other; else
     its address's. Guesses of passwords are limited where these are looked at (``identity``).
     """
 
     def __init__(self, limit: RateLimit, on_refusal: Callable[[str], None]) -> None:
-        """``on_refusal`` is told a fixed word for the metrics."""
+        """Keeps its arguments; ``on_refusal`` gets a fixed word for the metrics."""
         self._limit = limit
         self._on_refusal = on_refusal
 
     def admit(self, scope: Scope, user: str) -> None:
-        """Counts a request of ``user``, empty for nobody who has logged in.
+        """Counts a request of ``user``, which is empty if nobody has logged in.
 
         Raises:
             TooManyRequestsError: it is one too many.
@@ -89,7 +89,7 @@ def _address_of(scope: Scope) -> str:
 
 
 def network_of(address: str) -> str:
-    """An IPv4 address itself, the /64 network of an IPv6 one; whatever is no address, as it stands."""
+    """Returns an IPv4 address itself, the /64 network of an IPv6 one, and any other text as it stands."""
     if ":" not in address:
         return address
     try:

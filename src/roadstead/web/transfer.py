@@ -1,4 +1,4 @@
-"""Bytes that pass the application by: bodies received into its buffers, and files that the kernel sends.
+"""Bytes that bypass the application: bodies received into its buffers, and files that the kernel sends.
 
 The connection and the application agree on both through the scope and the messages of ASGI, so that whatever stands
 between them (the middleware, the gates) sees each message and how many bytes it stands for.
@@ -8,14 +8,14 @@ import asyncio
 from typing import Final
 
 OFFER_KEY: Final = "roadstead.offer"
-"""Where the scope holds a ``BufferOffer``, if the request's body can be received into a buffer."""
+"""Key of the scope for a ``BufferOffer``, if the request's body can be received into a buffer."""
 
 FILES_KEY: Final = "roadstead.files"
-"""Where the scope says that the body of an answer may be a ``FilePiece``; absent where it may not."""
+"""Key of the scope that says that the body of an answer may be a ``FilePiece``; absent if it may not."""
 
 
 class BufferOffer:
-    """Where the application puts a buffer before it asks for the next message.
+    """A place in which the application offers a buffer before it asks for the next message.
 
     The message's body is then the part of the buffer that was filled, or bytes where the body had to be parsed.
     """
@@ -26,13 +26,13 @@ class BufferOffer:
         self.buffer: memoryview | None = None
 
     def take(self) -> memoryview | None:
-        """What is offered; nothing is afterwards."""
+        """Returns the offered buffer and withdraws it."""
         buffer, self.buffer = self.buffer, None
         return buffer
 
 
 class FilePiece:
-    """Bytes of an open file, as the body of a message; longer than what a connection gathers.
+    """A range of an open file, as the body of a message; longer than what a connection gathers.
 
     The file may be closed once ``send`` has returned: the connection has a descriptor of its own.
     """
@@ -44,7 +44,7 @@ class FilePiece:
         self.offset = offset
         self.length = length
         self.left = length
-        """Bytes that the client's side has not taken; not 0 after the end where the client has gone."""
+        """Number of bytes that the client's side has not taken; not 0 after the end if the client has gone."""
         self.is_taken = False
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -53,7 +53,7 @@ class FilePiece:
         return self.length
 
     async def sent(self) -> None:
-        """Returns when the last byte was handed to the kernel, or the client has gone.
+        """Waits until the last byte was handed to the kernel, or the client has gone.
 
         Raises:
             EOFError: the file is shorter than it was.
@@ -66,7 +66,7 @@ class FilePiece:
             raise self._error
 
     def end(self, error: Exception | None = None) -> None:
-        """Says that no more of it will be sent."""
+        """Records that no more of the piece will be sent."""
         self.is_taken = False
         self._error = error
         if self._waiter is not None and not self._waiter.done():

@@ -1,4 +1,4 @@
-"""Tells other systems what happened: events of the outbox, delivered in order, again and again until they arrive."""
+"""Notifies other systems of changes: sends events of the outbox in order, again and again until they arrive."""
 
 from roadstead.webhooks.delivery import Delivery, background_work, wanted_actions
 from roadstead.webhooks.housekeeping import find_wanted, register

@@ -1,4 +1,4 @@
-"""Tells endpoints: one process of the fleet does it, one task for each endpoint.
+"""Sends events to endpoints: one process of the fleet does it, with one task for each endpoint.
 
 A lease decides which process. It is renewed while events are posted; who cannot renew it stops. A process that was
 frozen and wakes up late may repeat what its successor has told, and cannot move a cursor that the successor has moved.
@@ -28,25 +28,25 @@ from roadstead.webhooks.envelope import BLOB, Source
 from roadstead.webhooks.receiver import Answer, Receiver, Result
 
 ENVELOPE_IN_THREAD_BYTES: Final = 64 << 10
-"""References of longer manifests are listed in a thread, so that clients need not wait for them."""
+"""Length from which a manifest's references are listed in a thread, so that clients need not wait for them."""
 
 LEASE: Final = "notifications"
 
 RENEW_SECONDS: Final = 5.0
-"""How often the lease is renewed, or tried to be taken; a sixth of its length."""
+"""Time between two renewals of the lease, or tries to take it; a sixth of its length."""
 
 POLL_SECONDS: Final = 0.2
-"""How often an idle endpoint looks for events: a few microseconds each time."""
+"""Time between two looks of an idle endpoint for events: a few microseconds each time."""
 
 FAULT_SECONDS: Final = 1.0
-"""Before a task goes on that the catalogue has failed."""
+"""Time before a task goes on after an error of the catalogue."""
 
 _log = structlog.get_logger("roadstead.notifications")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What telling needs; ``run`` is the background work of a serving process."""
+    """The delivery of events with all it needs; ``run`` is the background work of a serving process."""
 
     database: Database
     clock: Clock
@@ -55,16 +55,16 @@ class Delivery:
     address: str
     """Host and port of this registry, for ``source.addr``."""
     base_url: str = ""
-    """How clients reach this registry, where the settings say."""
+    """URL under which clients reach this registry, if the settings name it."""
     policy: Callable[[NotificationEndpoint, int], Policy] = Policy
 
     @property
     def endpoints(self) -> list[NotificationEndpoint]:
-        """Those that are told."""
+        """The endpoints that events are sent to."""
         return enabled(self.settings)
 
     async def run(self) -> None:
-        """Tells all endpoints while this process holds the lease, until cancelled."""
+        """Sends events to all endpoints while this process holds the lease, until cancelled."""
         lease = Lease(self.database, self.clock, LEASE)
         try:
             while True:
@@ -89,7 +89,7 @@ class Delivery:
                 await asyncio.sleep(RENEW_SECONDS)
 
     async def source(self) -> Source:
-        """Who tells."""
+        """Returns the source that events name: this registry."""
         return Source(await housekeeping.get_instance(self.database), self.address, self.base_url)
 
     async def _keep_house(self) -> None:
@@ -125,7 +125,7 @@ class Delivery:
             await receiver.close()
 
     async def body_of(self, stored: StoredEvent) -> bytes | None:
-        """The manifest that an event is about, where its references are wanted and it still exists."""
+        """Returns the manifest that an event is about, if its references are wanted and it still exists."""
         event = stored.event
         if not self.settings.include_references or event.action is EventAction.DELETE or event.media_type == BLOB:
             return None
@@ -134,7 +134,7 @@ class Delivery:
 
 
 class _Teller:
-    """Tells one endpoint."""
+    """The sender of events to one endpoint."""
 
     def __init__(self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source) -> None:
         self._delivery = delivery
@@ -145,7 +145,7 @@ class _Teller:
         self._is_down = False
 
     async def tell(self) -> None:
-        """Tells events as they come, until cancelled."""
+        """Sends events as they come, until cancelled."""
         await self._queue.load()
         try:
             while True:
@@ -188,7 +188,7 @@ class _Teller:
         metrics.count(name, kind)
 
     def _report(self, next_event: NextEvent, answer: Answer, failure: FailedTry) -> None:
-        """A line for each change of state, not one for each try."""
+        """Logs a line for each change of state, not one for each try."""
         facts = {
             "endpoint": self._receiver.name,
             "event_id": next_event.stored.id,
@@ -203,7 +203,7 @@ class _Teller:
             _log.warning("endpoint does not take events", **facts)
 
     async def _wait(self, seconds: float) -> None:
-        """Until the next try is due, or somebody asks for it."""
+        """Waits until the next try is due, or somebody asks for it."""
         clock = self._delivery.clock
         until = clock.monotonic_seconds() + seconds
         while (left := until - clock.monotonic_seconds()) > 0:
@@ -213,12 +213,12 @@ class _Teller:
 
 
 def enabled(settings: NotificationSettings) -> list[NotificationEndpoint]:
-    """The endpoints that are told."""
+    """Returns the endpoints that are not disabled."""
     return [endpoint for endpoint in settings.endpoints if not endpoint.disabled]
 
 
 def wanted_actions(settings: NotificationSettings) -> frozenset[EventAction]:
-    """What at least one endpoint wants to be told of."""
+    """Returns the actions that at least one endpoint wants to be notified of."""
     return frozenset(
         action
         for endpoint in enabled(settings)
@@ -230,7 +230,7 @@ def wanted_actions(settings: NotificationSettings) -> frozenset[EventAction]:
 def background_work(
     registry: Registry, settings: Settings, metrics: NotificationMetrics
 ) -> list[Coroutine[None, None, None]]:
-    """What a serving process does to tell endpoints, each until cancelled; nothing where nobody is to be told."""
+    """Returns the work of a serving process that sends events, each until cancelled; nothing without an endpoint."""
     if not wanted_actions(settings.notifications):
         return []
     metrics.dropped_pulls.set_function(lambda: registry.pulls.dropped)
@@ -246,7 +246,7 @@ def background_work(
 
 
 def _external_url(settings: Settings) -> str:
-    """Where clients see the registry, if the settings say, without a slash at its end."""
+    """Returns the registry's URL for clients, if the settings name one, without a slash at its end."""
     url = (settings.http.external_url or "").rstrip("/")
     return f"{url}{settings.http.prefix.rstrip('/')}" if url.count("/") == len("//") else url
 

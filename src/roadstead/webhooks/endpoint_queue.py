@@ -1,4 +1,4 @@
-"""What waits for one endpoint: the events after its cursor, and before them those that are to be told again.
+"""The queue of one endpoint: the events after its cursor, and before them those that are to be sent again.
 
 ====================  ============================================================================================
 an event is           when
@@ -32,65 +32,66 @@ from roadstead.webhooks import store
 from roadstead.webhooks.receiver import Answer, Result
 
 READ_EVENTS: Final = 200
-"""Events read at once."""
+"""Number of events read at once."""
 
 SAVE_EVENTS: Final = 64
-"""Deliveries between two writes of the cursor: those that a crash repeats, at most."""
+"""Number of deliveries between two writes of the cursor: the ones that a crash repeats, at most."""
 
 SAVE_SECONDS: Final = 0.5
 
 MOST_BACKOFF_SECONDS: Final = 60.0
 MOST_BACKOFFS: Final = 32
-"""How far ``backoff_seconds`` grows: two tries a minute cost nothing, and an endpoint that is back is told soon."""
+"""Factor up to which ``backoff_seconds`` grows: two tries a minute cost nothing, and an endpoint hears soon when it is
+back."""
 
 MOST_WAIT_SECONDS: Final = 600.0
-"""For so long an endpoint may ask to be left alone."""
+"""Longest wait that an endpoint may ask for."""
 
 QUICK_SECONDS: Final = 0.05
-"""Before the threshold is reached, a failed try is followed by another almost at once."""
+"""Wait after a failed try before the threshold is reached, when the next one follows almost at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextEvent:
-    """The event whose turn it is."""
+    """The next event to be sent to the endpoint."""
 
     stored: StoredEvent
     attempts: int
-    """Tries that failed."""
+    """Number of tries that failed."""
     is_parked: bool
-    """Whether it has a row among the parked ones: the suspect, or to be told again."""
+    """True if the event has a row among the parked ones: it is the suspect, or to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedTry:
-    """What a failed try leads to."""
+    """The result of a failed try."""
 
     attempts: int
     wait_seconds: float
     is_parked: bool = False
-    """The event was parked; the next one's turn comes."""
+    """True if the event was parked, so that the next one follows."""
     is_held: bool = False
-    """The endpoint is taken to be down."""
+    """True if the endpoint is considered down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an endpoint wants, and how often it is tried."""
+    """The rules for one endpoint: the events it wants, and the times of tries."""
 
     endpoint: NotificationEndpoint
     attempts: int
     jitter: Callable[[], float] = random.random
-    """From 0 to 1: spreads the tries of many registries."""
+    """Returns a number from 0 to 1, which spreads the tries of many registries."""
 
     def accepts(self, event: Event) -> bool:
-        """Whether the endpoint wants to be told of ``event``."""
+        """Returns True if the endpoint wants to be notified of ``event``."""
         return (
             event.action.value not in self.endpoint.ignored_actions
             and event.media_type not in self.endpoint.ignored_media_types
         )
 
     def wait_seconds(self, attempts: int, asked_seconds: float = 0.0) -> float:
-        """Until the next try after ``attempts`` failed ones: as registry:2 up to the threshold, then ever longer."""
+        """Returns the wait after ``attempts`` failed tries: as registry:2 up to the threshold, then ever longer."""
         beyond = attempts - self.endpoint.threshold
         if beyond < 0:
             seconds = min(QUICK_SECONDS * 2.0**attempts, self.endpoint.backoff_seconds)
@@ -100,18 +101,18 @@ class Policy:
 
     @property
     def longest_seconds(self) -> float:
-        """The longest back-off."""
+        """The longest wait between two tries."""
         backoff = self.endpoint.backoff_seconds
         return max(min(MOST_BACKOFFS * backoff, MOST_BACKOFF_SECONDS), backoff)
 
     def is_exhausted(self, attempts: int, result: Result) -> bool:
-        """Whether an event is parked after so many failed tries."""
+        """Returns True if an event is parked after this number of failed tries."""
         most = min(self.attempts, self.endpoint.threshold) if result is Result.REFUSED else self.attempts
         return attempts >= max(most, 1)
 
 
 class EndpointQueue:
-    """The events that wait for one endpoint; ``load`` comes first."""
+    """The queue of events for one endpoint; call ``load`` first."""
 
     def __init__(self, database: Database, clock: Clock, policy: Policy) -> None:
         self._database = database
@@ -129,7 +130,7 @@ class EndpointQueue:
         self._saved_at = 0.0
 
     async def load(self) -> None:
-        """Begins where the catalogue says; an endpoint that is new there begins with what happens from now on."""
+        """Reads the place in the catalogue; an endpoint that is new there begins with the events from now on."""
         row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
         if row is None:
             await add_cursors(self._database, self._clock, [self._name])
@@ -143,7 +144,7 @@ class EndpointQueue:
         self._saved_at = self._clock.monotonic_seconds()
 
     async def refresh(self) -> bool:
-        """Looks whether somebody else has moved the cursor, or wants a try at once; True for the latter."""
+        """Reads if somebody else has moved the cursor, or wants a try at once; returns True for the latter."""
         row = await self._database.fetch_one(store.FIND_CURSOR, endpoint=self._name)
         is_changed = row is None or row[1] != self._saved_id or row[3] == 0
         if is_changed:
@@ -151,10 +152,10 @@ class EndpointQueue:
         return is_changed
 
     async def next(self) -> NextEvent | None:
-        """The event whose turn it is, None if there is none."""
+        """Returns the next event, or None."""
         next_event = await self._find_due() or await self._find_pending()
         if next_event is None:
-            self._is_suspect_tried = False  # who knows how long it takes until there is another
+            self._is_suspect_tried = False  # there may be no other event for a long time
         if (
             next_event is None
             or not self._suspect_id
@@ -200,7 +201,7 @@ class EndpointQueue:
             self._waiting.extend(StoredEvent.of(row) for row in rows)
 
     def _pass(self, event_id: int) -> None:
-        """The event is behind us."""
+        """Moves the cursor behind an event."""
         if self._waiting and self._waiting[0].id == event_id:
             self._waiting.popleft()
         self._position = max(self._position, event_id)
@@ -208,7 +209,7 @@ class EndpointQueue:
         self._unsaved += 1
 
     async def succeeded(self, next_event: NextEvent) -> None:
-        """``next_event`` was delivered."""
+        """Records that ``next_event`` was delivered."""
         if next_event.is_parked:
             await self._unpark(next_event.stored.id)
         else:
@@ -221,9 +222,9 @@ class EndpointQueue:
         await self._save_when_due()
 
     async def failed(self, next_event: NextEvent, answer: Answer) -> FailedTry:
-        """``next_event`` was not delivered; says what to do now."""
+        """Records that ``next_event`` was not delivered, and returns what follows from it."""
         if answer.result is Result.REFUSED and self._suspect_id != next_event.stored.id:
-            self._suspect_id = 0  # who refuses is there
+            self._suspect_id = 0  # an endpoint that refuses is not down
         if self._suspect_id == next_event.stored.id:
             return await self._failed_suspect(next_event, answer)
         if self._suspect_id:
@@ -248,7 +249,7 @@ class EndpointQueue:
         return FailedTry(attempts, 0.0, is_parked=True)
 
     async def _failed_suspect(self, next_event: NextEvent, answer: Answer) -> FailedTry:
-        """It stays where it is; what comes after it is tried now."""
+        """Records a failed try of the suspect, which stays in its place; the event after it is tried next."""
         self._is_suspect_tried = True
         if answer.result is Result.REFUSED:
             self._suspect_id = 0
@@ -287,7 +288,7 @@ class EndpointQueue:
             await self.save()
 
     async def save(self) -> None:
-        """Writes the cursor if it has moved since it was written last."""
+        """Writes the cursor if it has moved since the last write."""
         if self._unsaved:
             await self._move(next_ms=1)
 
@@ -316,7 +317,7 @@ class EndpointQueue:
 
 
 async def add_cursors(database: Database, clock: Clock, names: list[str]) -> None:
-    """Lets endpoints that the catalogue does not know begin with what happens from now on; others stay."""
+    """Gives endpoints that the catalogue does not know a cursor at the newest event; others stay."""
 
     async def work(transaction: Transaction) -> None:
         last = await transaction.fetch_one(store.LAST_EVENT_ID)

@@ -1,4 +1,4 @@
-"""The document that tells of an event, as registry:2 and registry:3 write it.
+"""Builds the document about an event, as registry:2 and registry:3 write it.
 
 Source: distribution's ``notifications/event.go``, and what ``docker-registry`` 2.8.2 and registry:3 send (a test
 compares them field by field). Empty fields are left out, as there.
@@ -17,14 +17,14 @@ from roadstead.events import Event, EventAction, StoredEvent
 CONTENT_TYPE: Final = "application/vnd.docker.distribution.events.v2+json"
 
 BLOB: Final = "application/octet-stream"
-"""The type that every blob has in an event."""
+"""Media type of every blob in an event."""
 
 _KEPT: Final = ("mediaType", "digest", "size", "annotations", "urls", "platform", "artifactType")
-"""What a reference says about what a manifest names; its embedded data would make an event as large as a blob."""
+"""Properties of a descriptor that a reference repeats; embedded data would make an event as large as a blob."""
 
 
 class _Named(msgspec.Struct):
-    """What a manifest names."""
+    """The keys under which a manifest has its descriptors."""
 
     config: dict[str, Any] | None = None
     layers: list[dict[str, Any]] | None = None
@@ -36,24 +36,24 @@ _decode: Final = msgspec.json.Decoder(_Named).decode
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which registry tells."""
+    """The registry that an event comes from."""
 
     instance: str
     """A UUID that stays the same for the life of the catalogue."""
     address: str
-    """Host and port."""
+    """Host and port of the registry."""
     base_url: str = ""
-    """How clients reach the registry, for events that no request asked for."""
+    """URL under which clients reach the registry, for events that no request caused."""
 
     def event_id(self, stored: StoredEvent) -> str:
-        """The same for each try, so that a receiver can tell a repetition from news; no other event has it.
+        """Returns an event's id, which is the same in each try, so that a receiver recognises repetitions.
 
         The time is part of it since a catalogue that was restored from a backup gives its ids again.
         """
         return str(uuid.uuid5(uuid.UUID(self.instance), f"{stored.id}:{stored.at_ms}"))
 
     def envelope(self, stored: StoredEvent, body: bytes | None = None) -> bytes:
-        """The document of one event; with the ``body`` of its manifest, also what that names."""
+        """Returns the document of one event; with the ``body`` of its manifest, also its references."""
         event = stored.event
         cause = event.cause
         request = {
@@ -90,7 +90,7 @@ class Source:
         ) | {"size": event.size_bytes, "length": event.size_bytes}
 
     def _deleted(self, event: Event) -> dict[str, Any]:
-        """Only names: a tag without the digest that it pointed at, since that manifest is still there."""
+        """Returns only names: a tag without the digest that it pointed at, since that manifest is still there."""
         if event.tag:
             return {"digest": "", "repository": event.repository, "tag": event.tag}
         return _without_empty({"digest": event.digest, "repository": event.repository})
@@ -102,14 +102,14 @@ class Source:
 
 
 def timestamp(at_ms: int) -> str:
-    """A time in RFC 3339, UTC."""
+    """Formats a time in RFC 3339, UTC."""
     seconds, rest = divmod(at_ms, 1000)
     when = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return f"{when:%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
 def references(body: bytes) -> list[dict[str, Any]]:
-    """The descriptors in a manifest that was accepted: config and layers, or the manifests of an index."""
+    """Returns the descriptors in a manifest that was accepted: config and layers, or the manifests of an index."""
     try:
         named = _decode(body)
     except msgspec.MsgspecError:  # accepted by a version that was less strict

@@ -1,4 +1,4 @@
-"""How old events are, however the calendar was set when they were recorded or is now.
+"""Ages of events that hold whatever the calendar was when they were recorded or is now.
 
 An event has the calendar's time, which its receiver is told. Beside it, marks of which event was the last at which
 grace time (``roadstead.clock``) say between which two moments it came: its age is what the calendar says, within that.
@@ -14,23 +14,23 @@ from roadstead.database import Reader, Transaction
 from roadstead.jobs import find_state, save_state
 
 STATE: Final = "notifications.ages"
-"""Its row in ``states``."""
+"""Name of the row in ``states``."""
 
 LEAST_SPACING_MS: Final = 60_000
 MARKS: Final = 200
-"""Within the time that events are kept: marks lie so far apart that an age is right to half a percent of it."""
+"""Number of marks in the time that events are kept: ages are right to half a percent of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventAges:
-    """``marks`` in their order: the key of the last event, and grace time then. ``grace_ms`` is now."""
+    """The ages of events. ``marks`` are the last event's key and the grace time then, in order; ``grace_ms`` is now."""
 
     marks: tuple[tuple[int, int], ...]
     grace_ms: int
 
     @classmethod
     async def read(cls, reader: Reader, grace_ms: int) -> "EventAges":
-        """What is known by now."""
+        """Reads the marks."""
         try:
             marks = json.decode(await find_state(reader, STATE) or "[]", type=tuple[tuple[int, int], ...])
         except MsgspecError:
@@ -38,7 +38,7 @@ class EventAges:
         return cls(marks, grace_ms)
 
     def age_ms(self, event_id: int, by_calendar_ms: int) -> int:
-        """The age of an event of which the calendar says ``by_calendar_ms``."""
+        """Returns the age of an event whose age by the calendar is ``by_calendar_ms``."""
         after = bisect.bisect_left(self.marks, (event_id, 0))  # the first mark at which the event was there
         if after < len(self.marks):
             by_calendar_ms = max(by_calendar_ms, self.grace_ms - self.marks[after][1])
@@ -47,12 +47,12 @@ class EventAges:
         return by_calendar_ms
 
     async def mark(self, transaction: Transaction, last_id: int, keep_ms: int) -> None:
-        """Notes which event is the last now, and forgets marks that are older than any event."""
+        """Records which event is the last now, and forgets marks that are older than any event."""
         marks = list(self.marks)
         if marks and self.grace_ms - marks[-1][1] < max(keep_ms // MARKS, LEAST_SPACING_MS):
             return
         if len(marks) > 1 and marks[-1][0] == marks[-2][0] == last_id:
-            marks.pop()  # of a time without events the beginning and the end say all
+            marks.pop()  # a time without events needs only its first and last mark
         marks.append((last_id, self.grace_ms))
         kept = [mark for mark in marks if self.grace_ms - mark[1] <= 2 * keep_ms]
         await save_state(transaction, STATE, json.encode(kept).decode())

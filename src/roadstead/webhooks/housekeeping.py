@@ -1,4 +1,4 @@
-"""What endpoints there are, which registry this is, and when events are old enough to go."""
+"""Keeps the list of endpoints and the registry's UUID, and removes old events."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from roadstead.webhooks.event_ages import EventAges
 INTERVAL_SECONDS: Final = 60
 
 BATCH: Final = 500
-"""Events removed in one transaction, which then keeps other writers waiting for a few milliseconds."""
+"""Number of events removed in one transaction, which then keeps other writers waiting for a few milliseconds."""
 
 DAY_MS: Final = 24 * 3600 * 1000
-"""For so long at least an event waits for its endpoint, and an endpoint's place is kept that is not configured."""
+"""Time for which an event waits for its endpoint at least, and the place of an endpoint without settings is kept."""
 
 _INSTANCE: Final = "notifications.instance"
 _WANTED: Final = "notifications.wanted"
 
 
 async def get_instance(database: Database) -> str:
-    """The UUID of this registry, made at the first time."""
+    """Returns the UUID of this registry, which is made at the first time."""
 
     async def work(transaction: Transaction) -> str:
         known = await find_state(transaction, _INSTANCE)
@@ -76,13 +76,13 @@ async def register(database: Database, clock: Clock, settings: NotificationSetti
 
 
 async def find_wanted(database: Database) -> frozenset[EventAction]:
-    """What the server's endpoints wanted to be told of when it last started."""
+    """Returns the actions that the server's endpoints wanted to be notified of when it last started."""
     found = await find_state(database, _WANTED)
     return frozenset(EventAction(word) for word in (found or "").split())
 
 
 async def forget(transaction: Transaction, endpoint: str) -> None:
-    """An endpoint's place, and what was parked for it, are gone."""
+    """Forgets an endpoint's place, and its parked events."""
     await transaction.execute(store.DELETE_CURSOR, endpoint=endpoint)
     await transaction.execute(store.UNPARK_ALL, endpoint=endpoint)
 
@@ -115,7 +115,7 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
 
 
 async def _mark(database: Database, clock: Clock, settings: NotificationSettings) -> None:
-    """Notes how far events are, for their ages."""
+    """Records the last event's time, for the ages of events."""
     ages = await EventAges.read(database, clock.grace_ms())
     last = await database.fetch_one(store.LAST_EVENT_ID)
     keep_ms = max(settings.keep_seconds * 1000, DAY_MS)
@@ -123,7 +123,7 @@ async def _mark(database: Database, clock: Clock, settings: NotificationSettings
 
 
 async def _touch(database: Database, now_ms: int, told: Mapping[str, NotificationEndpoint]) -> dict[str, int]:
-    """Where the configured endpoints are; forgets others after a day."""
+    """Returns the cursors of the configured endpoints; forgets others after a day."""
     rows = await database.fetch_all(store.LIST_CURSORS)
 
     async def work(transaction: Transaction) -> None:
@@ -141,7 +141,7 @@ async def _touch(database: Database, now_ms: int, told: Mapping[str, Notificatio
 def _bound(
     aged: list[tuple[int, int]], cursors: Mapping[str, int], settings: NotificationSettings, last_id: int
 ) -> int:
-    """The last of some events with their ages, which begin with the oldest, that may go; 0 for none."""
+    """Returns the last of some events with their ages, oldest first, that may be removed; 0 for none."""
     keep_ms = settings.keep_seconds * 1000
     passed = min(cursors.values(), default=last_id)
     overflow = last_id - settings.keep_events
@@ -155,7 +155,7 @@ def _bound(
 
 
 async def _count_lost(database: Database, endpoint: NotificationEndpoint, position: int, bound: int) -> int:
-    """Events up to ``bound`` that the endpoint still waits for, or that are parked for it."""
+    """Returns the number of events up to ``bound`` that still wait for the endpoint or are parked for it."""
     parked = await database.fetch_one(store.COUNT_PARKED_UP_TO, endpoint=endpoint.name, event_id=bound)
     lost = int(parked[0]) if parked else 0
     if position >= bound:

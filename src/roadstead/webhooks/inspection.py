@@ -1,4 +1,4 @@
-"""What the command line asks and changes: beside a running server, through the catalogue alone."""
+"""Queries and changes of the command line: beside a running server, through the catalogue alone."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from roadstead.events import Event, StoredEvent
 from roadstead.webhooks import store
 
 PAGE: Final = 500
-"""Events read, or put back, at once."""
+"""Number of events that are read, or put back, at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """How an endpoint is doing."""
+    """The state of an endpoint."""
 
     name: str
     state: str
@@ -25,14 +25,14 @@ class EndpointStatus:
     pending: int
     parked: int
     lag_ms: int
-    """Age of the oldest event that it waits for."""
+    """Age of the oldest event that waits for the endpoint."""
     attempts: int
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class ListedEvent:
-    """An event as it stands with one endpoint."""
+    """An event and its state for one endpoint."""
 
     stored: StoredEvent
     endpoint: str
@@ -44,7 +44,7 @@ class ListedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An endpoint's place in the order of events, with what it ignores where the settings are known."""
+    """An endpoint's place in the order of events, with its rules if the settings are known."""
 
     name: str
     position: int
@@ -52,7 +52,7 @@ class Place:
     endpoint: NotificationEndpoint | None
 
     def accepts(self, event: Event) -> bool:
-        """Whether it is told of ``event``."""
+        """Returns True if the endpoint is notified of ``event``."""
         return self.endpoint is None or (
             event.action.value not in self.endpoint.ignored_actions
             and event.media_type not in self.endpoint.ignored_media_types
@@ -60,7 +60,7 @@ class Place:
 
 
 async def list_places(reader: Reader, settings: NotificationSettings) -> list[Place]:
-    """Every endpoint of the settings, and those that the catalogue alone knows."""
+    """Returns every endpoint of the settings, and those that only the catalogue knows."""
     rows = {row[0]: row for row in await reader.fetch_all(store.LIST_CURSORS)}
     told = {endpoint.name: endpoint for endpoint in settings.endpoints}
     return [
@@ -70,7 +70,7 @@ async def list_places(reader: Reader, settings: NotificationSettings) -> list[Pl
 
 
 async def get_status(reader: Reader, clock: Clock, place: Place) -> EndpointStatus:
-    """How an endpoint is doing."""
+    """Returns the state of an endpoint."""
     parked = await reader.fetch_one(store.COUNT_PARKED, endpoint=place.name)
     pending, oldest = 0, None
     if place.row is not None:
@@ -116,7 +116,7 @@ async def _find_first(reader: Reader, place: Place) -> StoredEvent | None:
 
 
 async def iter_pending(reader: Reader, place: Place) -> AsyncIterator[ListedEvent]:
-    """What the endpoint has not been told yet, oldest first."""
+    """Yields the events that the endpoint was not sent yet, oldest first."""
     if place.row is None:
         return
     after = place.position
@@ -129,7 +129,7 @@ async def iter_pending(reader: Reader, place: Place) -> AsyncIterator[ListedEven
 
 
 async def iter_parked(reader: Reader, place: Place) -> AsyncIterator[ListedEvent]:
-    """What was parked for the endpoint, oldest first."""
+    """Yields the events that are parked for the endpoint, oldest first."""
     after = 0
     while rows := await reader.fetch_all(store.LIST_PARKED, endpoint=place.name, after=after, limit=PAGE):
         for row in rows:
@@ -143,7 +143,7 @@ def _parked(name: str, row: Row) -> ListedEvent:
 
 
 async def iter_events(reader: Reader, places: Sequence[Place]) -> AsyncIterator[ListedEvent]:
-    """Every event that is kept, the newest first, as it stands with each endpoint."""
+    """Yields every event that is kept, the newest first, with its state for each endpoint."""
     before = 1 << 62
     while rows := await reader.fetch_all(store.LIST_EVENTS_BACK, before=before, limit=PAGE):
         for row in rows:
@@ -165,13 +165,13 @@ async def _stand(reader: Reader, place: Place, stored: StoredEvent) -> ListedEve
 
 
 async def find_event(reader: Reader, event_id: int) -> StoredEvent | None:
-    """An event that is still kept."""
+    """Returns an event if it is still kept."""
     row = await reader.fetch_one(store.GET_EVENT, event_id=event_id)
     return None if row is None else StoredEvent.of(row)
 
 
 async def retry(database: Database, place: Place) -> None:
-    """Lets the endpoint be tried at once, however long it was to be left alone."""
+    """Lets the endpoint be tried at once, however long it wanted no event."""
 
     async def work(transaction: Transaction) -> None:
         await transaction.execute(store.RETRY_NOW, endpoint=place.name)
@@ -180,7 +180,7 @@ async def retry(database: Database, place: Place) -> None:
 
 
 async def replay(database: Database, clock: Clock, place: Place, event_ids: Sequence[int]) -> int:
-    """Has events told again, which the endpoint had passed, before what is new; returns how many."""
+    """Queues events that the endpoint had passed to be sent again, before new ones; returns their number."""
     now_ms = clock.now_ms()
 
     async def work(transaction: Transaction) -> None:
@@ -200,7 +200,7 @@ async def replay(database: Database, clock: Clock, place: Place, event_ids: Sequ
 
 
 async def replay_parked(database: Database, place: Place) -> int:
-    """Has everything told again that was parked; returns how much that is."""
+    """Queues all parked events to be sent again; returns their number."""
 
     async def work(transaction: Transaction) -> int:
         return await transaction.execute(store.MAKE_ALL_DUE, endpoint=place.name)
@@ -209,7 +209,7 @@ async def replay_parked(database: Database, place: Place) -> int:
 
 
 async def replay_since(database: Database, clock: Clock, place: Place, since_ms: int) -> int:
-    """Has everything told again that happened since; what the endpoint was not told yet comes anyway."""
+    """Queues all events since a time to be sent again; events that the endpoint was not sent yet come anyway."""
     before = place.position + 1
     count = 0
     while rows := await database.fetch_all(store.LIST_EVENTS_BACK, before=before, limit=PAGE):
@@ -223,7 +223,7 @@ async def replay_since(database: Database, clock: Clock, place: Place, since_ms:
 
 
 async def discard_event(database: Database, place: Place, event_id: int) -> bool:
-    """Gives up an event that was parked, or that the endpoint would be told next; False if it is neither."""
+    """Discards an event that is parked or would be sent next; returns False if it is neither."""
     first = await _find_first(database, place)
     is_next = first is not None and first.id == event_id
 
@@ -238,7 +238,7 @@ async def discard_event(database: Database, place: Place, event_id: int) -> bool
 
 
 async def discard_parked(database: Database, place: Place) -> int:
-    """Gives up everything that was parked."""
+    """Discards all parked events; returns their number."""
 
     async def work(transaction: Transaction) -> int:
         return await transaction.execute(store.UNPARK_ALL, endpoint=place.name)
@@ -247,7 +247,7 @@ async def discard_parked(database: Database, place: Place) -> int:
 
 
 async def discard_pending(database: Database, place: Place) -> int:
-    """Gives up everything that the endpoint was not told yet; returns about how much that was."""
+    """Discards all events that the endpoint was not sent yet; returns about their number."""
     last = await database.fetch_one(store.LAST_EVENT_ID)
     last_id = int(last[0]) if last else 0
     count = await _count_pending(database, place, last_id)

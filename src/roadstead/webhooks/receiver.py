@@ -1,4 +1,4 @@
-"""One endpoint as an HTTP receiver: an event is posted, and what came of it is told apart.
+"""Posts events to one endpoint over HTTP, and classifies the answers.
 
 Promises: redirects are not followed and no proxy of the environment is used, so that events go where the settings say
 and nowhere else; an answer's body is not kept, however long it is; nothing takes longer than the endpoint's timeout; no
@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # imported when there is somebody to tell: it takes a fifth o
     from roadstead.config import NotificationEndpoint
 
 MOST_READ_BYTES: Final = 64 << 10
-"""Read of an answer's body, so that the connection can be used again; after a longer one it is closed."""
+"""Bytes of an answer's body that are read, so that the connection can be used again; after a longer one it is
+closed."""
 
 MOST_ERROR_CHARACTERS: Final = 200
 
@@ -40,17 +41,17 @@ _REFUSALS: Final = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""Answers about this event; all others that are no success are about the endpoint, and will change when it does."""
+"""Answers about the event; all other errors are about the endpoint, and will change when it does."""
 
 _WAITING: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Answers whose ``Retry-After`` is heeded."""
 
 
 class Result(enum.Enum):
-    """What came of a post."""
+    """The result of a post."""
 
     DELIVERED = enum.auto()
-    """2xx or 3xx, as registry:2 has it."""
+    """The answer was 2xx or 3xx, as registry:2 has it."""
     REFUSED = enum.auto()
     """The endpoint is there and does not want this event."""
     UNAVAILABLE = enum.auto()
@@ -59,18 +60,18 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a post, in words too."""
+    """The result of a post, also in words."""
 
     result: Result
     text: str
     status: int = 0
-    """0 where there was no answer."""
+    """Status of the answer; 0 if there was none."""
     wait_seconds: float = 0.0
-    """For how long the endpoint asks to be left alone."""
+    """Time for which the endpoint asks for no event."""
 
 
 class Receiver:
-    """Where the events of one endpoint go; closed by ``close``."""
+    """The HTTP receiver behind one endpoint; ``close`` closes it."""
 
     def __init__(self, endpoint: "NotificationEndpoint") -> None:
         self.name = endpoint.name
@@ -104,7 +105,7 @@ class Receiver:
         return answer[0]
 
     async def _exchange(self, client: "httpx.AsyncClient", body: bytes, answer: list[Answer]) -> None:
-        """``answer`` is filled as soon as the status is known: what follows changes nothing about it."""
+        """Posts, and fills ``answer`` as soon as the status is known: nothing that follows changes it."""
         async with client.stream("POST", self._url, content=body, headers=self._headers) as response:
             answer.append(_judge(response.status_code, response.headers.get("retry-after", "")))
             size = 0
@@ -130,7 +131,7 @@ def _headers(endpoint: "NotificationEndpoint") -> list[tuple[str, str]]:
 
 @functools.cache
 def _trust() -> ssl.SSLContext:
-    """The authorities that the system trusts, as Go's programs do; made once, since it takes milliseconds."""
+    """Returns the authorities that the system trusts, as for Go's programs; made once, since it takes milliseconds."""
     return ssl.create_default_context()
 
 
@@ -148,7 +149,7 @@ def _judge(status: int, retry_after: str) -> Answer:
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, without the URL, which may hold a secret."""
+    """Describes an error without the URL, which may hold a secret."""
     kind = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
@@ -161,5 +162,5 @@ def _words(error: Exception) -> str:
 
 
 def _of_system(error: OSError) -> str:
-    """The system's own words; what some loops write in their place names addresses."""
+    """Returns the system's own words; the texts of some event loops name addresses."""
     return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

@@ -1,4 +1,4 @@
-"""The statements of this room."""
+"""SQL statements of notifications."""
 
 from typing import Final
 
@@ -52,7 +52,7 @@ MOVE_CURSOR: Final = Statement(
         suspect_id=parameter("suspect_id"),
     )
 )
-"""Does nothing when somebody else has moved it meanwhile: then the caller looks where it is."""
+"""Does nothing if somebody else has moved the cursor meanwhile: the caller then reads where it is."""
 SKIP_TO: Final = Statement(
     update(cursors)
     .where(cursors.c.endpoint == _endpoint, cursors.c.event_id < _event_id)
@@ -61,7 +61,7 @@ SKIP_TO: Final = Statement(
 RETRY_NOW: Final = Statement(
     update(cursors).where(cursors.c.endpoint == _endpoint).values(attempts=0, next_ms=0, suspect_id=0)
 )
-"""Whoever waits sees the time 0, and tries at once."""
+"""Sets the time of the next try to 0, so that a waiting task tries at once."""
 TOUCH_CURSOR: Final = Statement(
     update(cursors).where(cursors.c.endpoint == _endpoint).values(updated_ms=parameter("updated_ms"))
 )

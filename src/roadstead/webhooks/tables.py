@@ -1,4 +1,4 @@
-"""How far each endpoint has been told, and what could not be told to it."""
+"""Tables of each endpoint's cursor, and of the events that could not be delivered to it."""
 
 from typing import Final
 

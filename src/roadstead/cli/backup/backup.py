@@ -138,7 +138,7 @@ def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
 
 
 def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
-    """A backup among the registry's own files would be lost with them, or taken for damage."""
+    """Raises if the backup would be among the registry's own files: it would be lost with them, or taken for damage."""
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415
 
@@ -193,7 +193,7 @@ def _describe_secrets(taken: "SnapshotManifest") -> str:
 
 
 def _list(folder: "BackupFolder", *, as_json: bool) -> bool:
-    """Prints what is there; whether something of it is damaged."""
+    """Prints all snapshots; returns True if one of them is damaged."""
     from roadstead.backup import SnapshotDamagedError  # noqa: PLC0415 - see cli.terminal.session
 
     folder.require()
@@ -247,7 +247,7 @@ def _record(taken: "SnapshotManifest") -> dict[str, object]:
 
 
 def _verify(folder: "BackupFolder", name: str, bytes_per_second: int | None, *, as_json: bool) -> int:
-    """Prints what is damaged; how much that is."""
+    """Prints what is damaged, and returns the number of damaged things."""
     from roadstead.backup import verify_backup  # noqa: PLC0415
     from roadstead.clock import SystemClock  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.pace import Pace  # noqa: PLC0415

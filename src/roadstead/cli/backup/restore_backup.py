@@ -99,7 +99,7 @@ def restore_backup(
 
 
 def _require_elsewhere(backup: "BackupFolder", folder: "DataFolder") -> None:
-    """A registry inside a backup would be lost with it."""
+    """Raises if the data folder is inside the backup: the registry would be lost with it."""
     from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415 - see cli.terminal.session
 
     for path in (folder.path, folder.objects, folder.catalogue):
@@ -108,7 +108,7 @@ def _require_elsewhere(backup: "BackupFolder", folder: "DataFolder") -> None:
 
 
 def _tell_moved(moved: list[Path], *, as_json: bool) -> None:
-    """At once, on stderr: whoever has to bring it back must know also when the restoration fails."""
+    """Prints at once, on stderr, where files were moved to: that must be known also if the restoration fails."""
     if moved and as_json:
         click.echo(json.dumps({"moved_aside": [str(path) for path in moved]}), err=True)
     elif moved:
@@ -124,7 +124,7 @@ class _Job:
     skip_damaged: bool
 
     def run(self, folder: "DataFolder") -> "tuple[Restored, int]":
-        """Brings everything into ``folder``; what, and how many secrets."""
+        """Restores everything into ``folder``; returns the outcome and the number of secrets."""
         from roadstead.app import build_storage  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.backup import Restoration  # noqa: PLC0415
         from roadstead.clock import SystemClock  # noqa: PLC0415
@@ -148,7 +148,7 @@ class _Job:
         return asyncio.run(work())
 
     def own(self, folder: "DataFolder") -> None:
-        """Marks the blobs as those of the catalogue that came with them."""
+        """Marks the blobs as belonging to the catalogue that was restored with them."""
         from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.telemetry import Metrics  # noqa: PLC0415
 
@@ -162,7 +162,7 @@ class _Job:
         asyncio.run(work())
 
     def check(self, report: Report) -> None:
-        """Looks for damage in what was restored; digests were compared on the way."""
+        """Checks the restored registry for damage; digests were compared while copying."""
         from roadstead.app import open_registry  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
 

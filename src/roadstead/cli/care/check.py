@@ -41,7 +41,7 @@ REMEDIES: Final = {
     "bytes-unrecorded": "harmless: takes space, and nothing else",
     "open-to-others": "run `chmod o=` on a folder, `chmod go=` on secrets and the catalogue's files",
 }
-"""What heals each kind of finding."""
+"""Advice for each kind of finding on how to repair it."""
 
 
 @click.command(
@@ -90,13 +90,13 @@ def check(
 
 @dataclass(slots=True)
 class Report:
-    """Prints findings as they come, and counts them."""
+    """The report of a check: prints findings as they come, and counts them."""
 
     as_json: bool
     counts: collections.Counter[str] = field(default_factory=collections.Counter[str])
 
     def add(self, finding: "Finding", *, is_put_aside: bool) -> None:
-        """Prints a finding, which may have been put into quarantine just now."""
+        """Prints a finding; ``is_put_aside`` if its blob has just been put into quarantine."""
         self.counts[finding.severity] += 1
         self.counts["quarantined"] += is_put_aside
         subject, detail = text.printable(finding.subject), text.printable(finding.detail)
@@ -123,7 +123,7 @@ class Report:
             print_line(f"{finding.severity}\t{finding.kind}\t{subject}\t{detail}\t{remedy}")
 
     def finish(self, *, deep: bool) -> None:
-        """Says what it comes to; ``deep``: every byte was read."""
+        """Prints the summary; ``deep`` if every byte was read."""
         damage, notes = self.counts["damage"], self.counts["note"]
         if self.as_json:
             summary = {"damage": damage, "note": notes, "quarantined": self.counts["quarantined"], "deep": deep}
@@ -156,7 +156,7 @@ async def _check(opened: session.Session, report: Report, *, deep: bool, quarant
 
 
 def _find_open(opened: session.Session) -> "Iterator[Finding]":
-    """What strangers on this machine can read, as earlier versions left it."""
+    """Yields a finding for each file that other users of this machine can read, as earlier versions left them."""
     from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.integrity.findings import Finding, FindingKind, Severity  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ def _find_open(opened: session.Session) -> "Iterator[Finding]":
 
 
 async def _put_aside(opened: session.Session, finding: "Finding") -> bool:
-    """Puts a blob into quarantine unless it was pushed again after it was found damaged."""
+    """Puts a blob into quarantine, unless it was pushed again after it was found damaged."""
     from roadstead.registry.integrity.findings import FindingKind  # noqa: PLC0415 - see cli.terminal.session
 
     digest, blobs = Digest(finding.subject), opened.registry.blobs

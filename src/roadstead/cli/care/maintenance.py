@@ -17,24 +17,25 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry.operation.maintenance import Maintenance, MaintenanceState, ServingProcess
 
 MODES: Final = ("off", "read-only", "closed")
-"""Those of ``roadstead.registry.operation.maintenance``, whose import takes time; a test compares them."""
+"""The modes of ``roadstead.registry.operation.maintenance``, repeated since its import is slow; a test compares
+them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What was set, and who serves."""
+    """The mode that was set, and the processes that serve."""
 
     state: "MaintenanceState"
     serving: "Sequence[ServingProcess]"
 
     @property
     def behind(self) -> int:
-        """Processes that do not obey yet."""
+        """Number of processes that do not obey the mode yet."""
         return sum(process.generation < self.state.generation for process in self.serving)
 
     @property
     def stricter(self) -> int:
-        """Processes whose own settings ask for more."""
+        """Number of processes whose own settings ask for a stricter mode."""
         obeying = [process for process in self.serving if process.generation >= self.state.generation]
         return sum(process.mode.strictness > self.state.mode.strictness for process in obeying)
 

@@ -1,4 +1,4 @@
-"""``roadstead rebuild``: a new catalogue from what is left."""
+"""``roadstead rebuild``: makes a new catalogue from the blobs and whatever else is left."""
 
 import asyncio
 import collections
@@ -65,7 +65,7 @@ def rebuild(context: click.Context, *, force: bool, data: Path | None, config: P
 
 @dataclass(slots=True)
 class _Done:
-    """What came of it."""
+    """The outcome of a rebuild: the counts that are printed, and the place of the old catalogue."""
 
     summary: "AdoptionSummary"
     salvaged: "Salvaged"
@@ -75,7 +75,7 @@ class _Done:
 
     @property
     def record(self) -> dict[str, object]:
-        """For a script."""
+        """Returns the outcome for scripts, as ``--json`` prints it."""
         from_links = {"tags": self.summary.tags, "manifests": self.summary.manifests}
         return {
             "from_links": from_links,
@@ -107,7 +107,7 @@ def _print(done: _Done) -> None:
 
 
 async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) -> _Done:
-    """Makes a new catalogue where ``new`` has it, then puts it in place of the old one."""
+    """Makes a new catalogue where ``new`` says, then puts it in place of the old one."""
     from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.database import migrate  # noqa: PLC0415
     from roadstead.telemetry import Metrics  # noqa: PLC0415
@@ -158,7 +158,7 @@ async def _require_damage(catalogue: Path) -> None:
 
 
 async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
-    """From the tree, then from the old file; the result is in charge, and checked."""
+    """Fills the new catalogue from the link tree and then from the old file, puts it in charge and checks it."""
     from roadstead import app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.database.salvage import open_salvage  # noqa: PLC0415
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
@@ -180,7 +180,7 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
 
 
 def _remove(catalogue: Path) -> None:
-    """What an interrupted run has left."""
+    """Removes the files that an interrupted run has left."""
     for part in PARTS:
         Path(f"{catalogue}{part}").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""``roadstead scrub``: how far the reading of everything is, or a pass of it now."""
+"""``roadstead scrub``: shows how much of all blobs has been read again, or reads them all now."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

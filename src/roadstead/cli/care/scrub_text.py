@@ -1,4 +1,4 @@
-"""How far the scrub is, for people and for scripts."""
+"""Describes the progress of the scrub, for people and for scripts."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # see cli.terminal.session
 
 
 def describe_scrub(state: "ScrubState", blob_bytes: int) -> str:
-    """The last whole pass, and the one that is under way, a line each; ``blob_bytes`` are all there are."""
+    """Describes the last whole pass and the current one, a line each; ``blob_bytes`` is the size of all blobs."""
     lines: list[str] = []
     if state.completed_ms:
         damage = text.plural(state.completed_damage, "damaged thing") if state.completed_damage else "no damage"
@@ -24,7 +24,7 @@ def describe_scrub(state: "ScrubState", blob_bytes: int) -> str:
 
 
 def scrub_record(state: "ScrubState") -> dict[str, object]:
-    """The same for scripts."""
+    """Returns the same as a record for scripts."""
     from msgspec import to_builtins  # noqa: PLC0415 - see cli.terminal.session
 
     record: dict[str, object] = to_builtins(state)

@@ -1,4 +1,4 @@
-"""``roadstead stats``: what the registry holds, and the space it takes."""
+"""``roadstead stats``: shows what the registry holds, and the space it takes."""
 
 import dataclasses
 from pathlib import Path
@@ -54,7 +54,7 @@ def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
 
 
 def _deleted(waiting: "Waiting") -> str:
-    """Part of the blobs above."""
+    """Describes the deleted manifests that can be restored, and the blobs that they keep."""
     if not waiting.deleted_manifests:
         return ""
     kept = f"{text.plural(waiting.deleted_blobs, 'blob')} ({text.size(waiting.deleted_blob_bytes)})"
@@ -62,7 +62,7 @@ def _deleted(waiting: "Waiting") -> str:
 
 
 def _unneeded(waiting: "Waiting") -> str:
-    """Another part of them."""
+    """Describes the blobs that nothing needs, and that are to be collected."""
     if not waiting.unneeded_blobs:
         return ""
     return f"{text.plural(waiting.unneeded_blobs, 'blob')} ({text.size(waiting.unneeded_blob_bytes)}), to be collected"
@@ -93,7 +93,7 @@ async def _measure(opened: session.Session) -> _Measured:
 
 
 def _size_of(catalogue: Path) -> int:
-    """Bytes of the catalogue's file and of its log, which holds the latest changes."""
+    """Returns the bytes of the catalogue's file and of its log, which holds the latest changes."""
     files = (catalogue, catalogue.with_name(f"{catalogue.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
 

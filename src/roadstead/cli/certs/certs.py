@@ -1,4 +1,4 @@
-"""``roadstead certs``: an authority of one's own, its certificates, and who trusts them."""
+"""``roadstead certs``: manages a private authority, its certificates, and the trust of clients in it."""
 
 import click
 

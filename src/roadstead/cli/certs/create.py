@@ -1,4 +1,4 @@
-"""``roadstead certs create``: an authority and a server's certificate, in a folder."""
+"""``roadstead certs create``: makes an authority and a server's certificate in a folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal

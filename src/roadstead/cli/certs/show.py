@@ -1,4 +1,4 @@
-"""``roadstead certs show``: what a certificate says, in a file or as a server shows it."""
+"""``roadstead certs show``: prints what a certificate says, in a file or as a server shows it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""``roadstead certs trust``: has the clients of this machine trust an authority."""
+"""``roadstead certs trust``: makes the clients of this machine trust an authority."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +80,7 @@ def _put(file: "TrustFile", root: Path, *, dry_run: bool, as_json: bool) -> None
 
 
 def _read_authority(path: Path) -> bytes:
-    """The certificate of an authority, as PEM without whatever else is in the file.
+    """Reads an authority's certificate; returns it alone, as PEM, even if the file has more.
 
     Raises:
         CertificateError: it cannot be read.
@@ -99,7 +99,7 @@ def _read_authority(path: Path) -> bytes:
 
 
 def _check_host(host: str) -> str:
-    """``HOST`` or ``HOST:PORT``, as clients name their folders.
+    """Returns ``host`` if it is ``HOST`` or ``HOST:PORT``, as clients name their folders; raises otherwise.
 
     Raises:
         CertificateNameInvalidError: it is neither.

@@ -65,7 +65,7 @@ async def _print(found: "FileInspection", *, as_json: bool) -> None:
 
 
 def _print_for_people(found: "FileInspection") -> None:
-    """A line a key, and below those that are not simply honoured, what to know."""
+    """Prints a line for each key, and an explanation below each that is not simply honoured."""
     width = max((len(finding.key) for finding in found.findings), default=0)
     places = max((len(_place(finding)) for finding in found.findings), default=0)
     for finding in found.findings:
@@ -90,7 +90,7 @@ def _summary(found: "FileInspection") -> str:
 
 
 def _place(finding: "Finding") -> str:
-    """The line, or the variable."""
+    """Returns the line of the file, or the variable, that a finding is about."""
     name, colon, line = finding.source.rpartition(":")
     return f"line {line}" if colon and line.isdecimal() and name else text.printable(finding.source)
 

@@ -1,4 +1,4 @@
-"""``roadstead config``: what settings say before a server believes them."""
+"""``roadstead config``: commands that check settings before a server uses them."""
 
 import click
 

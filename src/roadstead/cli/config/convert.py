@@ -1,4 +1,4 @@
-"""``roadstead config convert``: registry:2's configuration as ours."""
+"""``roadstead config convert``: turns registry:2's configuration into ours."""
 
 import os
 import secrets
@@ -46,7 +46,7 @@ def convert(*, file: Path, output: Path | None, force: bool, as_json: bool) -> N
 
 
 def _write(output: Path, written: str, *, is_forced: bool) -> None:
-    """Writes the file in one step: it is there whole, for its owner alone, or not at all."""
+    """Writes the file in one step: it is whole, and readable by its owner alone, or not there at all."""
     draft = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:

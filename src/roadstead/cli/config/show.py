@@ -1,4 +1,4 @@
-"""``roadstead config show``: the settings in effect, and where each comes from."""
+"""``roadstead config show``: prints the settings in effect and the source of each."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ DEFAULT: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """A setting as it is shown."""
+    """A setting as ``roadstead config show`` prints it."""
 
     key: str
     value: str

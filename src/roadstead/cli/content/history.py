@@ -1,4 +1,4 @@
-"""``roadstead history``: what a tag stood for, and when."""
+"""``roadstead history``: shows the digests that a tag pointed at, and when."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry.content.undo import HistoryEntry
 
 PAGE: Final = 500
-"""Entries asked of the catalogue at once."""
+"""Number of entries that are asked of the catalogue at once."""
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""``roadstead inspect``: what a tag or digest stands for."""
+"""``roadstead inspect``: describes the manifest of a tag or digest."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""All that can be said about a tag or digest, gathered from the registry's services."""
+"""Gathers all that the registry's services know about a tag or digest."""
 
 import json
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry.model import Referrer
 
 MOST_TAGS: Final = 1000
-"""Tags on one digest that are shown: more than anybody reads."""
+"""Number of tags on one digest that are shown at most: more than anybody reads."""
 
 PAGE: Final = 500
-"""Referrers asked of the catalogue at once."""
+"""Number of referrers that are asked of the catalogue at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A manifest of an index; ``content_bytes`` is None where the repository does not have it."""
+    """A manifest that an index lists; ``content_bytes`` is None if the repository does not have it."""
 
     descriptor: Descriptor
     content_bytes: int | None
@@ -52,7 +52,7 @@ class Inspection:
         return "" if is_image else self.manifest.artifact_type
 
     def as_record(self) -> dict[str, object]:
-        """The inspection as ``--json`` prints it."""
+        """Returns the inspection as ``--json`` prints it."""
         manifest = self.manifest
         return {
             "repository": self.repository,
@@ -85,7 +85,7 @@ class Inspection:
 
 
 async def inspect_manifest(registry: "Registry", target: Target) -> Inspection:
-    """Gathers what there is to say; without a tag or digest, of the tag ``latest``.
+    """Inspects a manifest, that of the tag ``latest`` if the target has neither tag nor digest.
 
     Raises:
         RepositoryUnknownError, ManifestUnknownError: there is no such thing.
@@ -111,7 +111,7 @@ async def inspect_manifest(registry: "Registry", target: Target) -> Inspection:
 async def _look_at(
     registry: "Registry", repository: RepositoryName, child: Descriptor, blobs: dict[Digest, int]
 ) -> Child:
-    """A child with its size, adding its blobs to ``blobs``; nested indexes are not followed."""
+    """Returns a child with its size, and adds its blobs to ``blobs``; nested indexes are not followed."""
     try:
         stored = await registry.manifests.get(repository, child.digest)
         manifest = parse_manifest(await registry.manifests.get_body(stored.digest), stored.media_type)

@@ -1,4 +1,4 @@
-"""``roadstead ls``: repositories, or the tags of one."""
+"""``roadstead ls``: lists repositories, or the tags of one."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry.model import RepositorySummary, TagSummary
 
 PAGE: Final = 500
-"""Records asked of the catalogue at once."""
+"""Number of records that are asked of the catalogue at once."""
 
 REMEMBERED: Final = 1024
-"""Indexes whose platforms are not counted twice: a listing has the same one under several tags."""
+"""Number of indexes whose platforms are remembered: a listing has the same index under several tags."""
 
 WIDE: Final = 150
-"""A terminal of this many columns shows whole digests."""
+"""Number of columns from which a terminal shows whole digests."""
 
 _T = TypeVar("_T")
 
@@ -75,7 +75,7 @@ async def _list_repositories(registry: "Registry", limit: int | None, *, as_json
 
 
 async def iter_repositories(registry: "Registry") -> AsyncIterator["RepositorySummary"]:
-    """All repositories that hold a manifest, in order."""
+    """Yields all repositories that hold a manifest, in order."""
     after = ""
     while True:
         page = await registry.repositories.list_names(after=after, limit=PAGE)
@@ -88,7 +88,7 @@ async def iter_repositories(registry: "Registry") -> AsyncIterator["RepositorySu
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A tag, and on how many platforms it runs (None: not known from the manifest)."""
+    """A row of the listing: a tag, and the number of its platforms (None if the manifest does not say)."""
 
     tag: "TagSummary"
     platforms: int | None
@@ -151,7 +151,7 @@ async def _iter_tags(registry: "Registry", repository: RepositoryName) -> AsyncI
 
 
 async def _count_platforms(registry: "Registry", tag: "TagSummary") -> int | None:
-    """One for an image, the distinct ones of an index, None where the manifest does not say."""
+    """Returns 1 for an image, the number of distinct platforms of an index, None if the manifest does not say."""
     kind = text.kind(tag.media_type, tag.artifact_type)
     if kind != "index":
         return 1 if kind == "image" else None

@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry.content.undo import Restored
 
 PAGE: Final = 500
-"""Entries of history asked of the catalogue at once."""
+"""Number of entries of history that are asked of the catalogue at once."""
 
 _BEGINNING: Final = re.compile(r"[a-z0-9]+:[0-9a-f]{4,128}")
 
 
 class _StateType(click.ParamType[str]):
-    """A digest, or as much of its beginning as `roadstead history` shows on a terminal."""
+    """A parameter that takes a digest, or as much of its beginning as `roadstead history` shows on a terminal."""
 
     name = "digest"
 
@@ -40,7 +40,7 @@ class _StateType(click.ParamType[str]):
         return text
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's
-        """What the tag has stood for, the newest first."""
+        """Proposes the digests that the tag has pointed at, the newest first."""
         try:
             target = parse_target(ctx.args[0])  # an option that waits for its value keeps click from reading arguments
         except (IndexError, ValueError, RoadsteadError):
@@ -93,7 +93,7 @@ def restore(*, reference: Target, to: str | None, data: Path | None, config: Pat
 
 
 async def _find_state(registry: "Registry", reference: Target, tag: Tag, wanted: str) -> Digest:
-    """The digest that ``wanted`` is, or begins, in the history of a tag."""
+    """Returns the digest in a tag's history that is ``wanted`` or begins with it."""
     from roadstead.registry.content.undo import NEWEST  # noqa: PLC0415 - see cli.terminal.session
 
     with contextlib.suppress(DigestInvalidError):

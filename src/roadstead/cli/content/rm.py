@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry import Registry
 
 MOST_TAGS: Final = 1000
-"""Tags of a deleted manifest that are named."""
+"""Number of tags of a deleted manifest that are named at most."""
 
 
 @click.command(
@@ -69,7 +69,7 @@ def rm(
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What was deleted, for a person and for a script."""
+    """The outcome of a deletion, for people and for scripts."""
 
     sentence: str
     record: dict[str, object]

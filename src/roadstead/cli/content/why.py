@@ -1,4 +1,4 @@
-"""``roadstead why``: what keeps a blob or manifest from being collected."""
+"""``roadstead why``: shows the references that keep a blob or manifest from being collected."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final

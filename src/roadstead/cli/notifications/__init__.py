@@ -1,1 +1,1 @@
-"""Commands for what endpoints are told."""
+"""Commands for the notifications that endpoints are sent."""

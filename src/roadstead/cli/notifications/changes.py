@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.webhooks.inspection import Place
 
 TEST_REPOSITORY: Final = "roadstead/test"
-"""What a test event is about; no such repository need be there."""
+"""Repository that a test event names; it need not exist."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""``roadstead notifications``: what endpoints were told, and what they were not."""
+"""``roadstead notifications``: shows which notifications endpoints were sent, and which are still waiting."""
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What the commands below ``roadstead notifications`` share."""
+"""Options and parameters that the commands of ``roadstead notifications`` share."""
 
 import datetime as dt
 import re
@@ -25,7 +25,7 @@ def endpoint_option(*, is_required: bool) -> Callable[[_C], _C]:
 
 
 async def get_place(opened: Session, name: str) -> "Place":
-    """An endpoint of the settings or of the catalogue.
+    """Returns an endpoint that the settings or the catalogue name.
 
     Raises:
         CommandRefusedError: neither knows it.
@@ -41,12 +41,12 @@ async def get_place(opened: Session, name: str) -> "Place":
 
 
 class SinceType(click.ParamType[int]):
-    """A time, or how long ago: milliseconds since 1970."""
+    """A parameter that takes a time or an age, and gives milliseconds since 1970."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - click's
-        """``2026-11-24T02:00Z``, ``2026-11-24 02:00`` (here), ``90m``, ``2h``, ``7d``."""
+        """Parses ``2026-11-24T02:00Z``, ``2026-11-24 02:00`` (local time), ``90m``, ``2h`` or ``7d``."""
         if isinstance(value, int):
             return value
         now = dt.datetime.now(dt.UTC)

@@ -11,11 +11,11 @@ from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.cli.terminal.text import plural, printable
 
 DEFAULT_COST: Final = 10
-"""60 ms of one core a login, of which a server makes one a minute; each step doubles that, for guessers too."""
+"""Cost of new hashes: 60 ms of one core for each check, and twice that for each step, for guessers too."""
 
 MOST_COST: Final = 16
 SHOWN: Final = 10
-"""Names in a warning."""
+"""Number of names that a warning shows at most."""
 
 _RESERVED: Final = {"anonymous": "who has not logged in", "*": "everybody who has"}
 

@@ -1,1 +1,1 @@
-"""Commands for folders of registry:2: the way in and the way out."""
+"""Commands that take over a folder of registry:2, and give it back."""

@@ -29,7 +29,7 @@ _CONFIG_HINT: Final = (
 )
 
 MOST_FINDINGS: Final = 100
-"""Of one kind that a terminal shows; a pipe and --json get all."""
+"""Number of findings of one kind that a terminal shows at most; a pipe and --json get all."""
 
 
 @click.command(
@@ -123,7 +123,7 @@ async def _require_tree_in_charge(database: "Database", folder: "DataFolder") ->
 
 @dataclass(slots=True)
 class _Report:
-    """Prints findings as they come, and counts them."""
+    """The report of an adoption: prints findings as they come, and counts them."""
 
     as_json: bool
     counts: collections.Counter[str] = field(default_factory=collections.Counter[str])

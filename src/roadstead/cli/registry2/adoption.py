@@ -1,4 +1,4 @@
-"""What ``adopt`` and ``serve --adopt`` have in common: an adoption that is shown to a person, a script, or the log."""
+"""Runs an adoption for ``adopt`` and ``serve --adopt``, reporting to a person, a script, or the log."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # see cli.terminal.session
 async def run_adoption(
     registry: "Registry", folder: "DataFolder", bar: ProgressBar, report: Callable[["TreeFinding"], None]
 ) -> "AdoptionSummary":
-    """Takes the tree in ``folder`` for the truth.
+    """Adopts the tree in ``folder``: makes the catalogue's records equal to it.
 
     Raises:
         CommandRefusedError: there is no tree, or one that could not be served in place.
@@ -57,17 +57,17 @@ async def put_in_charge(registry: "Registry", folder: "DataFolder") -> None:
 
 
 def sentence(finding: "TreeFinding") -> str:
-    """What was found, and which tags clients lose by it."""
+    """Returns a sentence that describes a finding, and names the tags that clients lose by it."""
     return f"{finding.detail} ({', '.join(finding.tags)})" if finding.tags else finding.detail
 
 
 def recorded_storage(folder: "DataFolder") -> str:
-    """What the catalogue remembers of its storage: nothing of one in the data folder, which may be moved or copied."""
+    """Returns the storage URL that the catalogue records: empty for a data folder, which may be moved or copied."""
     return "" if folder.objects.is_relative_to(folder.path) else folder.objects.as_uri()
 
 
 def require_tree(folder: "DataFolder") -> None:
-    """Sees that there is something to adopt, on one file system.
+    """Raises unless the folder has something to adopt, on one file system.
 
     Raises:
         CommandRefusedError: there is not; the message says what to name instead.
@@ -93,7 +93,7 @@ def require_tree(folder: "DataFolder") -> None:
 
 
 def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
-    """The command that reads the tree of ``folder`` into the same catalogue."""
+    """Returns the command that reads the tree of ``folder`` into the same catalogue."""
     words = ["roadstead adopt", shlex.quote(str(folder.objects)), *_config_words(config)]
     alone = _settings_alone(config)
     by_default = folder.objects if config is None else alone and alone.data.folder.absolute()
@@ -103,7 +103,7 @@ def adopt_command(settings: "Settings", folder: "DataFolder", config: Path | Non
 
 
 def serve_command(settings: "Settings", folder: "DataFolder", config: Path | None) -> str:
-    """The command that serves what was adopted, with the settings file that it was adopted with."""
+    """Returns the command that serves the adopted folder, with the settings file it was adopted with."""
     from roadstead import app  # noqa: PLC0415 - see cli.terminal.session
 
     data = settings.data.folder
@@ -122,7 +122,7 @@ def _config_words(config: Path | None) -> list[str]:
 
 
 def _settings_alone(config: Path | None, overrides: "Mapping[str, object] | None" = None) -> "Settings | None":
-    """What a settings file says, without the options of this command and its environment; None if it needs those."""
+    """Returns the settings of a file, without options and environment; None if it is incomplete without them."""
     from roadstead.config import SettingsInvalidError, load_settings  # noqa: PLC0415 - see cli.terminal.session
 
     try:

@@ -60,7 +60,7 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
 
 
 async def _release(settings: "Settings", config: Path | None) -> "tuple[Written | None, str, str]":
-    """What was written, None if the folder was released before; registry:2's root; the command for the way back."""
+    """Releases; returns what was written (None if released before), registry:2's root, and the command that reverts."""
     from roadstead import app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.operation.storage_owner import find_owner, give_up  # noqa: PLC0415
     from roadstead.registry2.release.release import Release  # noqa: PLC0415
@@ -94,7 +94,7 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
 
 
 async def _is_released(registry: "Registry", folder: "DataFolder") -> bool:
-    """Whether there is nothing left to do; refuses where there never was."""
+    """Returns True if the folder was released already; raises if it was never adopted."""
     from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415 - see cli.terminal.session
 
     phase = (await find_adoption(registry.database)).phase
@@ -107,7 +107,7 @@ async def _is_released(registry: "Registry", folder: "DataFolder") -> bool:
 
 
 async def _require_maintenance(registry: "Registry") -> None:
-    """A running server may go on with pulls, if nothing can change behind the back of what is written."""
+    """Raises if a running server may change the content: it may go on with pulls only, while links are written."""
     from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance  # noqa: PLC0415 - see cli.terminal.session
 
     found = await find_maintenance(registry.database)

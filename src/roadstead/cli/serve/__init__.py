@@ -1,1 +1,1 @@
-"""Starting the server: what is settled before it listens."""
+"""The command that serves, and the checks before the server listens."""

@@ -1,4 +1,4 @@
-"""Who is the truth when a server starts: settled before it listens (``registry.operation.adoption_state``)."""
+"""Decides before a server listens if tree or catalogue is the truth (``registry.operation.adoption_state``)."""
 
 import asyncio
 import functools
@@ -23,7 +23,7 @@ from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
 
 MOST_FINDINGS = 100
-"""That are logged one by one; `roadstead adopt` names all."""
+"""Number of findings that are logged one by one at most; `roadstead adopt` names all."""
 
 _log = structlog.get_logger("roadstead.adoption")
 
@@ -71,7 +71,7 @@ async def _take_charge(
 
 
 def _require_same_storage(state: AdoptionState, folder: DataFolder) -> None:
-    """A catalogue whose blobs are elsewhere would find each of them missing and put it into quarantine."""
+    """Raises if the blobs are elsewhere than before: each would be found missing and be put into quarantine."""
     known = Path(unquote(urlsplit(state.storage).path)) if state.storage else folder.objects
     if known != folder.objects and not (folder.objects / LINK_TREE).is_dir() and (known / LINK_TREE).is_dir():
         raise CommandRefusedError(

@@ -1,4 +1,4 @@
-"""The sockets of a server: opened before anything else, so that an address in use is found before data is touched."""
+"""Opens a server's sockets before anything else, so that an address in use is found before data is touched."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ class ListenError(RoadsteadError):
 
 @contextlib.contextmanager
 def listener(address: ListenAddress, remedy: str) -> Generator[socket.socket, None, None]:
-    """A socket bound to ``address``; ``remedy`` is how whoever started the server chooses another one.
+    """Binds a socket to ``address``; ``remedy`` says how the person who started the server can choose another one.
 
     ``[::]`` is every address, IPv6 and IPv4; on a system without IPv6, every IPv4 one.
 
@@ -48,7 +48,7 @@ def listener(address: ListenAddress, remedy: str) -> Generator[socket.socket, No
 
 
 def raise_file_limit() -> None:
-    """Each connection and each open blob is a file; the usual limit of 1024 would be met by a busy hour."""
+    """Raises the limit of open files: each connection and each open blob is a file, and the usual 1024 are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""``roadstead serve``: the registry, until it is told to stop."""
+"""``roadstead serve``: serves the registry until it is told to stop."""
 
 import asyncio
 import contextlib
@@ -36,13 +36,13 @@ SETTING_OF_FLAG: Final = {
     "tls_key": "tls.key",
     "workers": "listen.workers",
 }
-"""What each flag sets."""
+"""Name of the setting that each flag sets."""
 
 _REMEDIES: Final = {
     False: ("--listen", "--ops-listen"),
     True: ("`make serve LISTEN=127.0.0.1:5005`", "`make serve OPS_LISTEN=127.0.0.1:5006`"),
 }
-"""How to choose other addresses, by whether make started the server."""
+"""Advice on choosing other addresses, depending on whether make started the server."""
 
 _log = structlog.get_logger("roadstead.serve")
 
@@ -120,7 +120,7 @@ def _serve_alone(
     takes_over: bool,
     remedies: tuple[str, str],
 ) -> None:
-    """Serves as the one who holds the data folder, with or without workers."""
+    """Serves as the only process that holds the data folder, with or without workers."""
     settings = loaded.settings
     for notice in loaded.notices:
         say = _log.info if notice.verdict == Verdict.IGNORED else _log.warning
@@ -154,13 +154,13 @@ def _log_start() -> None:
 
 
 def has_clear_passwords(settings: Settings) -> bool:
-    """Whether whoever is on the way between a client and here can read its password."""
+    """Returns True if passwords travel unencrypted, so that anybody on the way can read them."""
     is_asked = settings.authentication.mode != "none" and not settings.listen.main.is_loopback
     return is_asked and settings.tls.mode == "off" and not settings.http.trusted_proxies
 
 
 def _how_to_trust(settings: Settings, address: str) -> str:
-    """What a client on this machine does first if the certificate is one of our own."""
+    """Returns advice on trusting our own certificate, for a client on this machine; empty if it is not our own."""
     if settings.tls.mode != "self-signed":
         return ""
     authority = (settings.secrets_folder / "tls" / "ca.crt").absolute()
@@ -168,7 +168,7 @@ def _how_to_trust(settings: Settings, address: str) -> str:
 
 
 def _greet(settings: Settings, listening: socket.socket, folder: DataFolder, out: TextIO) -> None:
-    """Says where the registry is and what to try; ``out`` may be read by nobody."""
+    """Prints the registry's address and what to try first; a failure to print is ignored."""
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     listens = str(ListenAddress(host, port))

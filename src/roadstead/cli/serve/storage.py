@@ -1,4 +1,4 @@
-"""Whose blobs a server is pointed at, where two sources name two places."""
+"""Checks that a server uses the blobs its owner means, if two sources name two places."""
 
 import asyncio
 from pathlib import Path
@@ -10,11 +10,11 @@ from roadstead.database import SqliteDatabase
 from roadstead.registry.operation.adoption_state import find_adoption
 
 _SAID_LATER = ("--", "ROADSTEAD_")
-"""What the source of a setting begins with that was not in the file."""
+"""Beginnings of a setting's source that show that it was not in the file."""
 
 
 def require_said_storage(loaded: LoadedSettings, config: Path | None) -> None:
-    """Sees that a catalogue that was named beside registry:2's file is meant to own that file's blobs.
+    """Raises unless a catalogue named beside registry:2's file is known to be meant to own that file's blobs.
 
     ``rootdirectory`` names blobs and catalogue; whoever adds another data folder may want another registry, for a
     trial, and would have it delete the blobs of the first. A catalogue that has owned them before needs no word.
@@ -38,7 +38,7 @@ def require_said_storage(loaded: LoadedSettings, config: Path | None) -> None:
 
 
 def _is_known(settings: Settings) -> bool:
-    """Whether the catalogue was made for these blobs."""
+    """Returns True if the catalogue was made for these blobs."""
     folder = app.data_folder(settings)
     if not folder.catalogue.exists():
         return False

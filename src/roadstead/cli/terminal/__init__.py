@@ -1,1 +1,1 @@
-"""What every command shares: options, the registry it works on, output, progress, failures."""
+"""Code that all commands share: options, the registry they work on, output, progress, failures."""

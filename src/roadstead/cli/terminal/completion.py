@@ -1,4 +1,4 @@
-"""``roadstead completion``: the script that lets a shell complete commands, options, repositories and tags."""
+"""``roadstead completion``: prints the script that lets a shell complete commands, options, repositories and tags."""
 
 import click
 

@@ -1,11 +1,11 @@
-"""The exit codes that scripts may rely on; which error has which stands in ``exits``."""
+"""The exit codes that scripts may rely on; ``exits`` has the table from errors to codes."""
 
 import enum
 from typing import Final
 
 
 class ExitCode(enum.IntEnum):
-    """What became of a command."""
+    """The exit code of a command, which says how it ended."""
 
     DONE = 0
     REFUSED = 1

@@ -64,7 +64,7 @@ def _address_unsafe(error: config.ListenAddressUnsafeError) -> str:
 def _folder_forbidden(error: storage.DataFolderForbiddenError) -> str:
     if not config.runs_in_container(os.environ):
         return str(error)
-    privileges = " --cap-drop ALL" if error.owner == 0 else ""  # who owns all that it writes needs none
+    privileges = " --cap-drop ALL" if error.owner == 0 else ""  # root owns all that it writes and needs none
     return (
         f"user {error.user} of this container may not write to {error.path}, which belongs to"
         f" {error.owner}:{error.group}; run it as the owner:\n"
@@ -92,7 +92,7 @@ _Sentence = Callable[[Any], str]
 
 EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     CommandRefusedError: (ExitCode.REFUSED, str),
-    # what was asked for
+    # the thing that was asked for
     registry.RepositoryUnknownError: (ExitCode.REFUSED, _repository_unknown),
     registry.ManifestUnknownError: (ExitCode.REFUSED, _manifest_unknown),
     registry.ManifestBlobUnknownError: (ExitCode.REFUSED, str),
@@ -112,7 +112,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     registry.BlobTooLargeError: (ExitCode.REFUSED, str),
     registry.RegistryReadOnlyError: (ExitCode.REFUSED, str),
     registry.RegistryClosedError: (ExitCode.REFUSED, str),
-    # how it was asked for
+    # the way in which it was asked for
     access.RuleInvalidError: (ExitCode.USAGE, str),
     identity.HashRefusedError: (ExitCode.USAGE, str),
     identity.PasswordFileInvalidError: (ExitCode.REFUSED, str),
@@ -143,7 +143,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     UpstreamError: (ExitCode.UNREACHABLE, str),
     UpstreamUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
-    # what was found there
+    # the things that were found
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
     backup.BackupMarkerDamagedError: (ExitCode.DAMAGED, str),
     backup.PruningRefusedError: (ExitCode.DAMAGED, str),
@@ -155,6 +155,6 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
 
 
 def explain(error: RoadsteadError) -> tuple[str, ExitCode]:
-    """A sentence that says what is wrong and what to do, and the exit code."""
+    """Returns a sentence that says what is wrong and what to do, and the exit code."""
     code, sentence = next(EXITS[kind] for kind in type(error).__mro__ if kind in EXITS)
     return sentence(error), code

@@ -1,4 +1,4 @@
-"""How a command that failed ends: one sentence on stderr, and an exit code."""
+"""Ends a command that failed: one sentence on stderr, and an exit code."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from roadstead.errors import RoadsteadError
 
 
 def end(error: BaseException, *, as_json: bool, is_debugging: bool) -> int:
-    """Tells of ``error``, if there is where to, and returns the exit code that goes with it."""
+    """Prints ``error``, if stderr can be written, and returns the exit code that goes with it."""
     code = _tell(error, as_json=as_json, is_debugging=is_debugging)
     settle()
     return code

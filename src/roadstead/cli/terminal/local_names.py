@@ -1,4 +1,4 @@
-"""Names for shell completion, straight from the catalogue's file.
+"""Reads names for shell completion straight from the catalogue's file.
 
 A person waits at the prompt for this: the registry's services would take half a second to import, sqlite3 takes ten
 milliseconds. So these queries stand here, against the rule; a test compares them with the services' answers. They
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 MOST: Final = 200
-"""Names that are proposed: more than a person reads."""
+"""Number of names that are proposed at most: more than a person reads."""
 
 _REPOSITORIES: Final = """
     SELECT name FROM repositories
@@ -34,17 +34,17 @@ _STATES: Final = """
 
 
 def find_repositories(data: Path | None, begin: str) -> list[str]:
-    """Repositories whose names begin with ``begin``."""
+    """Returns the repositories whose names begin with ``begin``."""
     return _names(data, _REPOSITORIES, begin=begin)
 
 
 def find_tags(data: Path | None, repository: str, begin: str) -> list[str]:
-    """Tags of a repository that begin with ``begin``."""
+    """Returns the tags of a repository that begin with ``begin``."""
     return _names(data, _TAGS, repository=repository, begin=begin)
 
 
 def find_states(data: Path | None, repository: str, tag: str) -> list[str]:
-    """Digests that a tag has stood for, the newest first."""
+    """Returns the digests that a tag has pointed at, the newest first."""
     return _names(data, _STATES, repository=repository, tag=tag)
 
 

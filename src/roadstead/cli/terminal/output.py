@@ -1,4 +1,4 @@
-"""Rows and fields, for a person at a terminal, for a pipe, or as JSON.
+"""Prints rows and fields, for a person at a terminal, for a pipe, or as JSON.
 
 ==================  =================================================================================================
 where it goes       what is printed
@@ -26,14 +26,14 @@ import click
 _T = TypeVar("_T")
 
 BLOCK: Final = 500
-"""Rows that are aligned together, and written at once."""
+"""Number of rows that are aligned together, and written at once."""
 
 GAP: Final = "  "
 
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[_T]):
-    """One value of a row: ``exact`` for scripts, ``human`` for people (by default the same)."""
+    """A column of a table: ``exact`` gives the value for scripts, ``human`` that for people (by default the same)."""
 
     title: str
     exact: Callable[[_T], str]
@@ -43,37 +43,37 @@ class Column(Generic[_T]):
     """Columns of the lowest importance are left out first; of importance 0, never."""
 
     def for_people(self, row: _T) -> str:
-        """What a person reads."""
+        """Returns the value that people read."""
         return self.human(row) if self.human else self.exact(row)
 
 
 def is_terminal() -> bool:
-    """Whether a person reads what is printed."""
+    """Returns True if a person reads what is printed."""
     return sys.stdout.isatty()
 
 
 def is_coloured(stream_is_terminal: bool) -> bool:  # noqa: FBT001 - the only argument
-    """Whether to use colour and weight (https://no-color.org)."""
+    """Returns True if colour and weight are to be used (https://no-color.org)."""
     return stream_is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def style(text: str, *, bold: bool = False, dim: bool = False, colour: str | None = None) -> str:
-    """``text`` with weight or colour where stdout takes them."""
+    """Returns ``text`` with weight or colour if stdout takes them."""
     return click.style(text, fg=colour, bold=bold or None, dim=dim or None) if is_coloured(is_terminal()) else text
 
 
 def width() -> int:
-    """Columns of the terminal."""
+    """Returns the number of the terminal's columns."""
     return shutil.get_terminal_size().columns
 
 
 def print_line(text: str = "") -> None:
-    """A line on stdout, unflushed."""
+    """Prints a line on stdout, unflushed."""
     sys.stdout.write(f"{text}\n")
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """An object on a line of its own."""
+    """Prints an object as JSON on a line of its own."""
     line = json.dumps(document, ensure_ascii=False)
     if not line.isprintable():  # what clients chose must not drive a terminal
         line = json.dumps(document).replace("\x7f", "\\u007f")
@@ -81,7 +81,7 @@ def print_json(document: Mapping[str, object]) -> None:
 
 
 def print_wrapped(text: str, *, indent: str) -> None:
-    """A sentence below something, broken between words: digests stay whole, so that they can be copied."""
+    """Prints a sentence below something, broken only between words: digests stay whole, so that they can be copied."""
     print_line(
         textwrap.fill(
             text,
@@ -95,7 +95,7 @@ def print_wrapped(text: str, *, indent: str) -> None:
 
 
 def note(text: str) -> None:
-    """Something for a person beside the output: on stderr, and only where one is there to read it."""
+    """Prints a note to a person beside the output: on stderr, and only if that is a terminal."""
     if sys.stderr.isatty():
         click.echo(text, err=True)
 
@@ -107,7 +107,7 @@ async def print_rows(
     *,
     as_json: bool,
 ) -> int:
-    """Prints rows as they come, as the table above has it; returns how many there were."""
+    """Prints rows as they come, as the table above says, and returns their number."""
     count = 0
     table = Table(columns)
     async for block in _blocks(rows):
@@ -136,7 +136,7 @@ async def _blocks(rows: AsyncIterator[_T]) -> AsyncIterator[list[_T]]:
 
 
 class Table(Generic[_T]):
-    """Aligned columns; their widths only grow from block to block."""
+    """A table with aligned columns, whose widths only grow from block to block."""
 
     def __init__(self, columns: Sequence[Column[_T]], *, indent: str = "") -> None:
         self._columns = list(columns)
@@ -144,7 +144,7 @@ class Table(Generic[_T]):
         self._indent = indent
 
     def print(self, rows: Sequence[_T]) -> None:
-        """Prints rows, before the first ones a heading."""
+        """Prints rows, with a heading before the first ones."""
         is_first = not self._widths
         cells = [[column.for_people(row) for column in self._columns] for row in rows]
         if is_first:
@@ -188,7 +188,7 @@ def _widths(columns: Sequence[Column[_T]], cells: Sequence[Sequence[str]], befor
 
 
 def print_fields(fields: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-    """Names and values below each other; a value of several lines goes on below its first."""
+    """Prints names and values below each other; the further lines of a value are aligned with its first."""
     shown = [(name, value) for name, value in fields if value]
     size = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:

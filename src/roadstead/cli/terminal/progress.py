@@ -1,4 +1,4 @@
-"""A progress bar on stderr: only on a terminal, and only for what takes longer than a second."""
+"""A progress bar on stderr: only on a terminal, and only for work that takes longer than a second."""
 
 import contextlib
 import sys
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PATIENCE_SECONDS: Final = 1.0
-"""What is done sooner needs no bar."""
+"""Time after which a bar appears; shorter work needs none."""
 
 
 class ProgressBar:
-    """Told how far the work is, shows it; a ``roadstead.registry.integrity.check.Progress``."""
+    """A progress bar that shows how far some work is; a ``roadstead.registry.integrity.check.Progress``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # the timer's thread brings the bar in
@@ -28,7 +28,7 @@ class ProgressBar:
         self._stage, self._total, self._is_bytes, self._done = "", 0, False, 0
 
     def __enter__(self) -> Self:
-        """Begins to count the second."""
+        """Starts the time after which the bar appears."""
         if sys.stderr.isatty():
             self._timer.start()
         return self
@@ -44,13 +44,13 @@ class ProgressBar:
                 self._bar = None
 
     def begin(self, stage: str, total: int, *, is_bytes: bool) -> None:
-        """The next stage; a ``total`` of 0 is not known."""
+        """Begins the next stage; a ``total`` of 0 means that it is not known."""
         with self._lock:
             self._stage, self._total, self._is_bytes, self._done = stage, total, is_bytes, 0
             self._restart_task()
 
     def advance(self, amount: int) -> None:
-        """So much more is done."""
+        """Adds ``amount`` to the work that is done."""
         self._done += amount
         bar, task = self._bar, self._task
         if bar is not None and task is not None:
@@ -58,7 +58,7 @@ class ProgressBar:
 
     @contextlib.contextmanager
     def aside(self) -> Generator[None]:
-        """Makes way for lines on the same terminal."""
+        """Removes the bar while other lines are printed on the same terminal."""
         with self._lock:
             if self._bar is not None:
                 self._bar.stop()

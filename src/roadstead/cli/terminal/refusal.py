@@ -1,18 +1,18 @@
-"""What the command line itself refuses."""
+"""Errors that the command line itself raises."""
 
 from roadstead.errors import RoadsteadError
 
 
 class CommandRefusedError(RoadsteadError):
-    """The person at the terminal said no, or what was asked for is not there; the message says which."""
+    """A command was refused: the person said no, or what was asked for is not there; the message says which."""
 
 
 class EndpointSilentError(RoadsteadError):
-    """A test event was not answered."""
+    """An endpoint did not answer a test event."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} does not answer: {reason}")
 
 
 class PipeClosedError(Exception):
-    """Whoever read the output went away: nothing to tell, and nobody to tell it to."""
+    """The reader of the output has closed it: nothing can be reported, and nobody would read it."""

@@ -32,7 +32,7 @@ def run(
     *,
     needs_storage: bool = True,
 ) -> _T:
-    """Does ``work`` on the registry in ``data`` (None: where ``config`` or the default says), and closes it.
+    """Opens the registry in ``data`` (None: where ``config`` or the default says), runs ``work`` on it, and closes it.
 
     ``needs_storage``: it works on bytes, or on what decides about them; else it is done also while they are not there.
 
@@ -57,7 +57,7 @@ def run(
 
 
 async def require_changeable(registry: "Registry") -> None:
-    """A command that changes what clients see asks this first: a registry that is to stand still stands still.
+    """Raises if the registry is in maintenance, so that a command may not change what clients see.
 
     Raises:
         CommandRefusedError: a maintenance mode is on, or another program is in charge of the folder.
@@ -79,7 +79,7 @@ async def require_changeable(registry: "Registry") -> None:
 
 
 def silence_log() -> None:
-    """A command says itself what it did."""
+    """Silences the log: a command says itself what it did."""
     import structlog  # noqa: PLC0415 - see above
     from structlog.typing import EventDict, WrappedLogger  # noqa: PLC0415
 

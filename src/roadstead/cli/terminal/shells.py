@@ -1,4 +1,4 @@
-"""How shells ask for completions, and the scripts that have them ask."""
+"""Answers shells that ask for completions, and makes the scripts that have them ask."""
 
 import os
 from typing import ClassVar, Final
@@ -13,7 +13,7 @@ from click.shell_completion import (
 )
 
 COMPLETION_VARIABLE: Final = "_ROADSTEAD_COMPLETE"
-"""Set by the completion scripts; click answers the shell instead of running a command."""
+"""Variable that the completion scripts set; click answers the shell then, instead of running a command."""
 
 _BASH: Final = """\
 %(complete_func)s() {
@@ -45,11 +45,11 @@ class ColonBashComplete(BashComplete):
     source_template: ClassVar[str] = _BASH
 
     def source(self) -> str:
-        """The script, without starting bash to ask for its version."""
+        """Returns the script, without starting bash to ask for its version."""
         return ShellComplete.source(self)
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the cursor, and the one that it stands in."""
+        """Returns the words before the cursor, and the word that it stands in."""
         line = os.environ["COMP_WORDS"]
         words = split_arg_string(line)[1:]
         return (words, "") if not words or line[-1:].isspace() else (words[:-1], words[-1])
@@ -59,5 +59,5 @@ SHELLS: Final[dict[str, type[ShellComplete]]] = {"bash": ColonBashComplete, "zsh
 
 
 def register() -> None:
-    """Lets click answer bash in the way that our script asks."""
+    """Registers our own completion for bash with click."""
     add_completion_class(ColonBashComplete, "bash")

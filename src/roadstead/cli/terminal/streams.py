@@ -1,4 +1,4 @@
-"""Standard streams that a process was started without, and those that end before it does.
+"""Handles standard streams that a process was started without, and those that end before it does.
 
 A process without descriptors 0, 1 or 2 would give these numbers to the next files and sockets that it opens, and print
 into them. One whose output cannot be written any more must not end with another exit code for that, or with a traceback
@@ -14,7 +14,7 @@ import click
 
 
 def complete_streams() -> None:
-    """Gives standard streams that are closed a place to go: nowhere."""
+    """Opens standard streams that are closed, on ``/dev/null``."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -27,13 +27,13 @@ def complete_streams() -> None:
 
 
 def tell(text: str) -> None:
-    """A line on stderr, if it can be written."""
+    """Prints a line on stderr, if that can be written."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True)
 
 
 def settle() -> None:
-    """What could not be written now will not be written at the end: the interpreter must not try, and exit with 120."""
+    """Drops output that could not be written: otherwise the interpreter tries again at its end, and exits with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -42,7 +42,7 @@ def settle() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Gives the interpreter somewhere to flush what nobody reads any more."""
+    """Redirects a stream that nobody reads any more, so that the interpreter can flush it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

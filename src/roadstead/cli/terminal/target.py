@@ -1,4 +1,4 @@
-"""What a command is pointed at: ``REPOSITORY``, ``REPOSITORY:TAG`` or ``REPOSITORY@DIGEST``."""
+"""The repository, tag or digest given to a command: ``REPOSITORY``, ``REPOSITORY:TAG`` or ``REPOSITORY@DIGEST``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from roadstead.oci import Digest, RepositoryName, Tag
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A repository, and the tag or digest in it if one was named."""
+    """A repository, and a tag or digest in it if one was named."""
 
     repository: RepositoryName
     reference: Tag | Digest | None = None
 
     def __str__(self) -> str:
-        """As it is typed."""
+        """Returns the target as it is typed."""
         return spell(self.repository, self.reference) if self.reference else self.repository
 
 
 def spell(repository: str, reference: str) -> str:
-    """A tag or digest with its repository, as docker spells it."""
+    """Returns a tag or digest with its repository, as docker spells it."""
     return f"{repository}{'@' if ':' in reference else ':'}{reference}"
 
 
 class TargetType(click.ParamType[Target]):
-    """Reads a target; completes it from the catalogue in ``--data``."""
+    """A parameter that takes a target, completed from the catalogue in ``--data``."""
 
     name = "ref"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:  # noqa: ANN401 - click's
-        """The target that a text spells; what is malformed is a mistake in the use of the command."""
+        """Parses a target; a malformed one is reported as a mistake in the use of the command."""
         if isinstance(value, Target):
             return value
         try:
@@ -44,7 +44,7 @@ class TargetType(click.ParamType[Target]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's
-        """Repositories, and after a colon the tags of one."""
+        """Proposes repositories, and after a colon the tags of one."""
         repository, colon, tag = incomplete.partition(":")
         data = ctx.params.get("data")
         if colon:
@@ -53,24 +53,24 @@ class TargetType(click.ParamType[Target]):
 
 
 class RepositoryType(click.ParamType[RepositoryName]):
-    """Reads a repository's name; completes it likewise."""
+    """A parameter that takes a repository's name, completed from the catalogue in ``--data``."""
 
     name = "repo"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RepositoryName:  # noqa: ANN401 - click's
-        """The name that a text spells."""
+        """Parses a repository's name."""
         target = TargetType().convert(value, param, ctx)
         if target.reference is not None:
             self.fail(f"{value!r}: name a repository alone, or use `roadstead inspect {value}`", param, ctx)
         return target.repository
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's
-        """Repositories."""
+        """Proposes repositories."""
         return [CompletionItem(name) for name in find_repositories(ctx.params.get("data"), incomplete)]
 
 
 def parse_target(text: str) -> Target:
-    """The target that ``text`` spells.
+    """Parses a target.
 
     Raises:
         ValueError: it begins with a registry's address, or has both a tag and a digest.

@@ -1,4 +1,4 @@
-"""Values as people and scripts read them.
+"""Formats values for people and for scripts.
 
 What comes out of a manifest was written by whoever pushed it: ``printable`` keeps it from steering the terminal.
 """
@@ -9,7 +9,7 @@ from typing import Final
 from roadstead.oci import media_type as media_types
 
 SHORT_DIGITS: Final = 12
-"""Hexadecimal digits of a shortened digest, as docker shows them."""
+"""Number of hexadecimal digits in a shortened digest, as docker shows them."""
 
 _IMAGE_CONFIGS: Final = frozenset(
     {
@@ -17,7 +17,7 @@ _IMAGE_CONFIGS: Final = frozenset(
         "application/vnd.docker.container.image.v1+json",
     }
 )
-"""What stands for the artifact type of an image, since that of a manifest without one is its config's media type."""
+"""Media types of images' configs; a manifest without an artifact type has its config's, so these mean an image."""
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _KILO: Final = 1000
@@ -25,7 +25,7 @@ _TEN: Final = 10
 
 
 def printable(text: str) -> str:
-    """``text`` with everything that is no visible character written as an escape."""
+    """Returns ``text`` with everything that is no visible character written as an escape."""
     if text.isprintable():
         return text
     return "".join(
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """Bytes with a decimal unit, as docker shows them: ``7.62 MB``."""
+    """Formats bytes with a decimal unit, as docker does: ``7.62 MB``."""
     amount, unit = float(size_bytes), 0
     while amount >= _KILO - 0.5 and unit < len(_UNITS) - 1:
         amount, unit = amount / _KILO, unit + 1
@@ -44,12 +44,12 @@ def size(size_bytes: int) -> str:
 
 
 def number(value: int) -> str:
-    """A count with its thousands apart."""
+    """Formats a count with separators between thousands."""
     return f"{value:,}"
 
 
 def plural(count: int, noun: str) -> str:
-    """A count and its noun: ``1 tag``, ``2 tags``, ``2 repositories``."""
+    """Formats a count and its noun: ``1 tag``, ``2 tags``, ``2 repositories``."""
     if count == 1:
         return f"1 {noun}"
     is_changing = noun.endswith("y") and noun[-2] not in "aeiou"
@@ -57,23 +57,23 @@ def plural(count: int, noun: str) -> str:
 
 
 def utc(time_ms: int) -> str:
-    """A time in RFC 3339, to the second, in UTC."""
+    """Formats a time in RFC 3339, to the second, in UTC."""
     return dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def local_time(time_ms: int) -> str:
-    """A time for a person, to the minute, in the time zone of the terminal."""
+    """Formats a time for a person, to the minute, in the time zone of the terminal."""
     return dt.datetime.fromtimestamp(time_ms // 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def short_digest(digest: str) -> str:
-    """A digest that can be told from its neighbours."""
+    """Shortens a digest so that it can still be told from its neighbours."""
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm}:{encoded[:SHORT_DIGITS]}"
 
 
 def kind(media_type: str, artifact_type: str) -> str:
-    """``index``, ``image``, or the artifact type of something that is neither."""
+    """Returns ``index``, ``image``, or the artifact type of something that is neither."""
     if media_type in media_types.INDEXES:
         return "index"
     if not artifact_type or artifact_type in _IMAGE_CONFIGS:

@@ -1,4 +1,4 @@
-"""From keys of registry:2 to settings of ours: logs, storage, limits, content, health.
+"""Converts keys of registry:2 to our settings: logs, storage, limits, content, health.
 
 Each function reads its keys and leaves the rest alone. Where nothing is said, registry:2's default is said, if ours is
 another.
@@ -42,7 +42,7 @@ _BAD_STATUS: Final = 400
 
 
 def convert(draft: Draft) -> None:
-    """Everything."""
+    """Converts all keys."""
     for section in _SECTIONS:
         section(draft)
 
@@ -110,7 +110,7 @@ def _convert_sizes(draft: Draft) -> None:
 
 
 def _convert_read_only(draft: Draft) -> None:
-    """With nothing below it, it is no less a wish; registry:2 does not start then."""
+    """Converts ``readonly``; without anything below it registry:2 does not start, but it is a wish all the same."""
     path = "storage.maintenance.readonly"
     node = _entry(draft.find("storage.maintenance"), "readonly")
     if node is None:
@@ -127,7 +127,7 @@ def _convert_read_only(draft: Draft) -> None:
 
 
 def _entry(node: Node | None, name: str) -> Node | None:
-    """What stands under a name, also if that says nothing."""
+    """Returns the node under a name, even if it has no value."""
     return next((value for key, value, _ in iter_entries(node) if key == name), None)
 
 
@@ -162,7 +162,7 @@ def _is_purging_on(draft: Draft, path: str) -> bool:
 
 
 def _textual_duration(node: Node) -> float:
-    """Here registry:2 takes no bare number."""
+    """Returns seconds; here registry:2 takes no bare number."""
     if is_bare_number(node):
         raise GoValueError('expected a duration with its unit, such as "168h"')
     return parse_duration(text(node))
@@ -184,7 +184,7 @@ def _convert_pages(draft: Draft) -> None:
 
 
 def _convert_validation(draft: Draft) -> None:
-    """Without any pattern registry:2 refuses every layer that names a URL; with validation disabled, none."""
+    """Converts ``validation``: registry:2 refuses every layer with a URL without a pattern; disabled, none."""
     enabled, disabled = "validation.enabled", "validation.disabled"
     is_disabled = draft.read(disabled, truth, default=False)
     is_enabled = draft.read(enabled, truth, default=False) or not is_disabled
@@ -236,14 +236,14 @@ def _say_nanoseconds(draft: Draft, path: str) -> None:
 
 
 _CHECK_DEFAULTS: Final[dict[str, float]] = {"interval": _CHECK_INTERVAL, "threshold": 1.0}
-"""What counts for a check that says nothing; it has no timeout then."""
+"""Values of a check that gives none; it has no timeout then."""
 
 _CHECKS: Final = (("file", "file", "files"), ("http", "uri", "urls"), ("tcp", "addr", "addresses"))
 
 
 @dataclass(frozen=True, slots=True)
 class _SharedValue:
-    """What one check says, or registry:2 takes if it says nothing, of what all share here."""
+    """A value of one check, or registry:2's default, for a setting that all checks share here."""
 
     value: float
     path: str
@@ -251,7 +251,7 @@ class _SharedValue:
 
 
 def _convert_checks(draft: Draft) -> None:
-    """Checks of files, URLs and addresses; here they share interval, threshold and timeout: the strictest counts."""
+    """Converts health checks; here they share interval, threshold and timeout, and the strictest value counts."""
     shared: dict[str, list[_SharedValue]] = {"interval": [], "threshold": [], "timeout": []}
     for section, name, target in _CHECKS:
         kept: dict[str, str] = {}

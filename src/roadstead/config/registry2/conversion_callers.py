@@ -1,4 +1,4 @@
-"""The sections about people and other systems: ``auth``, ``notifications``, ``middleware``, ``proxy``."""
+"""Converts the sections about people and other systems: ``auth``, ``notifications``, ``middleware``, ``proxy``."""
 
 import re
 from collections.abc import Container
@@ -32,7 +32,7 @@ OPEN: Final = "it has no auth, with which registry:2 lets everybody in"
 
 
 def convert_auth(draft: Draft) -> None:
-    """Who may come in: nobody's word is taken for it but the file's."""
+    """Converts ``auth``; a file without it lets everybody in, as registry:2 does."""
     schemes = [name for name, _, _ in iter_entries(draft.find("auth"))]
     if len(schemes) > 1:
         draft.say("auth", Verdict.INVALID, f"exactly one way may be given, here are {', '.join(schemes)}")
@@ -59,7 +59,7 @@ def _convert_htpasswd(draft: Draft) -> None:
 
 
 def convert_notifications(draft: Draft) -> None:
-    """Who is told of changes."""
+    """Converts ``notifications``: the endpoints that are told of changes."""
     path = "notifications.events.includereferences"
     if draft.find(path) is not None:
         draft.set("notifications.include_references", draft.read(path, truth, default=False), path)
@@ -108,7 +108,7 @@ def _endpoint(draft: Draft, place: str, entry: Node, others: Container[str]) -> 
 
 
 def _endpoint_name(draft: Draft, place: str, written: str, others: Container[str]) -> str:
-    """Here a name is one word and one endpoint's, since it is part of commands and metrics."""
+    """Returns a name of one word that no other endpoint has, since it is part of commands and metrics."""
     number = place.rpartition("[")[2].rstrip("]")
     name = _NO_WORD.sub("-", written).strip("-._")[:_LONGEST_NAME] or f"endpoint-{number}"
     if name in others:
@@ -120,7 +120,7 @@ def _endpoint_name(draft: Draft, place: str, written: str, others: Container[str
 
 
 def convert_middleware(draft: Draft) -> None:
-    """What is disabled, or says nothing, may be ignored: middleware and the proxy."""
+    """Converts ``middleware`` and ``proxy``: disabled or empty entries may be ignored."""
     for place, node, _ in iter_entries(draft.find("middleware")):
         if isinstance(node, Scalar) and node.is_null:
             continue

@@ -1,4 +1,4 @@
-"""The section ``http``: addresses, URLs, headers, TLS."""
+"""Converts the section ``http``: addresses, URLs, headers, TLS."""
 
 import socket
 from typing import Final
@@ -49,7 +49,7 @@ _SUITES: Final = {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
-"""Go's names of cipher suites, and OpenSSL's."""
+"""OpenSSL's name of each cipher suite, by Go's name."""
 
 _BROKEN_SUITES: Final = frozenset(
     {
@@ -64,7 +64,7 @@ _SUITES_OF_1_3: Final = frozenset({"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SH
 
 
 def convert_http(draft: Draft) -> None:
-    """Everything below ``http``."""
+    """Converts everything below ``http``."""
     _convert_addresses(draft)
     _convert_urls(draft)
     _convert_debug(draft)
@@ -89,7 +89,7 @@ def _convert_addresses(draft: Draft) -> None:
 
 
 def parse_address(node: Node) -> ListenAddress:
-    """What Go's ``net.Listen`` takes: the port may be a service's name; no host is every one, also of IPv6."""
+    """Parses an address as Go's ``net.Listen`` does: the port may be a service's name; no host means all, also IPv6."""
     host, colon, port = text(node).rpartition(":")
     if colon and port and not port.isdigit():
         try:
@@ -138,7 +138,7 @@ def _convert_host(draft: Draft) -> None:
 
 
 def _convert_relative_urls(draft: Draft) -> None:
-    """Whole URLs are made of http.host, or else of what the client asked for; which of the two must be known.
+    """Converts relative URLs and http.host: whole URLs need http.host, or else the URL that the client asked for.
 
     registry:2 believes whatever proxy says what that was, here one is believed that the settings name.
     """
@@ -182,7 +182,7 @@ def _convert_debug(draft: Draft) -> None:
 
 
 def _convert_tls(draft: Draft) -> None:
-    """TLS is on with a certificate or an ACME cache; what is said of it without either is a mistake that bares it."""
+    """Converts TLS, which is on with a certificate or an ACME cache; other keys alone would leave it off by mistake."""
     certificate, key = draft.read(f"{_TLS}.certificate", text, ""), draft.read(f"{_TLS}.key", text, "")
     cache = draft.read(f"{_ACME}.cachefile", text, "")
     if certificate and cache:

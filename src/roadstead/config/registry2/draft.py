@@ -1,4 +1,4 @@
-"""What a configuration of registry:2 becomes, while it is being made: settings of ours, and a finding for each key."""
+"""A configuration of registry:2 while it is converted: settings of ours, and a finding for each key."""
 
 import typing
 from collections.abc import Callable
@@ -17,37 +17,37 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A setting of ours, and the keys it comes from; none if it is registry:2's default."""
+    """A setting of ours with the keys it comes from; none if it is registry:2's default."""
 
     target: str
     value: Any
     source: str
     keys: tuple[str, ...] = ()
     reason: str = ""
-    """Why a default of registry:2 is said here, as a sentence."""
+    """The reason why a default of registry:2 is written down, as a sentence."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """A tree being read."""
+    """A tree of registry:2's keys that is being converted."""
 
     tree: Mapping
     name: str
-    """Of the file, for what has no line."""
+    """Name of the file, used as the source of everything that has no line."""
     assignments: dict[str, Assignment] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
 
     def find(self, path: str) -> Node | None:
-        """What stands at ``path``; None if it says nothing."""
+        """Returns the node at ``path``; None if it has no value."""
         return find(self.tree, path)
 
     def read(self, path: str, reader: Callable[[Node], _T], default: _T) -> _T:
-        """The value at ``path``; a value that the key cannot have becomes a finding, and ``default`` is returned."""
+        """Reads the value at ``path``; one that the key cannot have becomes a finding, and ``default`` is returned."""
         node = self.find(path)
         return default if node is None else self.value(path, node, reader, default)
 
     def value(self, path: str, node: Node, reader: Callable[[Node], _T], default: _T) -> _T:
-        """What ``reader`` makes of a node, as ``read``."""
+        """Returns the value that ``reader`` makes of a node; faults are handled as by ``read``."""
         try:
             return reader(node)
         except ValueError as error:
@@ -64,14 +64,14 @@ class Draft:
             self.say(keys[0], Verdict.DIFFERENT, f"{target} is {bounded} here, since it cannot be {shown}.")
 
     def set_default(self, target: str, value: object, reason: str) -> None:
-        """Sets what registry:2 does where nothing is said, unless something is."""
+        """Sets a setting to registry:2's default, unless it is set."""
         if target not in self.assignments:
             self.assignments[target] = Assignment(target, _bounded(target, value), f"{self.name}: {reason}", (), reason)
 
     def say(
         self, path: str, verdict: Verdict, text: str = "", *, source: str = "", targets: tuple[str, ...] = ()
     ) -> None:
-        """Makes the verdict on a key another than its usual one; a value that it cannot have is not forgiven.
+        """Changes the verdict on a key from its usual one; an invalid value stays invalid.
 
         ``targets`` are settings that settle what is refused, if they are not the key's usual ones.
         """
@@ -89,7 +89,7 @@ class Draft:
         )
 
     def source(self, path: str) -> str:
-        """Where a key is set; the file's name if it is not."""
+        """Returns the source of a key; the file's name if it is not set."""
         before = self.findings.get(path)
         if before is not None:
             return before.source

@@ -19,22 +19,22 @@ from roadstead.config.service_variables import is_of_a_service
 PREFIX: Final = "REGISTRY_"
 
 _SHORT_FORMS: Final = frozenset({"storage", "auth"})
-"""Where a single word stands for a mapping with that one key."""
+"""Keys whose mapping may be written as a single word: the mapping's one key."""
 
 
 class _UnrecognisedError(Exception):
-    """A variable leads nowhere."""
+    """A variable sets no key that registry:2 has."""
 
 
 def registry_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The variables that may be registry:2's, in the order in which it applies them."""
+    """Yields the variables that may be registry:2's, in the order in which it applies them."""
     for name in sorted(environment):
         if name.startswith(PREFIX) and not is_of_a_service(name, environment[name]):
             yield name, environment[name]
 
 
 def overlay(tree: MappingNode, environment: Mapping[str, str]) -> list[Finding]:
-    """Sets in ``tree`` what variables set; the findings name those that lead nowhere.
+    """Sets in ``tree`` what variables set; returns findings that name variables without effect.
 
     Raises:
         SettingsInvalidError: what a variable has is no YAML, or a number in its name does not fit its list.
@@ -52,7 +52,7 @@ def overlay(tree: MappingNode, environment: Mapping[str, str]) -> list[Finding]:
 
 
 def key_of_variable(name: str) -> Key | None:
-    """The key that a variable would set, if it surely is one of registry:2's."""
+    """Returns the key that a variable would set, if it surely is one of registry:2's."""
     place: Place = TREE
     found: Key | None = None
     for word in name.removeprefix(PREFIX).split("_"):
@@ -67,7 +67,7 @@ def key_of_variable(name: str) -> Key | None:
 
 
 def _first_protective(place: Place) -> Key | None:
-    """For a variable that sets a whole section, such as REGISTRY_AUTH: a key of it that somebody relies on."""
+    """Returns a protective key below the section that a variable such as REGISTRY_AUTH sets as a whole, or None."""
     for child in place.children.values():
         key = child.key if child.key is not None else _first_protective(child)
         if key is not None and key.is_protective:
@@ -76,7 +76,7 @@ def _first_protective(place: Place) -> Key | None:
 
 
 def _set_below(node: MappingNode, place: Place, words: list[str], value: Node, source: str) -> None:
-    """Sets what ``words`` name in a mapping."""
+    """Sets the value that ``words`` name in a mapping."""
     name, below = _name_of(node, place, words[0])
     if len(words) == 1:
         node.set(name, value, source)
@@ -123,7 +123,7 @@ def _set_in_list(items: Sequence, place: Place, words: list[str], value: Node, s
 
 
 def _expanded(node: Node | None, place: Place, source: str) -> Node:
-    """What is there, or something empty of the kind that must be there for a name to be set in it."""
+    """Returns the node that is there, or an empty one of the kind in which a name can be set."""
     if node is None or (isinstance(node, Scalar) and node.is_null):
         is_list = place.entry is not None or (place.key is not None and place.key.kind is Kind.TEXTS)
         return Sequence([], source) if is_list else MappingNode(source=source)
@@ -133,14 +133,14 @@ def _expanded(node: Node | None, place: Place, source: str) -> Node:
 
 
 def long_form(node: Scalar) -> MappingNode:
-    """``storage: filesystem`` written out: the word is the one key of a mapping."""
+    """Writes ``storage: filesystem`` out as a mapping with that word as its one key."""
     mapping = MappingNode(source=node.source)
     mapping.set(node.text, Scalar("", node.source), node.source)
     return mapping
 
 
 def _rename_sources(node: Node, variables: frozenset[str]) -> None:
-    """A value from a variable has no line: its source is the variable's name alone."""
+    """Names the variable as the source of values below a node: they have no line."""
     name, _, line = node.source.rpartition(":")
     if line.isdecimal() and name in variables:
         node.source = name

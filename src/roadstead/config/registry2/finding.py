@@ -1,24 +1,24 @@
-"""What becomes of a key: the words that the loader, ``roadstead config check`` and the reference page share."""
+"""The verdicts on keys, in words that the loader, ``roadstead config check`` and the reference page share."""
 
 import enum
 from dataclasses import dataclass
 
 
 class Verdict(enum.StrEnum):
-    """What this server makes of a key of registry:2."""
+    """The verdict on a key of registry:2: how this server treats it."""
 
     HONOURED = "honoured"
-    """It does the same here."""
+    """The key does the same here."""
     DIFFERENT = "different"
-    """It is honoured, with a difference that somebody may see."""
+    """The key is honoured, with a difference that somebody may see."""
     IGNORED = "ignored"
-    """It has no effect here, and that harms nobody."""
+    """The key has no effect here, and that harms nobody."""
     UNKNOWN = "unknown"
-    """Neither version of registry has such a key: they ignore it silently, here it is named."""
+    """The key is in neither version of registry: they ignore it silently, here it is named."""
     REFUSED = "refused"
-    """It is not honoured and must not be ignored: the server does not start."""
+    """The key is not honoured and must not be ignored: the server does not start."""
     INVALID = "invalid"
-    """Its value is none that the key can have; registry:2 does not start with it either."""
+    """The value is none that the key can have; registry:2 does not start with it either."""
 
 
 STOPPING = frozenset({Verdict.REFUSED, Verdict.INVALID})
@@ -30,17 +30,17 @@ WORTH_SAYING = frozenset({Verdict.DIFFERENT, Verdict.IGNORED, Verdict.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One key that a file or a variable sets, and what becomes of it."""
+    """A key that a file or a variable sets, with the verdict on it."""
 
     key: str
-    """Its path in the file, such as ``notifications.endpoints[0].url``."""
+    """Path of the key in the file, such as ``notifications.endpoints[0].url``."""
     source: str
-    """Where it is set: ``config.yml:12``, or the name of a variable."""
+    """Source of the key: ``config.yml:12``, or the name of a variable."""
     verdict: Verdict
     text: str
-    """What it does here, or what to use instead; a sentence."""
+    """A sentence about the effect of the key here, or about what to use instead."""
     targets: tuple[str, ...] = ()
-    """The settings of ours that it became."""
+    """The settings of ours that the key sets."""
 
     def __str__(self) -> str:
         return f"{self.source}: {self.key}: {self.text}"

@@ -1,4 +1,4 @@
-"""Every key of the configuration of registry:2 (distribution 2.8) and registry:3 (3.1), and what it does here.
+"""Every key of the configuration of registry:2 (distribution 2.8) and registry:3 (3.1), and its effect here.
 
 One table: the loader, ``roadstead config check`` and the reference page read it. Source of the keys:
 ``configuration/configuration.go`` of both versions, and the parameters that the storage drivers, access controllers and
@@ -18,7 +18,7 @@ ONLY_3: Final = "3"
 
 
 class Kind(enum.Enum):
-    """What a value is."""
+    """The kind of value that a key takes."""
 
     TEXT = "text"
     TRUTH = "true | false"
@@ -31,24 +31,24 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key: where it stands, what it takes, what it does here."""
+    """A key of registry:2: its place, its kind of value, and its effect here."""
 
     path: str
     kind: Kind
     verdict: Verdict
-    """What usually becomes of it; its value may make it another."""
+    """The usual verdict on the key; its value may change it."""
     text: str
-    """What it does here, or what to use instead."""
+    """A sentence about the effect of the key here, or about what to use instead."""
     targets: tuple[str, ...] = ()
     """Our settings that it sets; of a key that is refused, those that settle the matter when given elsewhere."""
     versions: str = BOTH
     below: tuple[str, ...] = ()
-    """Keys below it that have the same fate."""
+    """Keys below this one that have the same verdict."""
     is_protective: bool = False
-    """Whether somebody who sets it relies on it: without our own setting for it, a variable that sets it stops the
-    start even where no file of registry:2 is in use."""
+    """True if somebody who sets the key relies on it: unless our own setting is given in its place, a variable that
+    sets it stops the start even where no file of registry:2 is in use."""
     variable: str = ""
-    """Its last word in a variable's name, where Go's field is called otherwise than the key."""
+    """The key's last word in a variable's name, if Go's field is not called like the key."""
 
 
 H, D, X, R = Verdict.HONOURED, Verdict.DIFFERENT, Verdict.IGNORED, Verdict.REFUSED
@@ -276,28 +276,28 @@ _FIELDS: Final = {
 """Words of variables' names where Go's field is called otherwise than the key."""
 
 _FREE: Final = frozenset({"storage", "auth", "middleware"})
-"""Where Go has a map, whose keys a variable may invent."""
+"""Sections in which Go has a map, whose keys a variable may invent."""
 
 
 @dataclass(slots=True)
 class Place:
-    """A place in the tree of keys: what may stand there."""
+    """A place in the tree of keys, with the key and the keys below it."""
 
     path: str
     key: Key | None = None
     children: dict[str, "Place"] = field(default_factory=dict)
     entry: "Place | None" = None
-    """What each entry of a list is."""
+    """The place of each entry, if the key is a list."""
     variable: str = ""
 
     @property
     def is_free(self) -> bool:
-        """Whether unknown names below it mean something: a driver, a parameter, a header."""
+        """True if unknown names below the place have a meaning: a driver, a parameter, a header."""
         root = self.path.split(".", 1)[0]
         return root in _FREE or (self.key is not None and self.key.kind in {Kind.ANY, Kind.HEADERS})
 
     def child(self, name: str) -> "Place | None":
-        """What stands below it under this name."""
+        """Returns the place below this one with this name, or None."""
         return self.children.get(name)
 
 

@@ -13,7 +13,7 @@ import yaml
 from roadstead.config.errors import SettingsFileInvalidError
 
 MAXIMUM_NODES: Final = 20_000
-"""The longest configurations in the wild have some hundred values."""
+"""Number of values at most; the longest configurations in the wild have some hundred."""
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _MERGE: Final = "<<"
@@ -26,11 +26,11 @@ class Scalar:
     text: str
     source: str
     is_plain: bool = True
-    """Whether it stands there without quotes, so that ``true`` and ``5`` are more than text."""
+    """True if the value stands there without quotes, so that ``true`` and ``5`` are more than text."""
 
     @property
     def is_null(self) -> bool:
-        """Whether it says nothing at all."""
+        """True if the value is empty or null."""
         return self.is_plain and self.text in _NULLS
 
 
@@ -49,7 +49,7 @@ class Mapping:
     entries: dict[str, "Node"] = field(default_factory=dict)
     source: str = ""
     key_sources: dict[str, str] = field(default_factory=dict)
-    """Where each key stands, which for a nested value is the line above its own."""
+    """Source of each key, which for a nested value is the line above its own."""
 
     def set(self, key: str, value: "Node", source: str) -> None:
         """Sets a key, which from now on comes from ``source``."""
@@ -61,7 +61,7 @@ Node = Scalar | Sequence | Mapping
 
 
 def parse(content: bytes | str, name: str) -> Node | None:
-    """The tree of a document; None for an empty one. ``name`` is the file's, or the variable's that had the text.
+    """Parses a document; returns None for an empty one. ``name`` is the file's, or that of the variable with the text.
 
     Raises:
         SettingsFileInvalidError: it is no YAML, has a key twice, or too much in it; the message names the line.
@@ -131,7 +131,7 @@ def _problem(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 
 def find(node: Node | None, path: str) -> Node | None:
-    """The value at a path of names with dots between; None if it is not there or says nothing."""
+    """Returns the node at a path of names with dots between; None if it is not there or has no value."""
     for name in path.split("."):
         if not isinstance(node, Mapping) or name not in node.entries:
             return None
@@ -140,7 +140,7 @@ def find(node: Node | None, path: str) -> Node | None:
 
 
 def iter_entries(node: Node | None) -> Iterator[tuple[str, Node, str]]:
-    """Key, value and place of the key; nothing if it is no mapping."""
+    """Yields key, value and place of the key; nothing if the node is no mapping."""
     if isinstance(node, Mapping):
         for key, value in node.entries.items():
             yield key, value, node.key_sources[key]

@@ -1,4 +1,4 @@
-r"""Go's regular expressions in Python's spelling, or a refusal.
+r"""Translates Go's regular expressions into Python's, or refuses them.
 
 The two languages agree on nearly everything that people write. What would silently mean something else is translated
 (``$`` and ``\z``: at the end of the text only; ``[[:alpha:]]``) or refused (``\pN``, ``\Q…\E``, ``\C``, and flags that
@@ -32,7 +32,7 @@ _MULTILINE: Final = re.compile(r"\(\?[a-zA-Z]*m")
 
 
 def from_go(pattern: str) -> str:
-    """The same pattern for ``re``.
+    """Returns the same pattern for ``re``.
 
     Raises:
         ValueError: it cannot be said in Python, or is no pattern in Go.

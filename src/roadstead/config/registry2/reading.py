@@ -19,26 +19,26 @@ VERSION: Final = "0.1"
 
 @dataclass(frozen=True, slots=True)
 class Registry2Configuration:
-    """What a configuration became."""
+    """The result of converting a configuration of registry:2."""
 
     assignments: tuple[Assignment, ...]
     """Settings of ours, in the order in which they were made."""
     findings: tuple[Finding, ...]
-    """Each key that is set, in the order of the file, then variables that lead nowhere."""
+    """A finding for each key that is set, in the order of the file, then for variables without effect."""
 
     @property
     def stopping(self) -> tuple[Finding, ...]:
-        """What keeps a server from starting."""
+        """The findings that keep a server from starting."""
         return tuple(finding for finding in self.findings if finding.verdict in STOPPING)
 
 
 def is_registry2(tree: Node | None) -> bool:
-    """Whether a document is one of registry:2's: it names its version, which no file of ours does."""
+    """Returns True if a document is one of registry:2's: it names its version, which no file of ours does."""
     return isinstance(tree, MappingNode) and "version" in tree.entries
 
 
 def read_tree(tree: MappingNode, name: str, environment: Mapping[str, str]) -> Registry2Configuration:
-    """What a file's tree, and the variables over it, become. The tree is changed.
+    """Converts a file's tree and the variables over it. The tree is changed.
 
     Raises:
         SettingsFileInvalidError: it is of another version.
@@ -67,14 +67,14 @@ def _require_version(tree: MappingNode) -> None:
 
 
 def _expand(tree: MappingNode, key: str) -> None:
-    """``auth: none`` and ``storage: filesystem`` are short for a mapping with one key."""
+    """Expands ``auth: none`` and ``storage: filesystem``, which are short for a mapping with one key."""
     node = tree.entries.get(key)
     if isinstance(node, Scalar) and not node.is_null:
         tree.entries[key] = long_form(node)
 
 
 def _walk(node: Node, place: Place, path: str) -> Iterator[Finding]:
-    """A finding for each key, with the verdict of the table."""
+    """Yields a finding for each key, with the usual verdict."""
     if isinstance(node, Sequence):
         for index, item in enumerate(node.items):
             if place.entry is not None:
@@ -103,7 +103,7 @@ def _walk_known(value: Node, place: Place, path: str, source: str) -> Iterator[F
 
 
 def _counts_empty(place: Place) -> bool:
-    """A driver or a way to authenticate counts by its name alone: ``inmemory:`` has nothing below it."""
+    """Returns True for a driver or a way to authenticate, which counts by its name alone, as in ``inmemory:``."""
     return place.path.count(".") == 1 and place.path.split(".", 1)[0] in {"storage", "auth"}
 
 

@@ -13,7 +13,7 @@ NANOSECONDS: Final = 1e-9
 
 
 class GoValueError(ValueError):
-    """A value is none that Go's parser takes there."""
+    """A value is none that Go's parser takes at its place."""
 
 
 _TRUE: Final = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
@@ -35,14 +35,14 @@ _OCTAL: Final = 8
 
 
 def text(node: Node) -> str:
-    """Text; a number or a flag counts as it was written."""
+    """Returns a text; a number or a flag counts as it was written."""
     if not isinstance(node, Scalar):
         raise GoValueError("expected text")
     return "" if node.is_null else node.text
 
 
 def truth(node: Node) -> bool:
-    """True or false, which nothing in quotes is."""
+    """Returns True or False; a value in quotes is neither."""
     if isinstance(node, Scalar) and node.is_plain:
         if node.text in _TRUE:
             return True
@@ -53,12 +53,12 @@ def truth(node: Node) -> bool:
 
 
 def is_truth(node: Node) -> bool:
-    """Whether it is true or false for Go, where a value of any type may stand and others are passed over."""
+    """Returns True if Go takes the value for true or false; it passes over values of other types."""
     return isinstance(node, Scalar) and node.is_plain and node.text in _TRUE | _FALSE
 
 
 def number(node: Node) -> int:
-    """A whole number."""
+    """Returns a whole number."""
     if isinstance(node, Scalar) and node.is_null:
         return 0
     if not isinstance(node, Scalar) or not node.is_plain:
@@ -77,12 +77,12 @@ def _parse_integer(written: str) -> int:
 
 
 def is_bare_number(node: Node) -> bool:
-    """Whether a duration is written without its unit: registry:2 counts nanoseconds then."""
+    """Returns True if a duration is written without its unit: registry:2 counts nanoseconds then."""
     return isinstance(node, Scalar) and bool(_INTEGER.fullmatch(node.text)) and node.text not in {"0", "+0", "-0"}
 
 
 def duration_seconds(node: Node) -> float:
-    """Seconds."""
+    """Returns a duration in seconds."""
     if not isinstance(node, Scalar):
         raise GoValueError('expected a duration such as "1h30m"')
     if node.is_null:
@@ -93,7 +93,7 @@ def duration_seconds(node: Node) -> float:
 
 
 def parse_duration(written: str) -> float:
-    """Seconds of what Go's ``time.ParseDuration`` takes: ``1h30m``, ``-1.5s``, ``0``."""
+    """Parses a duration as Go's ``time.ParseDuration`` does, into seconds: ``1h30m``, ``-1.5s``, ``0``."""
     sign, rest = (-1.0, written[1:]) if written.startswith("-") else (1.0, written.removeprefix("+"))
     if rest == "0":
         return 0.0
@@ -107,7 +107,7 @@ def parse_duration(written: str) -> float:
 
 
 def texts(node: Node) -> tuple[str, ...]:
-    """A list of texts."""
+    """Returns a list of texts."""
     if isinstance(node, Scalar) and node.is_null:
         return ()
     if not isinstance(node, Sequence):
@@ -116,7 +116,7 @@ def texts(node: Node) -> tuple[str, ...]:
 
 
 def headers(node: Node) -> dict[str, tuple[str, ...]]:
-    """Header names, each with a list of values; names that only differ in their case are one."""
+    """Returns header names, each with its list of values; names that only differ in their case are one."""
     if not isinstance(node, Mapping):
         raise GoValueError("expected a mapping of header names to lists of values")
     found: dict[str, tuple[str, ...]] = {}
@@ -130,7 +130,7 @@ def headers(node: Node) -> dict[str, tuple[str, ...]]:
 
 
 NO_HEADERS: Final[dict[str, tuple[str, ...]]] = {}
-"""What ``headers`` makes of nothing."""
+"""The value of ``headers`` for an empty node."""
 
 NO_TEXTS: Final[tuple[str, ...]] = ()
-"""What ``texts`` makes of nothing."""
+"""The value of ``texts`` for an empty node."""

@@ -1,1 +1,1 @@
-"""A folder of registry:2 taken up, given back, followed, and used to make a lost catalogue anew."""
+"""Adopts a folder of registry:2, and makes a lost catalogue anew."""

@@ -1,4 +1,4 @@
-"""Adoption: what a tree of registry:2 holds becomes records, without a byte of it being changed.
+"""Adoption: records in the catalogue what a tree of registry:2 holds, without changing a byte of it.
 
 Promises:
 
@@ -46,13 +46,14 @@ from roadstead.registry2.release.left_alone import forget_left_alone, keeps_all_
 from roadstead.storage import Entry, EntryKind, StorageError
 
 PART_BYTES: Final = 2 << 20
-"""Of manifests that one thread reads before they are recorded: with all threads, a few of the longest there are."""
+"""Bytes of manifests that one thread reads before they are recorded: with all threads, a few of the longest there
+are."""
 
 BATCH: Final = 200
-"""Links that are read and then recorded in one transaction: some milliseconds."""
+"""Number of links that are read and then recorded in one transaction: some milliseconds."""
 
 THREADS: Final = 4
-"""A disk answers so many questions at once; a processor has little to do with links."""
+"""Number of threads that read links: a disk answers so many questions at once, and they need little of a processor."""
 
 PAGE: Final = 1000
 
@@ -62,16 +63,16 @@ _K = TypeVar("_K", bound=str)
 
 @dataclass(slots=True)
 class AdoptionSummary:
-    """What the tree holds that was taken up, and what this run changed."""
+    """The outcome of an adoption: the numbers of things in the tree, and of the changes of this run."""
 
     repositories: int = 0
     tags: int = 0
     manifests: int = 0
     blobs: int = 0
     added: int = 0
-    """Links, manifests and tags that were not known before."""
+    """Number of links, manifests and tags that were not known before."""
     removed: int = 0
-    """Those that are not in the tree any more."""
+    """Number of links, manifests and tags that are not in the tree any more."""
     uploads: int = 0
     unlinked_files: int = 0
     unlinked_bytes: int = 0
@@ -79,7 +80,7 @@ class AdoptionSummary:
 
 
 class Adoption:
-    """One run. The caller has seen to it that the tree may be taken for the truth (``adoption_state``)."""
+    """An adoption of one tree. The caller has checked that the tree may be taken for the truth (``adoption_state``)."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Adoption:
         report: Callable[[TreeFinding], None],
         storage: str = "",
     ) -> None:
-        """``report`` is called in the event loop; ``storage`` is the URL that is recorded with the state."""
+        """Keeps its arguments; ``report`` is called in the event loop, and ``storage`` is the recorded URL."""
         self._database = database
         self._clock = clock
         self._rules = rules
@@ -104,7 +105,7 @@ class Adoption:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="adoption")
         self._left_alone: set[str] = set()
         self._not_followed: list[TreeFinding] = []
-        """Symbolic links among the repositories' folders."""
+        """Findings about symbolic links among the repositories' folders."""
         self.summary = AdoptionSummary()
 
     async def run(self) -> AdoptionSummary:
@@ -138,7 +139,7 @@ class Adoption:
         await self._database.write(lambda transaction: save_adoption(transaction, state))
 
     async def _begin(self, names: Sequence[RepositoryName]) -> None:
-        """Counts the links, for the progress; what is odd is told of when they are read."""
+        """Counts the links, for the progress; findings are reported when the links are read."""
         tree = LinkTree(self._tree.files, _ignore)
 
         def count() -> int:
@@ -224,7 +225,7 @@ class Adoption:
     async def _take_up_late(
         self, content: ContentReader, records: RepositoryRecords, dangling: Sequence[TagLinks]
     ) -> None:
-        """Tags whose manifests came after revisions were read: registry:2 writes the manifest first, then the tag."""
+        """Adopts tags whose manifests came after revisions were read: registry:2 writes a tag after its manifest."""
 
         def read(digest: Digest) -> FoundManifest | None:
             return content.read_manifest(digest, ())
@@ -239,7 +240,7 @@ class Adoption:
             self._tell(TreeFindingKind.TAG_DANGLING, f"{content.repository}:{link.tag}", detail, key)
 
     async def _remove_rest(self, records: RepositoryRecords) -> int:
-        """Takes away what the tree does not have (any more)."""
+        """Removes the records of things that the tree does not have (any more); returns their number."""
         removed = 0
         while step := records.take_rest(BATCH):
             removed += await self._remove(records, step)
@@ -249,7 +250,7 @@ class Adoption:
         return await self._write(lambda t: record_removals(t, records, step, self._change()))
 
     async def _link_late_blobs(self, content: ContentReader, records: RepositoryRecords) -> None:
-        """Blobs that manifests name and the repository has no right to: looked for once more.
+        """Looks once more for blobs that manifests name and that the repository may not read.
 
         Those that must be there are told of.
         """
@@ -273,7 +274,7 @@ class Adoption:
                 self._tell(TreeFindingKind.BLOB_UNLINKED, f"{content.repository}@{holder}", detail)
 
     def _aliases(self, records: RepositoryRecords, missing: Iterable[Digest]) -> list[Digest]:
-        """Those that are other names of blobs that the repository has: see ``aliases``."""
+        """Returns those of ``missing`` that are other names of blobs that the repository has: see ``aliases``."""
         tree = LinkTree(self._tree.files, _ignore)
         links = {digest: tree.find_alias(records.name, digest) for digest in missing if digest in records.listed_blobs}
         return [digest for digest, link in links.items() if link is not None and link.digest in records.blobs]
@@ -295,7 +296,7 @@ class Adoption:
         return found
 
     async def _note_left_alone(self, records: RepositoryRecords, *, is_understood: bool) -> None:
-        """Has the collector keep every blob of a repository that holds what only registry:2 understands.
+        """Makes the collector keep every blob of a repository that holds something only registry:2 understands.
 
         And whatever writes links the links that were not.
         """
@@ -324,7 +325,7 @@ class Adoption:
             )
 
     async def _judge_length(self, repository: str, holder: str, blob: Digest, stated_bytes: int) -> None:
-        """A manifest says another length than the file has: one of the two is wrong, and only hashing tells which."""
+        """Reports a manifest that states another length than the file has: only hashing tells which is wrong."""
         actual = await self._run_in_thread(lambda: hash_object(self._tree.files, layout.blob_key(blob), blob.algorithm))
         if actual == blob:
             detail = f"it says that {blob} has {stated_bytes} bytes, which is wrong; clients may refuse it"
@@ -338,7 +339,7 @@ class Adoption:
     # --- the rest
 
     async def _remove_others(self, names: frozenset[str]) -> None:
-        """Repositories that are known and have no folder (any more)."""
+        """Removes repositories that are known and have no folder (any more)."""
         after = ""
         while rows := await self._database.fetch_all(adoption_store.LIST_ALL_REPOSITORIES, after=after, limit=PAGE):
             after = rows[-1][1]
@@ -368,7 +369,7 @@ class Adoption:
             yield from self._folders(algorithm)
 
     def _folders(self, folder: str) -> Iterable[str]:
-        """Those that may hold blobs; what file servers and file systems put beside them is only told of."""
+        """Yields the folders that may hold blobs; those of file servers and file systems are only reported."""
         for entry in self._entries(folder):
             if entry.kind is EntryKind.FOLDER and entry.name.isascii() and entry.name.isalnum():
                 yield f"{folder}/{entry.name}"
@@ -405,7 +406,7 @@ class Adoption:
         return Change.at(self._clock, "", self._rules)
 
     async def _write(self, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
-        """A transaction that survives this process; a loss of power may undo the last ones, as if not yet run."""
+        """Runs a transaction that survives this process; a loss of power may undo the last ones, as if not yet run."""
         return await self._database.write(work, durable=False)
 
     async def _run_in_thread(self, job: Callable[[], _T]) -> _T:
@@ -430,14 +431,14 @@ class Adoption:
     def _read_ahead(
         self, left: collections.deque[_K], read: Callable[[_K], _T | None], unclear: set[str]
     ) -> "asyncio.Future[tuple[list[_T | None], list[_K]]] | None":
-        """Begins to read a batch of what is ``left``; None when that is nothing."""
+        """Begins to read a batch of the names in ``left``; returns None if that is empty."""
         batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
         return asyncio.ensure_future(self._read_batch(batch, read, unclear)) if batch else None
 
     async def _read_batch(
         self, batch: Sequence[_K], read: Callable[[_K], _T | None], unclear: set[str]
     ) -> tuple[list[_T | None], list[_K]]:
-        """What was read, and the names that were left since it has become too long."""
+        """Reads a batch until it becomes too long; returns the results, and the names that were not read."""
 
         def read_part(part: Sequence[_K]) -> tuple[list[_T | None], Sequence[_K]]:
             results: list[_T | None] = []
@@ -460,7 +461,7 @@ class Adoption:
         self._found.append(TreeFinding(kind, subject, detail, key))
 
     def _drain(self) -> None:
-        """Hands on what threads have found."""
+        """Reports the findings of the threads."""
         found, self._found[:] = list(self._found), []
         self._hand_on(found)
 
@@ -479,4 +480,4 @@ def _answer(name: _K, read: Callable[[_K], _T | None], unclear: set[str]) -> _T 
 
 
 def _ignore(_finding: TreeFinding) -> None:
-    """Tells nobody."""
+    """Ignores a finding."""

@@ -1,4 +1,4 @@
-"""Which tags clients lose by something that an adoption found damaged: people know tags, not digests."""
+"""Finds the tags that clients lose by something damaged that an adoption found: people know tags, not digests."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +13,17 @@ from roadstead.registry2.adoption.records import RepositoryRecords
 from roadstead.registry2.links import TreeFinding, TreeFindingKind
 
 NAMED: Final = 10
-"""Tags that a finding names at most."""
+"""Number of tags that a finding names at most."""
 
 REACHED: Final = 1000
-"""Manifests that are looked at for one finding: a base layer may be in every image of a repository."""
+"""Number of manifests that are looked at for one finding, at most: a base layer may be in every image of a
+repository."""
 
 
 async def name_tags(
     reader: Reader, records: RepositoryRecords, tags: Mapping[str, Sequence[str]], findings: Iterable[TreeFinding]
 ) -> list[TreeFinding]:
-    """The findings of one repository, those about its blobs and manifests with the tags that lead there.
+    """Returns the findings of one repository, those about its blobs and manifests with the tags that lead there.
 
     ``tags`` are those of the tree by the digest that each points at, also where that was not taken up.
     """
@@ -42,7 +43,7 @@ async def _name_tags_of(
 
 
 async def _naming(reader: Reader, repository_id: int, digest: str) -> list[str]:
-    """``digest``, and the manifests of the repository that name it, or name such."""
+    """Returns ``digest``, and the manifests of the repository that name it, directly or through others."""
     reached = {digest: None}
     pending = [digest]
     while pending and len(reached) < REACHED:
@@ -57,7 +58,7 @@ async def _naming(reader: Reader, repository_id: int, digest: str) -> list[str]:
 
 
 def _digest(finding: TreeFinding) -> str | None:
-    """The digest that a finding is about: in its subject, or the folder of its link."""
+    """Returns the digest that a finding is about: in its subject, or in the folder of its link."""
     _, mark, text = finding.subject.partition("@")
     if not mark:
         text = ":".join(finding.key.split("/")[-3:-1])

@@ -21,7 +21,7 @@ from roadstead.registry2.links import Link, LinkFiles, LinkTree
 
 
 async def name_aliases(database: Database, files: LinkFiles, clock: Clock, rules: GarbageRules) -> None:
-    """Gives blobs the other names that repositories have for them.
+    """Makes blobs available under the other names that repositories have for them.
 
     May be interrupted at any moment and run again.
 
@@ -61,7 +61,7 @@ async def _name_aliases_of(
 
 
 def _ensure_file(files: LinkFiles, digest: Digest, link: Link) -> FoundBlob | None:
-    """The blob under its other name; None where its bytes are not those."""
+    """Ensures the blob's file under its other name; returns None if its bytes do not have that digest."""
     own, other = layout.blob_key(link.digest), layout.blob_key(digest)
     if files.find(other) is None:
         if hash_object(files, own, digest.algorithm) != digest:

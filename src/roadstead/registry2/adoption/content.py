@@ -1,4 +1,4 @@
-"""What adoption finds behind a link: read and judged in threads, before any record is written."""
+"""Reads and judges the content behind links: in threads, before any record is written."""
 
 import collections
 import hashlib
@@ -17,7 +17,7 @@ MANIFEST_BYTES: Final = 4 << 20
 """The longest manifest that registry:2 takes (``maxManifestBodySize``)."""
 
 PIECE_BYTES: Final = 1 << 20
-"""Of a blob, hashed in one go."""
+"""Bytes of a blob that are hashed in one go."""
 
 EMPTY: Final = {algorithm: Digest.of(b"", algorithm) for algorithm in ("sha256", "sha512")}
 
@@ -44,19 +44,19 @@ class FoundManifest:
 
 
 class ContentReader:
-    """Reads what one repository's links lead to. Returns None for what is not to be taken up, having said why."""
+    """The reader of the content behind one repository's links; returns None for what it reports and leaves out."""
 
     def __init__(self, tree: LinkTree, repository: RepositoryName, report: Callable[[TreeFinding], None]) -> None:
         self.tree = tree
         self.repository = repository
         self.left_alone: set[str] = set()
-        """Digests of manifests that are there and were not taken up."""
+        """Digests of manifests that are in the tree and were not adopted."""
         self.tags: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
-        """Those that were read, by the digest that each points at."""
+        """The tags that were read, by the digest that each points at."""
         self._report = report
 
     def read_blob(self, digest: Digest) -> FoundBlob | None:
-        """A blob by its link.
+        """Reads a blob by its link.
 
         Raises:
             Unclear: the disk does not say.
@@ -80,7 +80,7 @@ class ContentReader:
         return FoundBlob(digest, found[0], found[1], link.modified_ms, is_damaged)
 
     def read_manifest(self, digest: Digest, known: Container[str]) -> FoundManifest | None:
-        """A manifest by its link; of those that are ``known`` the content is not read.
+        """Reads a manifest by its link; the content of ``known`` ones is not read.
 
         Raises:
             Unclear: the disk does not say.
@@ -128,7 +128,7 @@ class ContentReader:
         return FoundManifest(digest, link.modified_ms, manifest, body)
 
     def read_tag(self, tag: Tag) -> TagLinks | None:
-        """A tag with its history.
+        """Reads a tag with its history.
 
         Raises:
             Unclear: the disk does not say.
@@ -146,7 +146,7 @@ class ContentReader:
 
 
 def hash_object(files: LinkFiles, key: str, algorithm: str) -> str:
-    """The digest of a whole file; that of nothing where there is none.
+    """Returns the digest of a whole file; that of no bytes if there is no file.
 
     Raises:
         StorageError: it cannot be read.

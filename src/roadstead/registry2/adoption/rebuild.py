@@ -1,4 +1,4 @@
-"""A new catalogue from what is left: the link tree, the blobs, and whatever the old catalogue's file can still give.
+"""Rebuilds a catalogue from the link tree, the blobs, and whatever the old catalogue's file can still give.
 
 Promises: nothing that exists is changed; only what can be proved is taken: a manifest whose bytes have its digest, a
 blob whose file is there with the length that was recorded, a tag that points at such a manifest. Where tree and old
@@ -42,10 +42,10 @@ from roadstead.registry2.links.paths import parse_digest
 _T = TypeVar("_T")
 
 BATCH_BYTES: Final = 16 << 20
-"""Of manifests that are recorded together, if they are long."""
+"""Bytes of manifests that are recorded together, if they are long."""
 
 BATCH: Final = 200
-"""Rows recorded in one transaction."""
+"""Number of rows that are recorded in one transaction."""
 
 _HISTORY: Final = ("tag", "action", "digest", "at_ms", "actor")
 _ACTIONS: Final = frozenset({"push", "delete", "restore", "adopt"})
@@ -53,7 +53,7 @@ _ACTIONS: Final = frozenset({"push", "delete", "restore", "adopt"})
 
 @dataclass(slots=True)
 class Salvaged:
-    """What the old file gave that nothing else knew."""
+    """The counts of records that only the old catalogue's file still had."""
 
     blobs: int = 0
     manifests: int = 0
@@ -61,12 +61,12 @@ class Salvaged:
     history: int = 0
     trash: int = 0
     unreadable: int = 0
-    """Reads that failed."""
+    """Number of reads that failed."""
 
 
 @dataclass(slots=True)
 class _Old:
-    """The old file's keys."""
+    """The keys of rows in the old catalogue's file."""
 
     repositories: dict[int, RepositoryName] = field(default_factory=dict[int, RepositoryName])
     blobs: dict[int, Digest] = field(default_factory=dict[int, Digest])
@@ -75,7 +75,7 @@ class _Old:
 
 
 class Rebuild:
-    """Adds to a new catalogue, which an adoption of the tree has filled, what ``salvage`` can give."""
+    """The rebuilding of a new catalogue, which an adoption of the tree has filled, with what ``salvage`` can give."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Rebuild:
         self.salvaged = Salvaged()
 
     async def run(self) -> Salvaged:
-        """Takes what there is.
+        """Adds all that can be read and proved.
 
         Raises:
             DatabaseError: the new catalogue cannot be written.
@@ -158,7 +158,7 @@ class Rebuild:
                     yield FoundManifest(digest, pushed_ms, manifest, body)
 
     def _content(self, manifest_id: int, digest: Digest) -> tuple[bytes, Manifest | None]:
-        """A manifest's bytes, from the old file or from beside the blobs, if they are those of its digest."""
+        """Returns a manifest's bytes, from the old file or from beside the blobs, if they have its digest."""
         rows = self._salvage.rows_of("manifests", ("body", "media_type"), "id", manifest_id, ("id",))
         beside = self._files.read(layout.blob_key(digest), MANIFEST_BYTES + 1)
         candidates = [*rows, (beside.content if beside else b"", "")]
@@ -195,7 +195,7 @@ class Rebuild:
                 yield TagLinks(tag, link, (link,))
 
     async def _take_history(self, key: int, repository_id: int) -> None:
-        """The old entries, with who did what, and those of the tree between them."""
+        """Adds the old entries of history, with who did what, and those of the tree between them."""
         entries = self._history.pop(key, [])
         tags = {entry[0] for entry in entries}
 
@@ -219,7 +219,7 @@ class Rebuild:
             self.salvaged.history += await self._database.write(work, durable=False)
 
     async def _take_trash(self, key: int, records: RepositoryRecords) -> None:
-        """What was deleted and could still be restored."""
+        """Adds deleted manifests and tags that could still be restored."""
         columns = ("manifest_id", "pushed_ms", "removed_ms", "expires_ms", "actor")
         for row in self._salvage.rows_of("removed_manifests", columns, "repository_id", key, ("manifest_id",)):
             digest = self._old.manifests.get(row[0]) if _has_types(row, (int, int, int, int, str)) else None
@@ -248,7 +248,7 @@ class Rebuild:
 
 
 def _parsed(body: bytes, media_type: object) -> tuple[bytes, Manifest | None]:
-    """A manifest whose type may be stated beside it alone; what is beside it may be damaged, its bytes are not."""
+    """Parses a manifest, whose type may be recorded beside it alone; that record may be damaged, the bytes are not."""
     for stated in (media_type, ""):
         if isinstance(stated, str):
             with contextlib.suppress(ManifestInvalidError):
@@ -257,7 +257,7 @@ def _parsed(body: bytes, media_type: object) -> tuple[bytes, Manifest | None]:
 
 
 def _keyed(salvage: Salvage, table: str, column: str) -> Iterator[tuple[int, str]]:
-    """Keys and texts of a table, from its own pages and from the index on the text."""
+    """Yields keys and texts of a table, from its own pages and from the index on the text."""
     for row in salvage.rows(table, ("id", column)):
         if _has_types(row, (int, str)):
             yield row[0], row[1]

@@ -1,4 +1,4 @@
-"""What the catalogue has of a repository, and how it is made equal to what was found of it: one transaction a step."""
+"""Makes the catalogue's records of a repository equal to what was found in its tree: one transaction a step."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,35 +23,35 @@ from roadstead.registry2.adoption.content import FoundBlob, FoundManifest
 from roadstead.registry2.links import Link, TagLinks
 
 PAGE: Final = 2000
-"""Rows read in one go."""
+"""Number of rows that are read in one go."""
 
 SAME_MS: Final = 2000
-"""Two records of one push may differ so much in time: some file systems keep no more than two seconds."""
+"""Difference in time up to which two records are of one push: some file systems keep no more than two seconds."""
 
 ACTION: Final = "adopt"
-"""What a row of history says that came from the tree."""
+"""The action of a row of history that came from the tree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Some of what the catalogue has and the tree does not."""
+    """A batch of records that the catalogue has and the tree does not."""
 
     tags: Sequence[str] = ()
     manifests: Sequence[tuple[str, int]] = ()
     blobs: Sequence[int] = ()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of records."""
         return len(self.tags) + len(self.manifests) + len(self.blobs)
 
 
 @dataclass(slots=True)
 class RepositoryRecords:
-    """What the catalogue has of a repository. What was found in the tree is taken out of the ``rest_`` mappings."""
+    """The catalogue's records of a repository; those found in the tree are taken out of the ``rest_`` mappings."""
 
     name: RepositoryName
     repository_id: int = 0
-    """0 while there is no row: one is made with the first thing that is found."""
+    """Key of the row, 0 while there is none: it is made with the first thing that is found."""
     is_removed: bool = False
     blobs: dict[str, int] = field(default_factory=dict[str, int])
     manifests: dict[str, int] = field(default_factory=dict[str, int])
@@ -60,14 +60,14 @@ class RepositoryRecords:
     rest_manifests: dict[str, int] = field(default_factory=dict[str, int])
     rest_tags: dict[str, int] = field(default_factory=dict[str, int])
     listed_blobs: set[str] = field(default_factory=set[str])
-    """Those for which the tree has a folder, with or without a link in it."""
+    """Digests of blobs for which the tree has a folder, with or without a link in it."""
     listed_manifests: set[str] = field(default_factory=set[str])
     unclear: set[str] = field(default_factory=set[str])
-    """Names of which the disk does not say whether they are there."""
+    """Names that may be in the tree, since the disk could not be read."""
 
     @classmethod
     async def read(cls, reader: Reader, name: RepositoryName) -> "RepositoryRecords":
-        """Reads them all."""
+        """Reads all records of a repository."""
         records = cls(name)
         row = await reader.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=name)
         if row is None:
@@ -85,7 +85,7 @@ class RepositoryRecords:
         return records
 
     async def ensure(self, transaction: Transaction, created_ms: int) -> int:
-        """The key of the repository's row, made or brought back if need be."""
+        """Returns the key of the repository's row, which is made or brought back if need be."""
         if not self.repository_id:
             await transaction.execute(store.ADD_REPOSITORY, name=self.name, created_ms=created_ms)
             row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=self.name)
@@ -96,7 +96,7 @@ class RepositoryRecords:
         return self.repository_id
 
     def take_rest(self, limit: int) -> Rest:
-        """Some of what was not found: tags before manifests before blobs, since those refer to these."""
+        """Returns some records that were not found: tags before manifests before blobs, since those refer to these."""
         for name in self.unclear:
             for rest in (self.rest_tags, self.rest_manifests, self.rest_blobs):
                 rest.pop(name, None)
@@ -109,14 +109,14 @@ class RepositoryRecords:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of it is left."""
+        """True if no record of the repository is left."""
         return not (self.blobs or self.manifests or self.tags)
 
 
 async def record_blobs(
     transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundBlob], change: Change
 ) -> int:
-    """Records blobs and the repository's right to read them; returns how many it had none to."""
+    """Records blobs and the repository's right to read them; returns the number of new rights."""
     added = 0
     for blob in found:
         records.rest_blobs.pop(blob.digest, None)
@@ -149,20 +149,20 @@ async def _ensure_blob(transaction: Transaction, blob: FoundBlob, change: Change
 
 
 def _is_as_recorded(row: Row, blob: FoundBlob) -> bool:
-    """Whether a blob's record may stay: a damaged one stays damaged until its file is another."""
+    """Returns True if a blob's record may stay: a damaged blob stays damaged until its file is another."""
     _, size_bytes, quarantined_ms, deleting_ms = row
     is_newer = quarantined_ms is not None and blob.created_ms > quarantined_ms
     return bool(size_bytes == blob.size_bytes and deleting_ms is None and not is_newer)
 
 
 Doubt = tuple[str, Digest, int]
-"""A manifest, a blob that it names, and the length that it states, which is not that of the blob's file."""
+"""A manifest, a blob that it names, and the length that it states, which differs from that of the blob's file."""
 
 
 async def record_manifests(
     transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundManifest], change: Change
 ) -> tuple[int, list[Doubt]]:
-    """Records manifests in the repository; returns how many it did not have, and doubtful lengths."""
+    """Records manifests in the repository; returns the number of new ones, and doubtful lengths."""
     added = 0
     doubts: list[Doubt] = []
     for each in found:
@@ -188,7 +188,7 @@ async def record_manifests(
 async def record_tags(
     transaction: Transaction, records: RepositoryRecords, found: Sequence[TagLinks], change: Change
 ) -> tuple[int, list[TagLinks]]:
-    """Points tags where the tree does, with their history; returns how many changed, and those that cannot be."""
+    """Points tags where the tree does, with their history; returns the number of changes, and tags that cannot be."""
     changed = 0
     dangling: list[TagLinks] = []
     for links in found:
@@ -229,7 +229,7 @@ async def _record_tag(
 async def _add_history(
     transaction: Transaction, repository_id: int, links: TagLinks, change: Change, *, is_moved: bool
 ) -> None:
-    """Adds what is not known of a tag's history; of one that was not moved, where it went and came back from."""
+    """Adds unknown entries to a tag's history; a tag that did not move may have been moved away and back."""
     limit = change.rules.history_entries
     known = await transaction.fetch_all(
         adoption_store.LIST_DIGESTS_OF_TAG, repository_id=repository_id, tag=links.tag, limit=limit
@@ -250,7 +250,7 @@ async def _add_history(
 
 
 def _unknown(links: TagLinks, known: Sequence[Row], limit: int) -> Iterator[Link]:
-    """The entries of a tag's history that are not known, the oldest first; what it points at now is always one."""
+    """Yields the unknown entries of a tag's history, the oldest first; the current one always counts as unknown."""
     times: dict[str, list[int]] = {}
     for digest, at_ms in known:
         times.setdefault(digest, []).append(at_ms)
@@ -262,7 +262,7 @@ def _unknown(links: TagLinks, known: Sequence[Row], limit: int) -> Iterator[Link
 
 
 async def record_removals(transaction: Transaction, records: RepositoryRecords, rest: Rest, change: Change) -> int:
-    """Takes out of the repository what the tree does not have; returns how many."""
+    """Removes records that the tree does not have; returns their number."""
     for tag in rest.tags:
         await drop_tag(transaction, records.repository_id, Tag(tag), change)
         records.tags.pop(tag, None)
@@ -284,7 +284,7 @@ async def record_removals(transaction: Transaction, records: RepositoryRecords, 
 async def pages(
     reader: Reader, listing: Statement, after: str | int, key: int, **parameters: object
 ) -> AsyncIterator[Row]:
-    """All rows of a listing, page by page; ``key`` is the column that the next page goes on from."""
+    """Yields all rows of a listing, page by page; ``key`` is the column that the next page goes on from."""
     while rows := await reader.fetch_all(listing, after=after, limit=PAGE, **parameters):
         for row in rows:
             yield row

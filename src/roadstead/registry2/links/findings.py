@@ -1,4 +1,4 @@
-"""What a link tree may hold that is not taken up, or not as it stands."""
+"""The findings about a link tree: things that are not adopted, or not as they stand."""
 
 import enum
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from roadstead.registry.integrity.findings import Severity
 
 
 class TreeFindingKind(enum.StrEnum):
-    """What is odd; all are left as they are."""
+    """The kind of a finding; whatever is found stays as it is."""
 
     LINK_EMPTY = "link-empty"
     LINK_INVALID = "link-invalid"
@@ -57,22 +57,22 @@ _NOTES: Final = frozenset(
         TreeFindingKind.REPOSITORY_INVALID,
     }
 )
-"""What no client could be given by registry:2 either, or can be given as before."""
+"""Kinds of findings without a loss: clients got nothing from registry:2 either, or get it as before."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeFinding:
-    """Something that was left alone: what, and why."""
+    """A finding about something that was left alone, with the reason."""
 
     kind: TreeFindingKind
     subject: str
     detail: str
     key: str = ""
-    """What stands in the tree and stays as it is, whatever the catalogue says; empty where there is no such thing."""
+    """Key of the thing that stays in the tree as it is, whatever the catalogue says; empty if there is none."""
     tags: tuple[str, ...] = ()
-    """Some of the tags that clients lose by it, as ``repository:tag``."""
+    """Some of the tags that clients lose by the finding, as ``repository:tag``."""
 
     @property
     def severity(self) -> Severity:
-        """Whether something that the tree promised to clients cannot be served."""
+        """The severity, which depends on whether something that the tree promised to clients cannot be served."""
         return Severity.NOTE if self.kind in _NOTES else Severity.DAMAGE

@@ -1,4 +1,4 @@
-"""Where registry:2 and registry:3 keep what they know, below the storage root; read from their source and measured.
+"""The paths of registry:2 and registry:3 below the storage root; taken from their source and measured.
 
 ::
 
@@ -35,49 +35,49 @@ LINK: Final = "link"
 SIGNATURES: Final = "signatures"
 
 LINK_BYTES: Final = 256
-"""The longest link that can mean something, that of a sha512 digest, has 135."""
+"""Length of a link at most; the longest that can mean something, that of a sha512 digest, has 135."""
 
 TOP_FOLDERS: Final = frozenset({"docker", "docker/registry", ROOT, BLOBS, REPOSITORIES})
-"""Those that only an administrator makes, maybe as symbolic links to another disk."""
+"""Folders that only an administrator makes, maybe as symbolic links to another disk."""
 
 
 def repository_folder(name: str) -> str:
-    """A repository's folder."""
+    """Returns a repository's folder."""
     return f"{REPOSITORIES}/{name}"
 
 
 def layer_link(repository: RepositoryName | str, digest: Digest) -> str:
-    """The link by which a repository may read a blob."""
+    """Returns the key of the link by which a repository may read a blob."""
     return f"{repository_folder(repository)}/{LAYERS}/{digest.algorithm}/{digest.encoded}/{LINK}"
 
 
 def revision_link(repository: RepositoryName | str, digest: Digest) -> str:
-    """The link by which a repository has a manifest."""
+    """Returns the key of the link by which a repository has a manifest."""
     return f"{repository_folder(repository)}/{REVISIONS}/{digest.algorithm}/{digest.encoded}/{LINK}"
 
 
 def tag_folder(repository: RepositoryName | str, tag: Tag | str) -> str:
-    """A tag's folder."""
+    """Returns a tag's folder."""
     return f"{repository_folder(repository)}/{TAGS}/{tag}"
 
 
 def current_link(repository: RepositoryName | str, tag: Tag | str) -> str:
-    """The link to what a tag points at."""
+    """Returns the key of the link to the manifest that a tag points at."""
     return f"{tag_folder(repository, tag)}/current/{LINK}"
 
 
 def index_link(repository: RepositoryName | str, tag: Tag | str, digest: Digest) -> str:
-    """The link that says that a tag once pointed at a manifest."""
+    """Returns the key of the link that says that a tag once pointed at a manifest."""
     return f"{tag_folder(repository, tag)}/index/{digest.algorithm}/{digest.encoded}/{LINK}"
 
 
 def find_digest(algorithm: str, encoded: str) -> Digest | None:
-    """The digest that the last two parts of a path spell; None if it is none of those that are supported."""
+    """Returns the supported digest that the last two parts of a path spell, or None."""
     return parse_digest(f"{algorithm}:{encoded}")
 
 
 def parse_digest(text: str) -> Digest | None:
-    """The supported digest that ``text`` is, None if it is none."""
+    """Returns the supported digest that ``text`` is, or None."""
     try:
         return Digest.parse(text)
     except DigestInvalidError:

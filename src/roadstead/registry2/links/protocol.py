@@ -1,4 +1,4 @@
-"""What reading and writing the link tree asks of a store, so that another kind than a file system can be adopted."""
+"""The methods that reading and writing a link tree need of a store, so that not only file systems can be adopted."""
 
 from typing import Protocol
 
@@ -6,25 +6,25 @@ from roadstead.storage import Entry, SmallFile
 
 
 class LinkFiles(Protocol):
-    """Small files under keys, in folders; called from threads.
+    """A store of small files under keys, in folders; called from threads.
 
     All methods may raise ``StorageError``. See ``roadstead.storage.SmallFiles`` for what each promises.
     """
 
     def entries(self, folder: str) -> list[Entry]:
-        """What stands in a folder, in order of names; nothing where there is none."""
+        """Lists a folder, in order of names; nothing if there is none."""
         ...
 
     def read(self, key: str, limit: int) -> SmallFile | None:
-        """Up to ``limit`` bytes of a plain file; None where there is none."""
+        """Reads up to ``limit`` bytes of a plain file; None if there is none."""
         ...
 
     def read_piece(self, key: str, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes of a plain file from ``offset``; none at its end, or where there is no such file."""
+        """Reads up to ``length`` bytes of a plain file from ``offset``; none at its end, or without such a file."""
         ...
 
     def find(self, key: str) -> tuple[int, int] | None:
-        """Length and time in milliseconds of a plain file; None where there is none."""
+        """Returns length and time in milliseconds of a plain file; None if there is none."""
         ...
 
     def write(self, key: str, content: bytes, modified_ms: int, *, is_durable: bool) -> bool:
@@ -48,5 +48,5 @@ class LinkFiles(Protocol):
         ...
 
     def flush(self) -> None:
-        """What was written until now survives a loss of power when this returns."""
+        """Makes everything that was written so far survive a loss of power."""
         ...

@@ -19,17 +19,17 @@ from roadstead.registry2.links.protocol import LinkFiles
 from roadstead.storage import Entry, EntryKind, StorageError
 
 _MARKS: Final = frozenset({paths.LAYERS, paths.MANIFESTS, paths.UPLOADS})
-"""A folder with one of these in it is a repository."""
+"""Names of folders that make the folder around them a repository."""
 
 _SUPPORTED: Final = frozenset({"sha256", "sha512"})
 
 _ALGORITHM: Final = re.compile(r"[a-z0-9]+")
-"""A folder of digests; those of tarsum have more below it. What file servers and snapshots make looks otherwise."""
+"""Pattern of a folder of digests; those of tarsum have more below it. Folders of file servers and snapshots differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A digest and when it was written."""
+    """A link: a digest, and the time at which it was written."""
 
     digest: Digest
     modified_ms: int
@@ -37,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class TagLinks:
-    """What a tag points at since when, and what it ever pointed at, the oldest first."""
+    """The links of a tag: the current one with its time, and all earlier ones, the oldest first."""
 
     tag: Tag
     current: Link
@@ -46,35 +46,35 @@ class TagLinks:
 
 @dataclass(slots=True)
 class Names:
-    """What a folder of links holds, by name, before any link is read."""
+    """The names in a folder of links, before any link is read."""
 
     names: list[str] = field(default_factory=list[str])
     is_complete: bool = True
-    """False where a part could not be read: what is missing in ``names`` may be there."""
+    """False if a part could not be read: whatever is missing in ``names`` may be there."""
 
 
 Report = Callable[[TreeFinding], None]
 
 
 class Unclear(Exception):  # noqa: N818 - no error: the answer of a disk that does not say
-    """It could not be read whether there is something."""
+    """A part of the tree could not be read, so that nobody knows if there is something."""
 
 
 class LinkTree:
-    """The tree of one storage root. ``report`` is told what is odd, from the thread that reads."""
+    """The link tree of one storage root. ``report`` gets each finding, in the thread that reads."""
 
     def __init__(self, files: LinkFiles, report: Report) -> None:
         self.files = files
         self._report = report
 
     def exists(self) -> bool:
-        """Whether there is a tree with at least one folder of repositories."""
+        """Returns True if there is a tree with at least one folder of repositories."""
         return any(entry.kind is EntryKind.FOLDER for entry in self.files.entries(paths.REPOSITORIES))
 
     # --- repositories
 
     def iter_repositories(self) -> Iterator[RepositoryName]:
-        """The names of all repositories that the grammar allows.
+        """Yields the names of all repositories that the grammar allows.
 
         Raises:
             StorageError: a folder above them cannot be read, so that what is missing would seem deleted.
@@ -96,7 +96,7 @@ class LinkTree:
                 self._tell(TreeFindingKind.REPOSITORY_EMPTY, folder, "an empty folder")
 
     def _tell_unnameable(self, above: str, entry: Entry) -> None:
-        """Something between repositories that is none, such as ``@eaDir``, ``.snapshot`` or ``lost+found``.
+        """Reports something between repositories that is none, such as ``@eaDir``, ``.snapshot`` or ``lost+found``.
 
         Nobody could ask registry:2 for what is below it, so nothing there is looked at: it may hold copies of the whole
         tree, and may be closed to us.
@@ -123,15 +123,15 @@ class LinkTree:
     # --- names of links
 
     def layers(self, repository: RepositoryName) -> Names:
-        """The blobs that a repository may have, as digests' texts."""
+        """Lists the blobs that a repository may have, as digests' texts."""
         return self._digests(f"{paths.repository_folder(repository)}/{paths.LAYERS}")
 
     def revisions(self, repository: RepositoryName) -> Names:
-        """The manifests that a repository may have, as digests' texts."""
+        """Lists the manifests that a repository may have, as digests' texts."""
         return self._digests(f"{paths.repository_folder(repository)}/{paths.REVISIONS}")
 
     def tags(self, repository: RepositoryName) -> Names:
-        """The tags that a repository may have."""
+        """Lists the tags that a repository may have."""
         self._look_beside(f"{paths.repository_folder(repository)}/{paths.MANIFESTS}", {"revisions", "tags"})
         found, folder = Names(), f"{paths.repository_folder(repository)}/{paths.TAGS}"
         for entry in self._entries(folder, found):
@@ -184,7 +184,7 @@ class LinkTree:
     # --- links
 
     def read_layer(self, repository: RepositoryName, digest: Digest) -> Link | None:
-        """A repository's link to a blob; None where there is none, or one to something else.
+        """Reads a repository's link to a blob; returns None if there is none, or if it leads to something else.
 
         Raises:
             Unclear: the disk does not say.
@@ -196,7 +196,7 @@ class LinkTree:
         return None
 
     def list_aliases(self, repository: RepositoryName) -> list[tuple[Digest, Link]]:
-        """Names of blobs that registry:2 keeps under sha256, with the link that says which; what is odd is left out."""
+        """Lists names of blobs that registry:2 keeps under sha256, with their links; invalid ones are left out."""
         folder = f"{paths.repository_folder(repository)}/{paths.LAYERS}/sha512"
         found: list[tuple[Digest, Link]] = []
         for entry in self._entries(folder, Names()):
@@ -207,7 +207,7 @@ class LinkTree:
         return found
 
     def find_alias(self, repository: RepositoryName, digest: Digest) -> Link | None:
-        """What a blob's other name stands for; None where it is its own, or no name at all."""
+        """Returns the link behind another name of a blob; None if the name is the blob's own, or unknown."""
         try:
             link = self._read_link(paths.layer_link(repository, digest))
         except Unclear:
@@ -215,7 +215,7 @@ class LinkTree:
         return None if link is None or link.digest.algorithm == digest.algorithm else link
 
     def read_revision(self, repository: RepositoryName, digest: Digest) -> Link | None:
-        """A repository's link to a manifest; None where there is none, or one to something else.
+        """Reads a repository's link to a manifest; returns None if there is none, or if it leads to something else.
 
         Raises:
             Unclear: the disk does not say.
@@ -228,7 +228,7 @@ class LinkTree:
         return None
 
     def _tell_other(self, key: str, digest: Digest, target: Digest) -> None:
-        """registry:2 gives another digest's name to content that it keeps under sha256."""
+        """Reports a link to another digest: another name of content that registry:2 keeps under sha256, or a fault."""
         if target.algorithm != digest.algorithm:
             detail = f"another name of {target}; when roadstead serves, the same bytes stand under both"
             self._tell(TreeFindingKind.DIGEST_ALIAS, key, detail)
@@ -236,7 +236,7 @@ class LinkTree:
             self._tell(TreeFindingKind.LINK_MISMATCH, key, f"it says {target}", key)
 
     def has_link(self, key: str) -> bool:
-        """Whether something stands where a link should, be it a symbolic one; where a deletion was, nothing does.
+        """Returns True if anything, even a symbolic link, is in a link's place; after a deletion nothing is.
 
         Raises:
             StorageError: the disk does not say.
@@ -245,7 +245,7 @@ class LinkTree:
         return any(entry.name == name for entry in self.files.entries(folder))
 
     def read_tag(self, repository: RepositoryName, tag: Tag) -> TagLinks | None:
-        """A tag with its history; None where it points at nothing.
+        """Reads a tag with its history; returns None if it points at nothing.
 
         Raises:
             Unclear: the disk does not say.
@@ -267,7 +267,7 @@ class LinkTree:
         return TagLinks(tag, current, _in_order(history, current))
 
     def _read_link(self, key: str) -> Link | None:
-        """What a link says; a link that says nothing is none."""
+        """Reads a link; returns None if it has no content."""
         try:
             found = self.files.read(key, paths.LINK_BYTES)
             if found is None:
@@ -287,7 +287,7 @@ class LinkTree:
         return None
 
     def _look_beside_link(self, key: str) -> None:
-        """Names what stands in the folder of a link, which a deletion leaves empty."""
+        """Reports what stands in the folder of a link, which a deletion leaves empty."""
         folder = key.rpartition("/")[0]
         for entry in self.files.entries(folder):
             if entry.name == paths.SIGNATURES and entry.kind is EntryKind.FOLDER:
@@ -296,7 +296,7 @@ class LinkTree:
                 self.tell_foreign(folder, entry)
 
     def tell_of_signatures(self, folder: str) -> None:
-        """Names the signatures that stand beside a link to a manifest of Docker's first format."""
+        """Reports the signatures that stand beside a link to a manifest of Docker's first format."""
         if self.files.entries(f"{folder}/{paths.SIGNATURES}"):
             detail = "signatures of Docker's first format, which no client asks for any more"
             self._tell(TreeFindingKind.SIGNATURES, f"{folder}/{paths.SIGNATURES}", detail)
@@ -304,7 +304,7 @@ class LinkTree:
     # --- what is only told of
 
     def tell_of_uploads(self, repository: RepositoryName, now_ms: int) -> int:
-        """Names unfinished uploads with their age; returns how many there are."""
+        """Reports unfinished uploads with their age; returns their number."""
         folder = f"{paths.repository_folder(repository)}/{paths.UPLOADS}"
         count = 0
         for entry in self._entries(folder, Names()):
@@ -329,13 +329,13 @@ class LinkTree:
             return otherwise_ms
 
     def tell_of_proxy(self) -> None:
-        """A pull-through cache leaves a file that says when its content expires."""
+        """Reports the file in which a pull-through cache keeps the expiry of its content."""
         if self.files.find(paths.SCHEDULER_STATE) is not None:
             detail = "the folder of a pull-through cache: its content is taken up, and expires no more"
             self._tell(TreeFindingKind.PROXY_STATE, paths.SCHEDULER_STATE, detail)
 
     def tell_foreign(self, folder: str, entry: Entry) -> None:
-        """Names what does not belong where it stands."""
+        """Reports something that does not belong where it stands."""
         key = f"{folder}/{entry.name}"
         if entry.kind is EntryKind.SYMLINK:
             self._tell(TreeFindingKind.SYMLINK, key, "a symbolic link, which is not followed", key)
@@ -349,7 +349,7 @@ class LinkTree:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a folder may be a part of a repository's name."""
+    """Returns True if a folder may be a part of a repository's name."""
     try:
         RepositoryName.parse(text)
     except NameInvalidError:
@@ -358,7 +358,7 @@ def _is_name(text: str) -> bool:
 
 
 def _in_order(history: Sequence[Link], current: Link) -> tuple[Link, ...]:
-    """The history by time; what the tag points at now is its end."""
+    """Returns the history in order of time, with the current link at its end."""
     before = sorted((link for link in history if link.digest != current.digest), key=lambda link: link.modified_ms)
     return (*before, current)
 

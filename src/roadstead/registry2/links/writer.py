@@ -1,4 +1,4 @@
-"""Writes the link tree of registry:2, so that it serves what the catalogue knows.
+"""Writes the link tree of registry:2, so that it serves the content of the catalogue.
 
 Promises: a link appears whole or not at all, and after what it refers to; what is there already is not written again;
 nothing is removed but what the catalogue would have taken up and has no more. What adoption left alone stays byte for
@@ -21,7 +21,7 @@ from roadstead.storage import EntryKind
 
 @dataclass(frozen=True, slots=True)
 class TagRecord:
-    """What a tag points at, since when, and what else it pointed at when."""
+    """The manifest that a tag points at, since when, and its earlier ones with their times."""
 
     digest: Digest
     updated_ms: int
@@ -30,7 +30,7 @@ class TagRecord:
 
 @dataclass(slots=True)
 class RepositoryContent:
-    """What the catalogue has of a repository: digests with the times of their links, and tags."""
+    """The content of a repository in the catalogue: digests with the times of their links, and tags."""
 
     name: RepositoryName
     blobs: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -42,14 +42,14 @@ class RepositoryContent:
 
 @dataclass(slots=True)
 class Written:
-    """How many files were written and removed."""
+    """The numbers of files that were written and removed."""
 
     written: int = 0
     removed: int = 0
 
 
 class LinkWriter:
-    """Writes through ``files``; with ``is_durable`` each link survives a loss of power, else after ``flush``.
+    """The writer of links through ``files``; with ``is_durable`` each survives a loss of power, else after ``flush``.
 
     ``pause`` is called before each file, in the thread that writes it; what it raises ends the writing there.
     """
@@ -70,7 +70,7 @@ class LinkWriter:
         self._write(layout.blob_key(digest), body, created_ms)
 
     def has_body(self, digest: Digest, size_bytes: int) -> bool:
-        """Whether bytes of this length are there already.
+        """Returns True if bytes of this length are there already.
 
         Raises:
             StorageError: the disk does not say.
@@ -79,7 +79,7 @@ class LinkWriter:
         return found is not None and found[0] == size_bytes
 
     def add_blob(self, repository: RepositoryName, digest: Digest, linked_ms: int) -> None:
-        """Lets a repository read a blob.
+        """Writes the link that lets a repository read a blob.
 
         Raises:
             StorageError: the link could not be written.
@@ -87,7 +87,7 @@ class LinkWriter:
         self._write(paths.layer_link(repository, digest), digest.encode(), linked_ms)
 
     def remove_blob(self, repository: RepositoryName, digest: Digest) -> None:
-        """Takes that away.
+        """Removes the link that lets a repository read a blob.
 
         Raises:
             StorageError: the link is still there.
@@ -115,7 +115,7 @@ class LinkWriter:
     def set_tag(
         self, repository: RepositoryName, tag: Tag, record: TagRecord, left_alone: frozenset[str] = frozenset()
     ) -> None:
-        """Points a tag at a manifest that the repository has; of its history what was ``left_alone`` stays as it is.
+        """Points a tag at a manifest that the repository has; links of its history in ``left_alone`` stay as they are.
 
         Raises:
             StorageError: a link could not be written.
@@ -166,7 +166,7 @@ class LinkWriter:
         self.remove_empty(name)
 
     def flush(self) -> None:
-        """What was written until now survives a loss of power when this returns."""
+        """Makes everything that was written so far survive a loss of power."""
         self._files.flush()
 
     def _is_tag_left_alone(self, content: RepositoryContent, tag: Tag, is_left_alone: Callable[[Digest], bool]) -> bool:
@@ -180,7 +180,7 @@ class LinkWriter:
         return self._tree.has_link(key) if links is None else is_left_alone(links.current.digest)
 
     def _is_layer_left_alone(self, content: RepositoryContent, digest: Digest) -> bool:
-        """Whether a link is one that adoption does not take up: no digest, another name of a blob, one that it named.
+        """Returns True if adoption does not take up a link: no digest, another name of a blob, or one that it named.
 
         What the catalogue had and has no more is written by us, and says the digest of its folder.
         """
@@ -220,4 +220,4 @@ class LinkWriter:
 
 
 def _go_on() -> None:
-    """Neither rests nor ends."""
+    """Does nothing: the default ``pause``, which neither rests nor ends."""

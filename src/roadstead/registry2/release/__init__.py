@@ -1,1 +1,1 @@
-"""The way back to registry:2: its links written beside the blobs, once or behind every change."""
+"""Gives a folder back to registry:2: writes its links beside the blobs, once or after every change."""

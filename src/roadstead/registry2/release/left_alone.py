@@ -1,4 +1,4 @@
-"""What an adoption left alone, remembered per repository, so that nothing that writes links afterwards takes it away.
+"""Remembers what an adoption left alone in each repository, so that no later writing of links removes it.
 
 The tree cannot say it by itself: a link to bytes that are missing looks the same whether the disk lost the bytes before
 the adoption, and an administrator may bring them back, or we collected them after the link's manifest was deleted. So
@@ -19,17 +19,17 @@ from roadstead.registry2.links.writer import RepositoryContent
 _PREFIX: Final = "left-alone:"
 
 _UNDERSTOOD: Final = frozenset({TreeFindingKind.DIGEST_ALIAS, TreeFindingKind.FOREIGN, TreeFindingKind.LEFTOVER})
-"""Beside manifests, and no manifest that only registry:2 understands."""
+"""Kinds of findings among manifests that are no manifests which only registry:2 understands."""
 
 
 async def find_left_alone(reader: Reader, repository: str) -> frozenset[str]:
-    """The keys that the last adoption left alone in a repository, those of folders among them."""
+    """Returns the keys that the last adoption left alone in a repository, those of folders among them."""
     value = await find_state(reader, _PREFIX + repository)
     return frozenset(json.decode(value, type=list[str])) if value else frozenset()
 
 
 async def save_left_alone(transaction: Transaction, repository: str, keys: Iterable[str]) -> None:
-    """Remembers ``keys`` in place of those before."""
+    """Replaces the remembered keys by ``keys``."""
     if texts := sorted({*keys}):
         await save_state(transaction, _PREFIX + repository, json.encode(texts).decode())
     else:
@@ -37,7 +37,7 @@ async def save_left_alone(transaction: Transaction, repository: str, keys: Itera
 
 
 async def claim(database: Database, repository: str, key: str, *, is_known: bool) -> bool:
-    """Whether a link may be written or removed.
+    """Returns True if a link may be written or removed.
 
     What was left alone stays, until clients have put something in its place that the catalogue knows: from then on the
     link is ours like any other.
@@ -51,7 +51,7 @@ async def claim(database: Database, repository: str, key: str, *, is_known: bool
 
 
 async def claim_all(database: Database, content: RepositoryContent) -> None:
-    """The same for all that the catalogue has of a repository, whose links were written."""
+    """Claims all links of a repository's content, which were written."""
     keys = {paths.layer_link(content.name, Digest(text)) for text in content.blobs}
     keys |= {paths.revision_link(content.name, Digest(text)) for text in content.manifests}
     keys |= {paths.current_link(content.name, tag) for tag in content.tags}
@@ -61,12 +61,12 @@ async def claim_all(database: Database, content: RepositoryContent) -> None:
 
 
 async def forget_left_alone(transaction: Transaction) -> None:
-    """Forgets those of all repositories: an adoption begins."""
+    """Forgets the keys of all repositories: an adoption begins."""
     await delete_states(transaction, _PREFIX)
 
 
 def keeps_all_links(repository: str, findings: Iterable[TreeFinding]) -> bool:
-    """Whether a repository has a manifest that was not taken up, which may need any blob that it links to.
+    """Returns True if a repository has a manifest that was not adopted, which may need any blob that it links to.
 
     registry:2 keeps what its own collector finds below ``revisions``; a tag that leads nowhere is none of that.
     """

@@ -49,19 +49,19 @@ from roadstead.registry2.release.release import read_content, write_body, write_
 from roadstead.storage import ObjectStore, StorageError, StorageFullError
 
 NOTES: Final = 100
-"""Taken in one round: some hundred flushes of a disk, less than a second on most."""
+"""Number of notes taken in one round: some hundred flushes of a disk, less than a second on most."""
 
 REST: Final = 9
-"""Times as long as it worked it rests: a tenth of a processor, which follows some three hundred changes a second."""
+"""Rest after work, as a multiple of its time: a tenth of a processor, which follows some 300 changes a second."""
 
 MOST_ASIDE: Final = 100
-"""Repositories that are set aside; from then on it is the storage's trouble, and nothing is written."""
+"""Number of repositories that are set aside at most; beyond it the storage is at fault, and nothing is written."""
 
 _log = structlog.get_logger("roadstead.links")
 
 
 class NoteKind(enum.IntEnum):
-    """What a note asks to be looked at; the values are stored by triggers."""
+    """The kind of thing that a note asks to look at; the values are stored by triggers."""
 
     LAYER = 1
     MANIFEST = 2
@@ -70,14 +70,14 @@ class NoteKind(enum.IntEnum):
 
 
 class _StateRow(Struct, frozen=True):
-    """How far the first writing of whole repositories is."""
+    """The progress of the first writing of whole repositories."""
 
     is_complete: bool
     after: str
 
 
 class LinkFollower:
-    """The work of one process."""
+    """The follower of changes in one process."""
 
     def __init__(
         self, database: Database, storage: ObjectStore, files: LinkFiles, clock: Clock, maintenance: Maintenance
@@ -92,7 +92,7 @@ class LinkFollower:
         self._writer = LinkWriter(files, is_durable=True, pause=self._rests)
 
     async def round(self) -> bool:
-        """Follows some changes; whether more are waiting.
+        """Follows some changes; returns True if more are waiting.
 
         Raises:
             StorageError: the storage is full, or gives trouble to very many repositories; the next round tries again.
@@ -153,7 +153,7 @@ class LinkFollower:
     # --- what is set aside
 
     async def _set_aside(self, subject: str, error: StorageError | DatabaseDamagedError) -> None:
-        """Has the others go on; raises where it is not one repository's trouble."""
+        """Sets a subject aside, so that the others go on; raises unless the error concerns this one alone."""
         aside = await list_troubles(self._database)
         if isinstance(error, StorageFullError) or len({*aside, subject}) > MOST_ASIDE:
             raise error
@@ -182,7 +182,7 @@ class LinkFollower:
     # --- one change after another
 
     async def _follow(self, aside: set[str]) -> bool:
-        """``aside`` are repositories and bytes whose changes are passed over."""
+        """Follows some changes, but not those of ``aside``, which are repositories and bytes."""
         notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
         missed: set[str] = set()
         for kind, repository, item in dict.fromkeys((kind, name, item) for _, kind, name, item in notes):
@@ -201,7 +201,7 @@ class LinkFollower:
         return len(notes) == NOTES
 
     async def _look_at(self, kind: int, repository: str, item: str) -> None:
-        """Makes the files of one thing what the records say."""
+        """Makes the files of one thing equal to the records."""
         if kind == NoteKind.BYTES:
             await uninterrupted(self._remove_bytes(Digest(item)))
             return
@@ -228,7 +228,7 @@ class LinkFollower:
             self._writer.add_blob(name, digest, found[0])
 
     async def _set_manifest(self, name: RepositoryName, digest: Digest) -> bool:
-        """Makes a manifest's files what the records say; False where its body is damaged, and nothing was written."""
+        """Makes a manifest's files equal to the records; returns False, and writes nothing, if its body is damaged."""
         found = await self._find(adoption_store.FIND_LINK_TO_MANIFEST, name, digest)
         if not await self._may_change(name, paths.revision_link(name, digest), found):
             return True
@@ -256,7 +256,7 @@ class LinkFollower:
         await self._work(lambda: self._writer.set_tag(name, tag, TagRecord(Digest(found[0]), found[1])))
 
     async def _remove_bytes(self, digest: Digest) -> None:
-        """Removes the bytes of a manifest that the catalogue does not have any more, and nothing else needs."""
+        """Removes the bytes of a manifest that neither the catalogue nor anything else needs any more."""
         async with self._storage.exclusive(digest):
             for statement in (store.FIND_MANIFEST_ID, store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD):
                 if await self._database.fetch_one(statement, digest=digest) is not None:
@@ -268,11 +268,11 @@ class LinkFollower:
 
 
 class _EndedError(Exception):
-    """The server stops: what was not written is written after its next start."""
+    """The server stops: the rest is written after its next start."""
 
 
 class _Rests:
-    """Has the thread that writes rest ``REST`` times as long as it worked, and end when it is told to."""
+    """Pauses of the writing thread: ``REST`` times as long as it worked, and an end when it is told to stop."""
 
     def __init__(self) -> None:
         self._has_ended = threading.Event()
@@ -280,7 +280,7 @@ class _Rests:
         self._since = 0.0
 
     def __call__(self) -> None:
-        """Rests for what was done since the last call in this thread."""
+        """Rests for the work since the last call in this thread."""
         if self._thread != threading.get_ident():
             self._thread, self._since = threading.get_ident(), time.thread_time()
         worked = max(0.0, time.thread_time() - self._since)
@@ -289,12 +289,12 @@ class _Rests:
         self._since = time.thread_time()
 
     def end(self) -> None:
-        """The next call raises."""
+        """Makes the next call raise."""
         self._has_ended.set()
 
 
 async def stop_following(database: Database) -> None:
-    """Where links are written on release only: no more notes."""
+    """Stops the notes of changes, for links that are written on release only."""
 
     async def work(transaction: Transaction) -> None:
         await delete_state(transaction, LINKS_STATE)

@@ -1,4 +1,4 @@
-"""Repositories whose links cannot be written, as a foreign file in their place makes it: set aside, so others go on.
+"""Sets repositories aside whose links cannot be written, as with a foreign file in their place, so that others go on.
 
 A row of ``states`` names each with the reason. Notes of its changes are forgotten while it is there; when its trouble
 is over the whole repository is written anew, so that nothing is missed. Bytes of a manifest that cannot be removed are
@@ -16,22 +16,22 @@ from roadstead.jobs import delete_state, delete_states, find_state, list_states,
 
 FIRST_PAUSE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 600.0
-"""Between two tries to write what was set aside; doubled each time. Somebody has to remove what is in the way."""
+"""Longest time between two tries to write what was set aside; it doubles from try to try, since somebody has to act."""
 
 _PREFIX: Final = "links-trouble:"
 
 
 class Trouble(Struct, frozen=True):
-    """Why something was set aside."""
+    """The reason why something was set aside."""
 
     reason: str
     since_ms: int
     missed: int = 0
-    """Grows when notes are forgotten because of it."""
+    """A count that grows when notes of changes are forgotten because of the trouble."""
 
 
 async def list_troubles(reader: Reader) -> dict[str, Trouble]:
-    """What is set aside, at most a thousand: names of repositories, and digests of bytes."""
+    """Returns at most a thousand subjects that are set aside: names of repositories, and digests of bytes."""
     rows = await list_states(reader, _PREFIX)
     return {name.removeprefix(_PREFIX): json.decode(value, type=Trouble) for name, value in rows.items()}
 
@@ -42,7 +42,7 @@ async def save_trouble(transaction: Transaction, subject: str, trouble: Trouble)
 
 
 async def count_missed(transaction: Transaction, subjects: Iterable[str]) -> None:
-    """Notes of these, which are set aside, are forgotten in the same transaction."""
+    """Counts that notes of these subjects, which are set aside, are forgotten in the same transaction."""
     for subject in subjects:
         value = await find_state(transaction, _PREFIX + subject)
         if value is not None:
@@ -51,7 +51,7 @@ async def count_missed(transaction: Transaction, subjects: Iterable[str]) -> Non
 
 
 async def end_trouble(database: Database, subject: str, trouble: Trouble) -> None:
-    """``subject`` was written; it stays set aside if notes were forgotten since ``trouble`` was read."""
+    """Ends the trouble of ``subject``, which was written, unless notes were forgotten since ``trouble`` was read."""
 
     async def work(transaction: Transaction) -> None:
         value = await find_state(transaction, _PREFIX + subject)
@@ -62,29 +62,29 @@ async def end_trouble(database: Database, subject: str, trouble: Trouble) -> Non
 
 
 async def forget_troubles(transaction: Transaction) -> None:
-    """Nobody follows any more."""
+    """Forgets all troubles, since nobody follows changes any more."""
     await delete_states(transaction, _PREFIX)
 
 
 class Pauses:
-    """When each subject is tried again; in memory, since a new process may well try at once."""
+    """The times of the next tries, by subject; in memory, since a new process may well try at once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tries: dict[str, tuple[float, float]] = {}
 
     def is_due(self, subject: str) -> bool:
-        """Whether its pause is over."""
+        """Returns True if the subject's pause is over."""
         until, _ = self._tries.get(subject, (0.0, 0.0))
         return self._clock.monotonic_seconds() >= until
 
     def begin(self, subject: str) -> bool:
-        """Begins its next pause; whether it is the first."""
+        """Begins the subject's next pause; returns True if it is the first."""
         _, before = self._tries.get(subject, (0.0, 0.0))
         pause = min(max(2 * before, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
         self._tries[subject] = (self._clock.monotonic_seconds() + pause, pause)
         return not before
 
     def end(self, subject: str) -> None:
-        """It is well again."""
+        """Ends the pauses of a subject that is well again."""
         self._tries.pop(subject, None)

@@ -1,4 +1,4 @@
-"""Release: the catalogue's tags, manifests and links become the tree that registry:2 and registry:3 read.
+"""Release: turns the catalogue's tags, manifests and links into the tree that registry:2 and registry:3 read.
 
 Promises: may be interrupted at any moment and run again; when it has recorded that the registry is released, all is
 written and survives a loss of power. Until then the catalogue stays in charge. What stands in the trash or in
@@ -27,16 +27,16 @@ from roadstead.registry2.release.left_alone import find_left_alone
 from roadstead.storage import StorageError, StorageFullError
 
 HISTORY: Final = 1000
-"""Entries of a tag's history that are written."""
+"""Number of entries of a tag's history that are written at most."""
 
 _T = TypeVar("_T")
 
 
 class Release:
-    """One run."""
+    """A release of the whole registry."""
 
     def __init__(self, database: Database, files: LinkFiles, clock: Clock, *, progress: Progress, storage: str) -> None:
-        """``storage`` is the URL that is recorded with the state."""
+        """Keeps its arguments; ``storage`` is the URL that is recorded with the state."""
         self._database = database
         self._files = files
         self._clock = clock
@@ -45,7 +45,7 @@ class Release:
         self._writer = LinkWriter(files, is_durable=False)
 
     async def run(self) -> Written:
-        """Writes all that is not written yet.
+        """Writes everything that is not written yet.
 
         Raises:
             StorageError, DatabaseError: it could not be finished; the catalogue stays in charge. Of repositories whose
@@ -84,7 +84,7 @@ class Release:
 async def write_repository(
     database: Database, writer: LinkWriter, files: LinkFiles, content: RepositoryContent
 ) -> None:
-    """Makes the links of one repository those that it should have.
+    """Makes the links of one repository equal to its content.
 
     Raises:
         StorageError, DatabaseError: not all are written.
@@ -96,7 +96,7 @@ async def write_repository(
 
 
 async def read_content(database: Database, name: RepositoryName, key: int) -> RepositoryContent:
-    """What the catalogue has of a repository."""
+    """Reads the catalogue's content of a repository."""
     content = RepositoryContent(name, left_alone=await find_left_alone(database, name))
     content.blobs = {
         digest: linked_ms
@@ -119,14 +119,14 @@ async def read_content(database: Database, name: RepositoryName, key: int) -> Re
 async def _read_history(
     database: Database, key: int, tag: str, content: RepositoryContent
 ) -> tuple[tuple[Digest, int], ...]:
-    """What a tag pointed at before and the repository still has, each once, with the last time."""
+    """Returns the earlier manifests of a tag that the repository still has, each once, with the last time."""
     rows = await database.fetch_all(adoption_store.LIST_DIGESTS_OF_TAG, repository_id=key, tag=tag, limit=HISTORY)
     latest: dict[str, int] = {digest: at_ms for digest, at_ms in rows}  # noqa: C416 - rows are tuples of anything
     return tuple((Digest(digest), at_ms) for digest, at_ms in latest.items() if digest in content.manifests)
 
 
 async def write_body(database: Database, writer: LinkWriter, digest: Digest, pushed_ms: int) -> None:
-    """Puts a manifest's bytes where registry:2 looks for them; none where the catalogue has none.
+    """Puts a manifest's bytes where registry:2 looks for them; does nothing if the catalogue has none.
 
     Raises:
         DatabaseDamagedError: what the catalogue holds is not what was pushed.
@@ -152,7 +152,7 @@ def write_links(writer: LinkWriter, content: RepositoryContent) -> None:
 
 
 def _leaving_alone(files: LinkFiles, content: RepositoryContent) -> Callable[[Digest], bool]:
-    """Whether adoption would leave a manifest of the tree alone: then it is not one that was deleted here."""
+    """Returns a function that tells if adoption would leave a manifest alone, so that it was not deleted here."""
 
     def is_left_alone(digest: Digest) -> bool:
         if digest in content.manifests:
@@ -169,7 +169,7 @@ def _leaving_alone(files: LinkFiles, content: RepositoryContent) -> Callable[[Di
 
 
 def _says_left_alone(finding: TreeFinding) -> bool:
-    """Of bytes that are missing only the adoption knows whether they were so before us: see ``left_alone``."""
+    """Returns True if a finding leaves a manifest alone by itself; of missing bytes only the adoption knows."""
     if finding.kind is TreeFindingKind.MANIFEST_MISSING:
         return False
     return bool(finding.key) or finding.kind is TreeFindingKind.DIGEST_ALIAS

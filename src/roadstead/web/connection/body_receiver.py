@@ -28,16 +28,17 @@ from roadstead.web.http import Message
 from roadstead.web.transfer import BufferOffer
 
 RECEIVED_BYTES: Final = 64 << 10
-"""Shorter bodies are left to the parser: to change the transport's protocol twice costs more than it saves."""
+"""Length up to which bodies are left to the parser: changing the transport's protocol twice costs more than it
+saves."""
 
 PARSED_BYTES: Final = 64 << 10
-"""Read at once for an application that offers a buffer once and then does not."""
+"""Bytes read at once for an application that offers a buffer once and then does not."""
 
 PAGE_BYTES: Final = 4096
-"""A write that begins and ends with a page of the file costs two thirds of one that does not."""
+"""Size of a file's page; a write that begins and ends with one costs two thirds of one that does not."""
 
 SCRATCH: Final = memoryview(bytearray(64 << 10))
-"""Where bytes go that nobody wants; shared, since nobody looks."""
+"""Buffer for bytes that nobody wants; shared, since nobody reads it."""
 
 _FIRST_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _NEXT_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
@@ -47,31 +48,31 @@ _CHUNK_END: Final = b"\r\n"
 
 
 class ReceivingConnection(Protocol):
-    """What the receiver asks of its connection."""
+    """The methods of a connection that the receiver needs."""
 
     transport: asyncio.Transport
     flow: FlowControl
 
     @property
     def is_refused(self) -> bool:
-        """Whether the client was refused, so that what it still sends is for nobody."""
+        """True if the client was refused, so that nobody reads what it still sends."""
         ...
 
     def note_received(self, size_bytes: int) -> None:
-        """So many bytes of the body arrived."""
+        """Records that bytes of the body arrived."""
         ...
 
     def end_body(self, rest: bytes, *, is_complete: bool) -> None:
-        """The body is the parser's again, beginning with ``rest``; ``is_complete``: it is over, and rest comes next."""
+        """Gives the body back to the parser with ``rest``, which comes after the body if that ``is_complete``."""
         ...
 
     def refuse_body(self) -> None:
-        """The body is not HTTP."""
+        """Refuses the body, which is not HTTP."""
         ...
 
 
 class _Held:
-    """Bytes that came and wait for a buffer; whoever takes some of them copies no others."""
+    """Bytes that arrived and wait for a buffer; taking some of them copies no others."""
 
     __slots__ = ("_bytes", "_start")
 
@@ -83,15 +84,15 @@ class _Held:
         return len(self._bytes) - self._start
 
     def add(self, data: bytes) -> None:
-        """Some more."""
+        """Adds bytes at the end."""
         self._bytes = self.take_all() + data
 
     def put_back(self, *pieces: bytes) -> None:
-        """Some that come before those that are there."""
+        """Puts bytes back before those that are there."""
         self._bytes = b"".join((*pieces, self.take_all()))
 
     def move_into(self, buffer: memoryview) -> int:
-        """Fills ``buffer`` as far as they go; returns how many."""
+        """Fills ``buffer`` as far as the bytes suffice; returns their number."""
         size = min(len(self), len(buffer))
         buffer[:size] = memoryview(self._bytes)[self._start : self._start + size]
         self._start += size
@@ -100,26 +101,26 @@ class _Held:
         return size
 
     def take_all(self) -> bytes:
-        """All of them."""
+        """Takes all bytes."""
         taken = self._bytes[self._start :] if self._start else self._bytes
         self._bytes, self._start = b"", 0
         return taken
 
 
 class BodyReceiver(asyncio.BufferedProtocol):
-    """The body of one request, and the transport's protocol while it arrives."""
+    """The receiver of one request's body, and the transport's protocol while that arrives."""
 
     def __init__(self, connection: ReceivingConnection, cycle: RequestResponseCycle, length: int | None) -> None:
-        """``length`` is what the client states; None where the body is chunked."""
+        """Keeps its arguments; ``length`` is stated by the client, and None if the body is chunked."""
         self._connection = connection
         self._cycle = cycle
         self._receive_parsed = cast("Callable[[], Awaitable[Message]]", cycle.receive)
         self._is_chunked = length is None
         self._left = length or 0
-        """Bytes to come: of the body, or of the chunk that is being received."""
+        """Number of bytes to come: of the body, or of the chunk that is being received."""
         self._is_first = True
         self._usual_head = b""
-        """How the last chunk began that was not the first."""
+        """The head of the last chunk, empty if that was the first: most further chunks have the same."""
         self._usual_bytes = 0
         self._held = _Held()
         self._is_over = False
@@ -127,21 +128,21 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._filled = 0
         self._parsed = 0
         self._joined = 0
-        """Bytes of the body at the beginning of the buffer."""
+        """Number of the body's bytes at the beginning of the buffer."""
         self.offer = BufferOffer()
         self.is_active = False
-        """Whether the transport reads for this body."""
+        """True if the transport reads for this body."""
 
-    # What the connection tells
+    # Called by the connection
 
     def hold(self, data: bytes) -> None:
-        """Keeps what came behind the head."""
+        """Keeps bytes that came behind the head."""
         self._held.add(data)
         if len(self._held) > HIGH_WATER_LIMIT:
             self._connection.flow.pause_reading()
 
     def answered(self) -> None:
-        """The answer is complete: what there is of the body is read, and dropped."""
+        """Reads and drops the rest of the body: the answer is complete."""
         if not self.is_active:
             self._release()
             return
@@ -152,10 +153,10 @@ class BodyReceiver(asyncio.BufferedProtocol):
             if len(self._held) >= before:
                 return
 
-    # What the application asks
+    # Called by the application
 
     async def receive(self) -> Message:
-        """ASGI's ``receive``."""
+        """Receives the next message: ASGI's ``receive``."""
         buffer = self.offer.take()
         if self._is_over:
             return await self._receive_parsed()
@@ -211,14 +212,14 @@ class BodyReceiver(asyncio.BufferedProtocol):
     # The buffer
 
     def _begin(self, buffer: memoryview) -> None:
-        """Receives into ``buffer``, first of all what was held."""
+        """Begins to receive into ``buffer``, first the bytes that were held."""
         self._buffer = buffer
         self._parsed = self._filled = self._joined = 0
         if self._held:
             self._advance(self._held.move_into(buffer))
 
     def _take(self, buffer: memoryview) -> memoryview:
-        """The part of the body in ``buffer``, which is the application's again; what is none of it yet is held.
+        """Returns the part of the body in ``buffer``, which is the application's again; other bytes are held.
 
         Whole pages, as long as the body goes on.
         """
@@ -237,7 +238,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             self._take(self._buffer)
 
     def _advance(self, size: int) -> None:
-        """``size`` further bytes are in the buffer."""
+        """Counts ``size`` further bytes in the buffer."""
         self._filled += size
         if self._is_chunked:
             self._decode()
@@ -249,7 +250,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             self._end(rest, is_complete=True)
 
     def _join(self, size: int) -> None:
-        """The next ``size`` bytes in the buffer are the body's."""
+        """Marks the next ``size`` bytes in the buffer as the body's."""
         start, end = self._parsed, self._parsed + size
         if start != self._joined and self._buffer is not None:
             self._buffer[self._joined : self._joined + size] = self._buffer[start:end]
@@ -278,7 +279,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             self._is_first = False
 
     def _join_alike(self) -> None:
-        """Takes whole chunks that begin as the last one did, as most of a client's do, without a search for each."""
+        """Takes whole chunks whose heads are like the last one's, as most of a client's are, without searching each."""
         buffer, head, size = self._buffer, self._usual_head, self._usual_bytes
         if not head or buffer is None:
             return
@@ -290,7 +291,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._joined, self._parsed = joined, parsed
 
     def _hand_over(self) -> None:
-        """What comes is for the parser, which knows nothing of the chunks that were here."""
+        """Gives further bytes to the parser, which knows nothing of the chunks that came before."""
         rest = self._bytes_from(self._parsed) + self._held.take_all()
         if not self._is_first:
             if not rest.startswith(_CHUNK_END):
@@ -311,10 +312,10 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._connection.end_body(rest, is_complete=is_complete)
         self._cycle.message_event.set()
 
-    # What the transport tells
+    # Called by the transport
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - what asyncio calls it with
-        """Where to receive; never beyond the end of a body whose length is known.
+        """Returns the buffer to receive into, which never goes beyond the end of a body whose length is known.
 
         Raises:
             RuntimeError: there is nowhere; the transport then ends the connection.
@@ -328,7 +329,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         return buffer[self._filled : end]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """``nbytes`` were received."""
+        """Handles ``nbytes`` that were received."""
         self._connection.note_received(nbytes)
         self._advance(nbytes)
         if self._is_over:
@@ -343,19 +344,19 @@ class BodyReceiver(asyncio.BufferedProtocol):
         return self._cycle.response_complete or self._connection.is_refused
 
     def eof_received(self) -> bool | None:
-        """As the connection."""
+        """Does what the connection does."""
         return self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """As the connection."""
+        """Does what the connection does."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """As the connection."""
+        """Does what the connection does."""
         self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As the connection."""
+        """Does what the connection does."""
         self._protocol.connection_lost(exc)
 
     @property

@@ -21,19 +21,19 @@ from typing import Final
 from roadstead.web.transfer import FilePiece
 
 TURN_BYTES: Final = 512 << 10
-"""Sent in one turn of the event loop: some 0.1 ms."""
+"""Bytes sent in one turn of the event loop: some 0.1 ms."""
 
 AHEAD_BYTES: Final = 4 << 20
-"""Asked of the disk ahead of what is sent, once something was not in memory."""
+"""Bytes read ahead of what is sent, once something was not in memory."""
 
 POLL_SECONDS: Final = 0.005
-"""Between two looks whether what was written before has been taken; only a client that pipelines makes us wait."""
+"""Time between two checks that earlier bytes have been taken; only a client that pipelines makes us wait."""
 
 _GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF})
 
 
 class FileSender:
-    """What sends the files of one connection, one after the other."""
+    """The sender of one connection's files, one after the other."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -49,7 +49,7 @@ class FileSender:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the client's machine has not acknowledged; 0 when no file is being sent.
+        """Number of bytes that the client's machine has not acknowledged; 0 when no file is being sent.
 
         Those that wait in the kernel are counted, since it takes more only when a third of what it has is gone, which
         with a slow client is a long time.
@@ -61,7 +61,7 @@ class FileSender:
         return len(self._head) + self._piece.left + int.from_bytes(waiting, sys.byteorder)
 
     def send(self, piece: FilePiece, head: bytes) -> None:
-        """Sends ``head`` and then ``piece``, which hears when that is done."""
+        """Sends ``head`` and then ``piece``, which is told when that is done."""
         self._piece = piece
         self._file = os.dup(piece.descriptor)
         self._head = head
@@ -69,7 +69,7 @@ class FileSender:
         self._begin()
 
     def close(self) -> None:
-        """Sends no more. Done when the connection is lost, or is to be."""
+        """Stops sending: the connection is lost, or is to be closed."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -91,7 +91,7 @@ class FileSender:
             self._push()
 
     def _push(self) -> None:
-        """Sends what the client's side takes now, up to one turn's share."""
+        """Sends as much as the client's side takes now, up to one turn's share."""
         piece = self._piece
         if piece is None:
             return
@@ -109,7 +109,7 @@ class FileSender:
             self._fail(error)
 
     def _note(self, sent: int) -> None:
-        """``sent`` bytes of the file are on their way."""
+        """Counts ``sent`` bytes of the file that are on their way."""
         piece = self._piece
         if piece is None:
             return
@@ -124,7 +124,7 @@ class FileSender:
             self._end()
 
     def _send_in_thread(self, size: int) -> None:
-        """What is not in memory is sent by a thread, which may wait for the disk; the socket does not make it wait."""
+        """Sends bytes that are not in memory, in a thread that may wait for the disk but not for the socket."""
         piece = self._piece
         if piece is None:
             return
@@ -147,7 +147,7 @@ class FileSender:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """The client has gone, of which the transport tells; or the file cannot be read."""
+        """Handles an error: the client has gone, which the transport reports too, or the file cannot be read."""
         if error.errno in _GONE:
             self._stop_watching()
             self._transport.abort()
@@ -155,7 +155,7 @@ class FileSender:
             self._end(error)
 
     def _end(self, error: Exception | None = None) -> None:
-        """Ends a piece: all of it was sent, or no more of it will be."""
+        """Ends a piece, which was sent whole or will not be sent any further."""
         self._stop_watching()
         piece, self._piece = self._piece, None
         self._head = b""
@@ -175,7 +175,7 @@ class FileSender:
 
 
 def _is_in_memory(file: int, offset: int, size: int) -> bool:
-    """Whether the page cache holds these bytes, as far as their ends tell."""
+    """Returns True if the page cache holds these bytes, as far as their ends tell."""
     byte = bytearray(1)
     try:
         os.preadv(file, [byte], offset, os.RWF_NOWAIT)

@@ -1,4 +1,4 @@
-"""A transport that gathers what is written in one turn of the event loop and sends it in the next.
+"""A transport that gathers the bytes written in one turn of the event loop and sends them in the next.
 
 uvicorn hands over the head of an answer and its body one after the other, and each would be a system call and a packet
 of its own. Moreover, the answers to all requests that arrived together are then sent one right after the other: a
@@ -13,7 +13,7 @@ from roadstead.web.connection.file_sender import FileSender
 from roadstead.web.transfer import FilePiece
 
 GATHERED_BYTES: Final = 64 << 10
-"""Longer pieces are handed on as they are: joining them would cost more than another system call."""
+"""Length from which pieces are handed on as they are: joining them would cost more than another system call."""
 
 
 class GatheringTransport:
@@ -43,7 +43,7 @@ class GatheringTransport:
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes | bytearray | memoryview | FilePiece) -> None:
-        """Sends ``data`` after what is held back, or holds it back too."""
+        """Sends ``data`` after the gathered bytes, or gathers it too."""
         if self._is_ended:
             return  # the client was refused while its answer was on the way
         if len(self._held) + len(data) <= GATHERED_BYTES and not isinstance(data, FilePiece):
@@ -59,7 +59,7 @@ class GatheringTransport:
             self._transport.write(data)
 
     def flush(self) -> None:
-        """Sends what is held back."""
+        """Sends the gathered bytes."""
         held, self._held = self._held, b""
         if held and not self._transport.is_closing():
             self._transport.write(held)
@@ -74,7 +74,7 @@ class GatheringTransport:
         self._files.send(piece, held)
 
     def release(self) -> None:
-        """The connection is lost: gives back what sending files takes."""
+        """Frees the resources for sending files: the connection is lost."""
         if self._files is not None:
             self._files.close()
 
@@ -85,19 +85,19 @@ class GatheringTransport:
         self._transport.close()
 
     def write_eof(self) -> None:
-        """Tells the client that nothing follows what has been sent."""
+        """Tells the client that nothing follows the bytes that were sent."""
         self.flush()
         self._is_ended = True
         self._transport.write_eof()
 
     def abort(self) -> None:
-        """Drops the connection with all that was not sent."""
+        """Drops the connection with all bytes that were not sent."""
         self._held = b""
         self.release()
         self._transport.abort()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that the client has not taken yet."""
+        """Returns the number of bytes that the client has not taken yet."""
         of_file = self._files.unsent_bytes if self._files is not None else 0
         return len(self._held) + of_file + self._transport.get_write_buffer_size()
 

@@ -33,19 +33,19 @@ from roadstead.web.context import CERTIFICATE_USER_KEY, GIVE_WAY_KEY, REFUSED_KE
 from roadstead.web.transfer import FILES_KEY, OFFER_KEY
 
 PIPELINED: Final = 64
-"""Requests one connection may have waiting; no client of registries pipelines, and each takes memory."""
+"""Number of requests that may wait on one connection; no client of registries pipelines, and each takes memory."""
 
 TLS_HANDSHAKE: Final = 0x16
 """The first byte of a client that speaks TLS (RFC 8446, section 5.1); no HTTP begins with it."""
 
 SSL_2_HELLO: Final = re.compile(rb"[\x80-\xff].\x01", re.DOTALL)
-"""How older clients begin that offer TLS in an SSL 2.0 hello (RFC 5246, appendix E.2)."""
+"""Pattern of the first bytes of older clients that offer TLS in an SSL 2.0 hello (RFC 5246, appendix E.2)."""
 
 HEAD_END: Final = b"\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 MAPPED: Final = "::ffff:"
-"""How an IPv4 client of a socket for both kinds of addresses looks; in logs, rules and events it is the IPv4 one."""
+"""Prefix of an IPv4 client's address on a socket for both kinds; logs, rules and events have the IPv4 address."""
 
 _log = structlog.get_logger("roadstead.connection")
 
@@ -55,11 +55,11 @@ RECEIVED_METHODS: Final = frozenset({"PATCH", "POST", "PUT"})
 
 
 class _RefusedError(Exception):
-    """Leaves the parser's callbacks; what it means stands in the connection."""
+    """Leaves the parser's callbacks after a refusal, which the connection has recorded."""
 
 
 class LimitedConnection(HttpToolsProtocol, Inspected):
-    """One connection; made by uvicorn, of a class that ``connection_class`` made."""
+    """A client's connection; made by uvicorn, of a class that ``connection_class`` made."""
 
     rules: ClassVar[Rules]
 
@@ -95,10 +95,10 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._tls: SlicedTransport | None = None
         self._certificate_user: str | None = None
 
-    # What the transport tells
+    # Called by the transport
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Takes a client in, or turns it away when there are too many."""
+        """Accepts a client, or refuses it if there are too many."""
         rules = self.rules
         if transport.get_extra_info("sslcontext") is not None:
             self._tls = SlicedTransport(cast("Transport", transport))
@@ -141,7 +141,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         return cycle is not None and cycle.more_body
 
     def _receiver_before(self, rest: bytes) -> BodyReceiver | None:
-        """Who receives the body of the request whose head was just parsed, ``rest`` being what came behind it.
+        """Returns the receiver of a body whose head was just parsed; ``rest`` are the bytes behind that head.
 
         None leaves it to the parser: what is short, or has arrived already, or waits behind another request.
         """
@@ -177,7 +177,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._refuse(reasons.HEADER_TOO_LARGE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone: nobody is left to be answered, neither what runs nor what waits behind it."""
+        """Ends the running and the waiting requests: the client has gone."""
         self._is_lost = True
         pipelined = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
@@ -189,26 +189,26 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         cast("GatheringTransport", self.transport).release()
 
     def eof_received(self) -> None:
-        """The client will send no more: what it has been answered so far must go before the transport closes."""
+        """Sends the answers so far before the transport closes: the client will send no more."""
         cast("GatheringTransport", self.transport).flush()
         if self._tls is not None:
             self._tls.flush()
 
     def pause_writing(self) -> None:
-        """The transport is full."""
+        """Stops writing: the transport is full."""
         if self._tls is not None:
             self._tls.pause()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The transport takes more."""
+        """Resumes writing: the transport takes more."""
         if self._tls is None or self._tls.resume():
             super().resume_writing()
 
-    # What the parser tells
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begins a request."""
         super().on_message_begin()
         if self._tls is None:
             cast("dict[str, Any]", self.scope)[FILES_KEY] = True
@@ -219,13 +219,13 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._is_reading_header = True
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the URL."""
+        """Adds a piece of the URL."""
         self.url += url
         if len(self.url) > self.rules.limits.url_bytes:
             self._fault_with(reasons.URL_TOO_LONG)
 
     def on_headers_complete(self) -> None:
-        """The request's head is there: starts the application."""
+        """Starts the application: the request's head is complete."""
         limit = self.rules.limits.header_bytes
         if self._quiet_bytes > limit and self._header_bytes() > limit:
             self._fault_with(reasons.HEADER_TOO_LARGE)
@@ -243,7 +243,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._quiet_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Adds a piece of the body."""
         cycle = self.cycle
         self._quiet_bytes = 0
         if cycle.response_complete:
@@ -258,7 +258,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """The end of the body."""
+        """Ends the body."""
         if self._is_upgrade:
             return
         self._quiet_bytes = 0
@@ -267,7 +267,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        """An answer is complete: the next request's turn. uvicorn's timer for idle connections is not needed."""
+        """Begins the next request: an answer is complete. uvicorn's timer for idle connections is not needed."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -311,20 +311,20 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets up the first
 
-    # What the receiver of a body tells
+    # Called by the receiver of a body
 
     @property
     def is_refused(self) -> bool:
-        """Whether the client was refused, so that what it still sends is for nobody."""
+        """True if the client was refused, so that nobody reads what it still sends."""
         return self._is_refused
 
     def note_received(self, size_bytes: int) -> None:
-        """So many bytes of the body arrived."""
+        """Records that bytes of the body arrived."""
         self._has_received = True
         self._received_bytes += size_bytes
 
     def end_body(self, rest: bytes, *, is_complete: bool) -> None:
-        """The parser goes on with ``rest``: of this body, or of what comes after it if that ``is_complete``."""
+        """Continues parsing with ``rest``: of this body, or of what comes after it if that ``is_complete``."""
         self._body = None
         if self._is_lost:
             return
@@ -338,10 +338,10 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self.data_received(rest)
 
     def refuse_body(self) -> None:
-        """The body is not HTTP."""
+        """Refuses the body, which is not HTTP."""
         self._refuse(reasons.MALFORMED)
 
-    # What the reaper asks
+    # Called by the reaper
 
     def inspect(self, now: float) -> None:
         """Ends the connection if its client has used up its time; ``now`` is the loop's."""
@@ -359,7 +359,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._inspect_waiting(now)
 
     def _is_stuck(self, now: float) -> bool:
-        """Whether the client has read nothing of what waits for it for too long."""
+        """Returns True if the client has for too long read nothing of the bytes that wait for it."""
         unsent = self.transport.get_write_buffer_size()
         if not unsent or unsent != self._unsent_bytes:
             self._unsent_bytes = unsent
@@ -368,7 +368,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         return now - self._unsent_since >= self.rules.limits.write_idle_timeout_seconds
 
     def _inspect_closing(self, now: float) -> None:
-        """Over TLS both sides say that they are done; a client that looks away has all it was sent, and is left."""
+        """Drops a closing TLS connection whose client has received everything, but does not say that it is done too."""
         is_over = self._elapsed("closing", now) >= self.rules.linger_seconds
         if self._tls is not None and is_over and self._tls.has_arrived():
             self.transport.abort()
@@ -395,7 +395,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self._refuse(reasons.BODY_RATE)
 
     def _is_slow(self, now: float, *, is_ours: bool) -> bool:
-        """Whether a body has come at less than the least rate, looked at once in each idle timeout."""
+        """Returns True if a body has come more slowly than the least rate; checked once in each idle timeout."""
         limits = self.rules.limits
         seconds = now - self._pace_since
         if not is_ours and seconds < limits.body_idle_timeout_seconds:
@@ -419,17 +419,17 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             self.transport.close()
 
     def _elapsed(self, phase: str, now: float) -> float:
-        """Seconds since the first look that found the connection in this phase of this request."""
+        """Returns seconds since the first look that found the connection in this phase of this request."""
         current = (phase, self._requests)
         if current != self._phase:
             self._phase = current
             self._phase_since = now
         return now - self._phase_since
 
-    # How it ends
+    # The end of the connection
 
     def _refuse(self, reason: Reason) -> None:
-        """Reads no more, and tells the client why if no answer stands in the way."""
+        """Stops reading, and tells the client the reason if no answer stands in the way."""
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
@@ -448,7 +448,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
             cycle.message_event.set()
 
     def _give_way(self) -> None:
-        """Ends the request under way, whose client is slow, to free the memory that it takes."""
+        """Ends the running request, whose client is slow, to free the memory that it takes."""
         if self._is_reading_header:
             self._abort(reasons.MEMORY)
         else:
@@ -465,7 +465,7 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
         self._linger_until = self.loop.time() + self.rules.linger_seconds
 
     def _abort(self, reason: Reason) -> None:
-        """Drops the connection with all that was not sent."""
+        """Drops the connection with all bytes that were not sent."""
         self._is_refused = True
         self._report(reason, 0, new_request_id())
         self.transport.abort()
@@ -480,12 +480,12 @@ class LimitedConnection(HttpToolsProtocol, Inspected):
 
 
 def _is_tls(data: bytes) -> bool:
-    """Whether a connection's first bytes are those of a client that tries TLS; they may arrive one by one."""
+    """Returns True if a connection's first bytes are those of a client that tries TLS; they may arrive one by one."""
     return data[0] == TLS_HANDSHAKE or SSL_2_HELLO.match(data) is not None
 
 
 def _framing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes]:
-    """The length that a request states, and its transfer coding; the parser has seen that they do not conflict."""
+    """Returns the stated length and the transfer coding of a request; the parser has seen that they do not conflict."""
     length: int | None = None
     codings: list[bytes] = []
     for name, value in headers:
@@ -497,7 +497,7 @@ def _framing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes]
 
 
 class Pieces:
-    """The pieces of a body that wait for the application: joined once, when it takes them.
+    """Pieces of a body that wait for the application: joined once, when it takes them.
 
     Stands where uvicorn expects a bytearray: has a length, can be added to, and becomes bytes. uvicorn adds each piece
     to a bytearray and copies that; with clients that send chunks of 32 KiB, eight to a read, copying would be a fifth
@@ -511,7 +511,7 @@ class Pieces:
         self._size = len(first)
 
     def append(self, piece: bytes) -> None:
-        """Adds one."""
+        """Adds a piece."""
         self._pieces.append(piece)
         self._size += len(piece)
 

@@ -1,4 +1,4 @@
-"""One timer a server that looks at all its connections, in place of timers for each."""
+"""A timer of a server that looks at all its connections, in place of timers for each."""
 
 import abc
 import weakref
@@ -14,13 +14,13 @@ from roadstead.web.connection.tls_peer import CertificateUserPart
 from roadstead.web.context import Refusal
 
 LONGEST_INTERVAL_SECONDS: Final = 1.0
-"""Between two looks at the connections; ten thousand of them take about ten milliseconds."""
+"""Time between two looks at the connections, at most; ten thousand of them take about ten milliseconds."""
 
 LOOKS_WITHIN_LIMIT: Final = 4
-"""So that a limit is kept to within a quarter of itself."""
+"""Number of looks within a limit, which is so kept to within a quarter of itself."""
 
 LINGER_SECONDS: Final = 2.0
-"""Time for a refused client to read why. Closing with unread data resets the connection and loses the answer."""
+"""Time for a refused client to read the reason. Closing with unread data resets the connection and loses the answer."""
 
 
 class Inspected(abc.ABC):
@@ -33,19 +33,19 @@ class Inspected(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the connections of one server share."""
+    """The rules that the connections of one server share."""
 
     limits: LimitSettings
     on_refusal: Callable[[Refusal], None] | None
     headers: Sequence[tuple[bytes, bytes]] = ()
-    """What the settings add to every answer, refusals too."""
+    """Headers that the settings add to every answer, refusals too."""
     certificate_user: CertificateUserPart = "none"
-    """What in a client's certificate names its user."""
+    """The part of a client's certificate that names its user."""
     reapers: "weakref.WeakKeyDictionary[ServerState, Reaper]" = field(default_factory=weakref.WeakKeyDictionary)
 
     @property
     def interval_seconds(self) -> float:
-        """Between two looks."""
+        """The time between two looks."""
         limits = self.limits
         shortest = min(
             limits.header_timeout_seconds,
@@ -58,12 +58,12 @@ class Rules:
 
     @property
     def linger_seconds(self) -> float:
-        """For which a refused client may still read."""
+        """The time for which a refused client may still read."""
         return min(LINGER_SECONDS, self.limits.header_timeout_seconds)
 
 
 class Reaper:
-    """Looks at all connections of a server, as long as there are any."""
+    """The timer that looks at all connections of a server, as long as there are any."""
 
     def __init__(self, state: ServerState, loop: AbstractEventLoop, interval_seconds: float) -> None:
         self._connections = cast("set[object]", state.connections)
@@ -72,7 +72,7 @@ class Reaper:
         self._timer: TimerHandle | None = None
 
     def wake(self) -> None:
-        """Begins to look, unless it does."""
+        """Starts the timer, unless it runs."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval_seconds, self._look)
 

@@ -1,4 +1,4 @@
-"""Why a client is refused before an application hears of it, and the words in which it is told."""
+"""Reasons why a client is refused before an application hears of it, and the words in which it is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from roadstead.oci import ErrorCode
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a client is refused, and how it is told."""
+    """A reason why a client is refused, with the answer to it."""
 
     word: str
     status: int
@@ -62,7 +62,7 @@ def refusal_answer(
     is_head: bool,
     added: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The bytes of an answer with the specification's error body, after which the connection closes.
+    """Builds an answer with the specification's error body, after which the connection closes.
 
     ``added`` are the headers of the settings.
     """

@@ -1,4 +1,4 @@
-"""uvicorn, as this server runs it."""
+"""Configures uvicorn for this server."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ def connection_class(
     headers: Sequence[tuple[bytes, bytes]] = (),
     certificate_user: CertificateUserPart = "none",
 ) -> type[LimitedConnection]:
-    """The class of connections under ``limits``, for ``uvicorn.Config(http=…)``.
+    """Returns the class of connections under ``limits``, for ``uvicorn.Config(http=…)``.
 
     ``on_refusal`` hears of each client that was refused, in the event loop; ``headers`` are on what it is told;
     ``certificate_user`` is what in a client's certificate names its user.

@@ -1,4 +1,4 @@
-"""What uvloop is given as the context of all TLS connections: it makes each from the certificate of that moment.
+"""The context that uvloop gets for all TLS connections: it makes each from the certificate of that moment.
 
 uvloop (as asyncio) asks ``SSLContext.wrap_bio`` for every connection. That one seam, which is public, is where a new
 certificate takes effect, where handshakes are counted, and where a client whose handshake fails is told why: without it
@@ -18,18 +18,18 @@ PLAIN_HTTP: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 """OpenSSL's words for a client that speaks HTTP without TLS."""
 
 OnFailure = Callable[[Reason, str], None]
-"""Hears of a handshake that failed: why we count it, and OpenSSL's words for it."""
+"""A function that is told of a failed handshake: the reason for our counts, and OpenSSL's words for it."""
 
 
 class Handshake(ssl.SSLObject):
-    """One connection's TLS; while its handshake is not done it counts as one of ``ListeningContext``'s."""
+    """The TLS of one connection; until its handshake is done it counts as one of ``ListeningContext``'s."""
 
     outgoing: ssl.MemoryBIO
     owner: "ListeningContext"
     failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
-        """One step of it.
+        """Does one step of the handshake.
 
         A failure is raised only at the second call: uvloop drops the connection at once, and so the alert that
         tells the client what is wrong. Said to be waiting, it sends that, and the client closes or its time is over.
@@ -56,11 +56,11 @@ class ListeningContext(ssl.SSLContext):
         limit: int,  # noqa: ARG004
         on_failure: OnFailure,  # noqa: ARG004
     ) -> Self:
-        """As ``ssl.SSLContext`` wants it."""
+        """Makes the object as ``ssl.SSLContext`` wants it."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     def __init__(self, current: Callable[[], ssl.SSLContext | None], limit: int, on_failure: OnFailure) -> None:
-        """Connections come from what ``current`` gives, at most ``limit`` of them in their handshake at one time.
+        """Takes contexts of connections from ``current``, and allows at most ``limit`` handshakes at one time.
 
         While ``current`` gives nothing, clients are turned away.
         """
@@ -98,11 +98,11 @@ class ListeningContext(ssl.SSLContext):
         return made
 
     def complete(self, handshake: Handshake) -> None:
-        """The handshake is done."""
+        """Counts a handshake that is done."""
         self._pending.discard(handshake)
 
     def fail(self, handshake: Handshake, word: str) -> None:
-        """The handshake failed: tells whoever counts, and a client without TLS in its own language."""
+        """Reports a failed handshake, and answers a client without TLS in its own language."""
         if word in PLAIN_HTTP:
             handshake.outgoing.write(refusal_answer(reasons.PLAIN_HTTP, new_request_id(), [], is_head=False))
             self._on_failure(reasons.PLAIN_HTTP, "")

@@ -1,4 +1,4 @@
-"""Who a client's certificate says it is."""
+"""Reads the user's name from a client's certificate."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
@@ -6,14 +6,14 @@ from typing import Any, Final, Literal
 CertificateUserPart = Literal["none", "common-name", "email", "dns"]
 
 LONGEST_USER: Final = 256
-"""Characters; longer names are nobody's, and each stands in every line of the log."""
+"""Number of characters at most; longer names are nobody's, since each stands in every line of the log."""
 
 NOBODY: Final = "-"
-"""What logs write where there is no user: so it is the name of none."""
+"""The text that logs write where there is no user, so that it is nobody's name."""
 
 
 def certificate_user(certificate: Mapping[str, Any] | None, part: CertificateUserPart) -> str | None:
-    """The user whom a verified client certificate names, as ``ssl.SSLObject.getpeercert`` gives it.
+    """Returns the user whom a verified client certificate names, as ``ssl.SSLObject.getpeercert`` gives it.
 
     None without a certificate; and where the part does not stand in it exactly once, or is no plain text, since a guess
     would be somebody's rights.

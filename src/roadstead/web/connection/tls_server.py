@@ -1,4 +1,4 @@
-"""uvicorn's server, listening with TLS."""
+"""Runs uvicorn's server, listening with TLS."""
 
 import asyncio
 import socket

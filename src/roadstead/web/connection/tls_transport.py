@@ -1,4 +1,4 @@
-"""A transport between ours and uvloop's TLS, which hands it long pieces slice by slice.
+"""A transport between ours and uvloop's TLS, which hands long pieces on slice by slice.
 
 uvloop encrypts all that it is given at once into one buffer that OpenSSL grows by copying, and then copies that again.
 With slices both stay in the processor's cache, and nothing is encrypted before the client has room for it. Measured
@@ -12,14 +12,15 @@ from collections import deque
 from typing import Any, Final
 
 SLICE_BYTES: Final = 64 << 10
-"""Four TLS records. Shorter ones cost more calls, longer ones fall out of the cache: at 256 KiB half the speed."""
+"""Size of a slice: four TLS records. Shorter ones cost more calls, longer ones fall out of the cache: at 256 KiB half
+the speed."""
 
 LOW_WATER_BYTES: Final = 16 << 10
-"""What may be left of a slice when the next one is encrypted."""
+"""Number of a slice's bytes that may be left when the next one is encrypted."""
 
 
 class SlicedTransport:
-    """A transport around uvloop's TLS transport, which tells ``pause`` and ``resume`` when that is full."""
+    """A transport around uvloop's TLS transport, which calls ``pause`` and ``resume`` when that is full or has room."""
 
     __slots__ = (
         "_is_closing",
@@ -44,7 +45,7 @@ class SlicedTransport:
         transport.set_write_buffer_limits(high=SLICE_BYTES, low=LOW_WATER_BYTES)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends ``data`` after what waits."""
+        """Sends ``data`` after the bytes that wait."""
         if self.is_closing():
             return
         if not self._waiting and len(data) <= SLICE_BYTES:
@@ -55,22 +56,22 @@ class SlicedTransport:
         self._push()
 
     def writelines(self, pieces: list[bytes | bytearray | memoryview]) -> None:
-        """Sends all of them."""
+        """Sends all pieces."""
         for piece in pieces:
             self.write(piece)
 
     def pause(self) -> None:
-        """The client takes no more for now; while anything waits here, this was the last that was told."""
+        """Stops sending: the client takes no more for now. While bytes wait here, no ``resume`` came after it."""
         self._is_full = True
 
     def resume(self) -> bool:
-        """The client takes more; returns whether there is room for more than waits here."""
+        """Continues sending: the client takes more; returns True if there is room for more than waits here."""
         self._is_full = False
         self._push()
         return not self._is_full
 
     def flush(self) -> None:
-        """Encrypts all that waits, whether the client has room for it or not: once its side has ended, nothing can."""
+        """Encrypts all waiting bytes, even if the client has no room: it cannot be done once its side has ended."""
         while self._waiting:
             self._write_slice()
 
@@ -81,25 +82,25 @@ class SlicedTransport:
             self._transport.close()
 
     def abort(self) -> None:
-        """Drops the connection with all that was not sent."""
+        """Drops the connection with all bytes that were not sent."""
         self._is_closing = True
         self._drop()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether nothing more will be sent than waits already."""
+        """Returns True if nothing will be sent beyond the bytes that wait."""
         return self._is_closing or self._transport.is_closing()
 
     def can_write_eof(self) -> bool:
-        """No: uvloop's TLS cannot end one direction alone."""
+        """Returns False: uvloop's TLS cannot end one direction alone."""
         return False
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that the client has not taken yet, up to some that the socket's transport holds."""
+        """Returns the number of bytes that the client has not taken, up to some that the socket's transport holds."""
         return self._waiting_bytes + self._transport.get_write_buffer_size()
 
     def has_arrived(self) -> bool:
-        """Whether the client's machine has acknowledged all that was written."""
+        """Returns True if the client's machine has acknowledged all bytes that were written."""
         if self.get_write_buffer_size():
             return False
         socket = self.get_extra_info("socket")

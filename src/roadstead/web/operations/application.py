@@ -31,12 +31,12 @@ class OperationsApplication:
     """Answers ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/health``; to anything else 404 with their list."""
 
     def __init__(self, metrics: Metrics | None, checks: Mapping[str, Check]) -> None:
-        """With None for ``metrics`` there is no ``/metrics``."""
+        """Keeps its arguments; if ``metrics`` is None there is no ``/metrics``."""
         self._metrics = metrics
         self._checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answers one request."""
         request = Request(scope, receive)
         path: str = scope["path"]
         is_there = path in ENDPOINTS and (path != "/metrics" or self._metrics is not None)
@@ -61,12 +61,12 @@ def _metrics_response(metrics: Metrics, request: Request) -> Response:
 
 
 def not_found() -> Response:
-    """What any other path gets: the list of those there are."""
+    """Returns the answer for any other path: the list of those there are."""
     error = {"code": ErrorCode.UNSUPPORTED, "message": "no such endpoint", "detail": {"endpoints": ENDPOINTS}}
     return json_response(HTTPStatus.NOT_FOUND, {"errors": [error]})
 
 
 def method_not_allowed() -> Response:
-    """What any other method gets."""
+    """Returns the answer for any other method."""
     error = {"code": ErrorCode.UNSUPPORTED, "message": "only GET and HEAD are supported here", "detail": None}
     return json_response(HTTPStatus.METHOD_NOT_ALLOWED, {"errors": [error]}, [(b"allow", b"GET, HEAD")])

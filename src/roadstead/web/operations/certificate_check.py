@@ -1,4 +1,4 @@
-"""Whether clients accept the certificate of the main listener."""
+"""Checks that clients accept the certificate of the main listener."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not
 
 
 def certificate_check(certificate: "ServedCertificate", clock: Clock) -> Check:
-    """Fails without a certificate; degraded when it ends soon or has ended, or when a newer one could not be loaded.
+    """Returns a check that fails without a certificate; degraded if it (nearly) ended or a newer one is unusable.
 
     An ended one is no failure: taken out of service, the server would be no better reachable, and some clients do not
     look.

@@ -1,4 +1,4 @@
-"""What readiness asks of a registry."""
+"""The checks of a registry that decide if it is ready."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -12,11 +12,11 @@ from roadstead.storage import ObjectStore
 from roadstead.web.operations.health import Check, CheckResult, CheckState
 
 NAMED: Final = 5
-"""Repositories that a sentence names."""
+"""Number of repositories that a sentence names at most."""
 
 
 def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[str, Check]:
-    """Checks of the catalogue, space, blobs found damaged, the maintenance mode and links for registry:2, by name."""
+    """Returns checks of catalogue, space, damaged blobs, maintenance mode and links for registry:2, by name."""
 
     async def catalogue() -> CheckResult:
         try:
@@ -49,7 +49,7 @@ def registry_checks(registry: Registry, *, minimum_free_bytes: int) -> Mapping[s
 
 
 def _storage_check(store: ObjectStore, minimum_free_bytes: int) -> Check:
-    """Fails while the storage is not there; degraded while it is too full for pushes."""
+    """Returns a check that fails while the storage is not there; degraded while it is too full for pushes."""
 
     async def storage() -> CheckResult:
         if absence := store.find_absence():
@@ -63,7 +63,7 @@ def _storage_check(store: ObjectStore, minimum_free_bytes: int) -> Check:
 
 
 def _links_check(registry: Registry) -> Check:
-    """Degraded while something stands in the way of links for registry:2: clients of ours do not notice."""
+    """Returns a check that is degraded while links for registry:2 cannot be written: clients of ours do not notice."""
 
     async def links() -> CheckResult:
         aside = await list_troubles(registry.database)
@@ -76,7 +76,7 @@ def _links_check(registry: Registry) -> Check:
 
 
 def stopping_check(is_stopping: Callable[[], bool]) -> Check:
-    """Fails from the moment at which the server is asked to stop, so that no new requests are sent to it."""
+    """Returns a check that fails as soon as the server is asked to stop, so that no new requests are sent to it."""
 
     async def stopping() -> CheckResult:
         if is_stopping():
@@ -87,7 +87,7 @@ def stopping_check(is_stopping: Callable[[], bool]) -> Check:
 
 
 def passwords_check(find_problem: Callable[[], str]) -> Check:
-    """Degraded while nobody can log in: taken out of service, the server would be of no more use to anybody."""
+    """Returns a check that is degraded while nobody can log in: taking the server out of service would help nobody."""
 
     async def passwords() -> CheckResult:
         if problem := find_problem():

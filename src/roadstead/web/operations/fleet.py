@@ -23,7 +23,7 @@ from roadstead.web.operations.application import method_not_allowed, not_found
 from roadstead.web.operations.health import NO_STORE, CheckState, failures_response, serve_health
 
 ANSWER_SECONDS: Final = 6.0
-"""A little more than a worker gives its own checks."""
+"""Time for a worker's answer: a little more than a worker gives its own checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class FleetOperations:
     """Answers ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/health`` for all workers."""
 
     def __init__(self, sockets: Mapping[str, Path]) -> None:
-        """``sockets`` are those of the workers' own operations listeners, by the workers' names."""
+        """Keeps the ``sockets`` of the workers' own operations listeners, by the workers' names."""
         self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answers one request."""
         request = Request(scope, receive)
         if request.method not in {"GET", "HEAD"}:
             await method_not_allowed().send(send)
@@ -56,7 +56,7 @@ class FleetOperations:
             await not_found().send(send)
 
     async def readiness(self) -> Response:
-        """Each worker's own answer, and 503 unless all are ready."""
+        """Returns each worker's own answer, and 503 unless all are ready."""
         answers = await self._ask("/readyz")
         workers = {name: _document(answer) for name, answer in answers.items()}
         is_ready = all(answer is not None and answer.status == HTTPStatus.OK for answer in answers.values())
@@ -68,11 +68,11 @@ class FleetOperations:
         return json_response(status, {"status": worst, "workers": workers}, [NO_STORE])
 
     async def is_answering(self) -> bool:
-        """Whether every worker has begun to answer, ready or not."""
+        """Returns True if every worker has begun to answer, ready or not."""
         return all((await self._ask("/healthz")).values())
 
     async def _failures(self) -> dict[str, str]:
-        """What fails in any worker; most checks fail in all of them."""
+        """Returns the checks that fail in any worker; most fail in all of them."""
         failures: dict[str, str] = {}
         for name, answer in (await self._ask("/debug/health")).items():
             if answer is None:
@@ -91,13 +91,13 @@ class FleetOperations:
         return Response(HTTPStatus.OK, headers, encode(registry))
 
     async def _ask(self, path: str) -> dict[str, _Answer | None]:
-        """Every worker's answer, None from one that gives none."""
+        """Returns every worker's answer, None for one that gives none."""
         answers = await asyncio.gather(*(_get(socket, path) for socket in self._sockets.values()))
         return dict(zip(self._sockets, answers, strict=True))
 
 
 class _Labelled(Collector):
-    """The metrics in several texts, each with the name of its worker."""
+    """A collector of the metrics in several texts, each labelled with the name of its worker."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts

@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can do its work."""
+"""Answers whether the server lives, and whether it is ready for requests."""
 
 import asyncio
 import enum
@@ -13,7 +13,7 @@ from roadstead.web.errors import MethodUnsupportedError, error_response
 from roadstead.web.http import Receive, Response, Scope, Send, json_response
 
 CHECK_TIMEOUT_SECONDS: Final = 5.0
-"""Less than the ten seconds for which probes usually wait."""
+"""Time limit of a check: less than the ten seconds for which probes usually wait."""
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 
@@ -21,18 +21,18 @@ _log = structlog.get_logger("roadstead.health")
 
 
 class CheckState(enum.StrEnum):
-    """How one part of the server is."""
+    """The state of one part of the server."""
 
     OK = "ok"
     DEGRADED = "degraded"
-    """It works, but somebody should look: the server stays ready."""
+    """The part works, but somebody should look: the server stays ready."""
     FAILED = "failed"
-    """It does not: the server should get no requests."""
+    """The part does not work: the server should get no requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found; ``detail`` is a sentence for a person, without paths or secrets."""
+    """The result of a check; ``detail`` is a sentence for a person, without paths or secrets."""
 
     state: CheckState
     detail: str = ""
@@ -42,12 +42,12 @@ Check = Callable[[], Awaitable[CheckResult]]
 
 
 async def serve_health(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """``/healthz``: 200 as long as the process answers at all. For both listeners."""
+    """Answers ``/healthz`` with 200 as long as the process answers at all. For both listeners."""
     await json_response(HTTPStatus.OK, {"status": "ok"}, [NO_STORE]).send(send)
 
 
 async def serve_root(scope: Scope, _receive: Receive, send: Send) -> None:
-    """``/`` of the main listener: 200 and nothing, as registry:2 answers, since load balancers ask there."""
+    """Answers ``/`` of the main listener with 200 and nothing, as registry:2 does, since load balancers ask there."""
     if scope["method"] in {"GET", "HEAD"}:
         await Response(HTTPStatus.OK, [(b"cache-control", b"no-cache")]).send(send)
     else:
@@ -57,13 +57,13 @@ async def serve_root(scope: Scope, _receive: Receive, send: Send) -> None:
 async def run_checks(
     checks: Mapping[str, Check], timeout_seconds: float = CHECK_TIMEOUT_SECONDS
 ) -> dict[str, CheckResult]:
-    """What each check finds; one that raises or takes too long has failed."""
+    """Runs all checks and returns their results; a check that raises or takes too long has failed."""
     results = await asyncio.gather(*(_run(name, check, timeout_seconds) for name, check in checks.items()))
     return dict(zip(checks, results, strict=True))
 
 
 async def readiness(checks: Mapping[str, Check], timeout_seconds: float = CHECK_TIMEOUT_SECONDS) -> Response:
-    """``/readyz``: each check by name, and 503 when one failed, raised, or took too long."""
+    """Answers ``/readyz``: each check by name, and 503 if one failed, raised, or took too long."""
     results = await run_checks(checks, timeout_seconds)
     states = {result.state for result in results.values()}
     worst = next((state for state in (CheckState.FAILED, CheckState.DEGRADED) if state in states), CheckState.OK)
@@ -76,12 +76,12 @@ async def readiness(checks: Mapping[str, Check], timeout_seconds: float = CHECK_
 
 
 def failed_checks(results: Mapping[str, CheckResult]) -> dict[str, str]:
-    """Those that failed, and why."""
+    """Returns the checks that failed, with the reasons."""
     return {name: result.detail for name, result in results.items() if result.state is CheckState.FAILED}
 
 
 def failures_response(failures: Mapping[str, str]) -> Response:
-    """``/debug/health`` in registry:2's form: ``{}``, or 503 and the reasons by the names of the checks."""
+    """Answers ``/debug/health`` in registry:2's form: ``{}``, or 503 and the reasons by the names of the checks."""
     status = HTTPStatus.SERVICE_UNAVAILABLE if failures else HTTPStatus.OK
     return json_response(status, dict(failures), [NO_STORE])
 

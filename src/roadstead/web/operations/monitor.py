@@ -1,4 +1,4 @@
-"""Probes that are made again and again in the background, as registry:2's health checks are.
+"""Makes probes again and again in the background, as registry:2's health checks do.
 
 A probe counts as failing after a number of failures in a row; from then on the main listener answers 503 to everything
 (``web.gates.HealthGate``), readiness fails, and ``/debug/health`` names it.
@@ -17,13 +17,13 @@ _log = structlog.get_logger("roadstead.health")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Something that must be well; ``look`` says how it is."""
+    """A repeated check of a condition for health; ``look`` makes it."""
 
     look: Callable[[], Awaitable[CheckResult]]
     interval_seconds: float
     timeout_seconds: float
     threshold: int
-    """Failures in a row after which it counts, 1 or more."""
+    """Number of failures in a row after which the probe fails, 1 or more."""
 
 
 @dataclass(slots=True)
@@ -38,24 +38,24 @@ class _Standing:
 
 
 class HealthMonitor:
-    """Makes the probes and knows how they stand."""
+    """The monitor that makes the probes and keeps their results."""
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
-        """``probes`` by the names under which they are reported."""
+        """Keeps the ``probes``, by the names under which they are reported."""
         self._standings = {name: _Standing(probe) for name, probe in probes.items()}
         self._failing = 0
 
     def is_healthy(self) -> bool:
-        """Whether no probe fails; asked for every request."""
+        """True if no probe fails; asked for every request."""
         return not self._failing
 
     @property
     def failing(self) -> int:
-        """How many probes fail."""
+        """The number of probes that fail."""
         return self._failing
 
     def checks(self) -> dict[str, Check]:
-        """What readiness shows of each probe, without making it."""
+        """Returns a check for each probe that reports its last result, without making it."""
         return {name: _check_of(standing) for name, standing in self._standings.items()}
 
     async def watch(self) -> None:

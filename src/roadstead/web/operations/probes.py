@@ -1,4 +1,4 @@
-"""The kinds of probes: a storage, a file that should not be there, an address, a URL. Words as in registry:2."""
+"""The kinds of probes: a storage, a file that should not be there, an address, a URL. Terms as in registry:2."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ class DetachedCall(Generic[_T]):
         self._running: asyncio.Future[_T] | None = None
 
     async def result(self) -> _T:
-        """What the call that is under way, or a new one, returns."""
+        """Returns the result of the running call, or of a new one."""
         if self._running is None:
             loop = asyncio.get_running_loop()
             self._running = running = loop.create_future()
@@ -55,7 +55,7 @@ class DetachedCall(Generic[_T]):
 
 
 def storage_probe(probe: Callable[[bool], Probed], may_write: Callable[[], bool], settings: HealthSettings) -> Probe:
-    """Looks at the storage with ``probe``, which may write where ``may_write`` says so."""
+    """Returns a probe of the storage, made with ``probe``, which may write if ``may_write`` says so."""
     call = DetachedCall(lambda: probe(may_write()), "storage-probe")
 
     async def look() -> CheckResult:
@@ -75,7 +75,7 @@ def storage_probe(probe: Callable[[bool], Probed], may_write: Callable[[], bool]
 
 
 def listed_probes(settings: HealthSettings) -> dict[str, Probe]:
-    """The probes of files, URLs and addresses that the settings list, under registry:2's names."""
+    """Returns the probes of files, URLs and addresses that the settings list, under registry:2's names."""
     looks: dict[str, tuple[Callable[[], Awaitable[CheckResult]], int]] = {}
     for path in settings.files:
         looks[str(path)] = (_file_look(path), 1)  # somebody wants the registry out of service now, as in registry:2
@@ -134,6 +134,6 @@ def _url_look(url: str, timeout_seconds: float) -> Callable[[], Awaitable[CheckR
 
 
 def shown_url(url: str) -> str:
-    """A URL without the password that it may hold."""
+    """Returns a URL without the password that it may hold."""
     host = urlsplit(url).netloc
     return url.replace(host, host.rpartition("@")[2], 1) if "@" in host else url
