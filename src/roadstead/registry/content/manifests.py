@@ -10,15 +10,16 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry.content import store
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.content.manifest_caches import BodyCache, FoundCache
-from roadstead.registry.content.repositories import ensure_repository, get_repository_id
+from roadstead.registry.content.repositories import ensure_repository, get_repository_id, require_visible
 from roadstead.registry.errors import (
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
@@ -57,7 +58,9 @@ class Manifests:
         self._long_pushes = asyncio.Semaphore(1)
         self._found = FoundCache()
 
-    async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
+    async def get(
+        self, repository: RepositoryName, reference: Tag | Digest, *, visible: VisibleRepositories
+    ) -> StoredManifest:
         """What a tag or digest stands for in a repository.
 
         Source: distribution specification, section "Pulling manifests".
@@ -65,6 +68,7 @@ class Manifests:
         Raises:
             RepositoryUnknownError, ManifestUnknownError: there is none.
         """
+        require_visible(repository, visible)
         version = self._database.version()
         stored = self._found.find((repository, reference), version)
         if stored is None:
@@ -108,7 +112,7 @@ class Manifests:
         *,
         digest: Digest | None,
         tags: Sequence[Tag],
-        cause: Cause = NOBODY,
+        cause: Cause,
         is_known: bool = False,
     ) -> PushedManifest:
         """Adds a manifest to a repository, and points ``tags`` at it.
@@ -206,7 +210,7 @@ class Manifests:
             )
             await self._outbox.record(transaction, event)
 
-    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
 
         Until its grace time ends it can be restored, and what it names is kept.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.database import Transaction
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import get_repository_id
@@ -27,7 +27,7 @@ class Removed:
     manifests: int
 
 
-async def remove_repository(registry: Registry, repository: RepositoryName, *, cause: Cause = NOBODY) -> Removed:
+async def remove_repository(registry: Registry, repository: RepositoryName, *, cause: Cause) -> Removed:
     """Removes all that a repository holds, and its name; until the grace time ends it can be restored.
 
     A push that goes on meanwhile may be refused, since the manifests it relied on are gone, or bring the repository
