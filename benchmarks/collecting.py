@@ -23,9 +23,9 @@ from roadstead.registry.garbage.collection import Collected, Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from roadstead.database import Statement, Transaction
+    from roadstead.database import NameLock, Statement, Transaction
     from roadstead.storage import StorageError
     from roadstead.storage.lock_files import LockFiles
 
@@ -63,12 +63,17 @@ class TimedDatabase(SqliteDatabase):
             self._add(began)
 
     async def write(
-        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
     ) -> T:
         """Write, timed."""
         began = time.perf_counter()
         try:
-            return await super().write(work, durable=durable, is_long=is_long)
+            return await super().write(work, locks=locks, durable=durable, is_long=is_long)
         finally:
             self._add(began)
 

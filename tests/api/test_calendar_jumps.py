@@ -15,6 +15,7 @@ from roadstead.registry.garbage.why import explain
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.testing.clock import START_MS
 from roadstead.testing.images import digest_of, image
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ async def delete(instance: Instance) -> None:
 
 async def in_trash(instance: Instance) -> list[int]:
     """When what was deleted can no more be restored, by the calendar."""
-    found = await instance.registry.undo.list_removed(RepositoryName("app"), limit=10)
+    found = await instance.registry.undo.list_removed(RepositoryName("app"), limit=10, visible=ALL_VISIBLE)
     return [each.expires_ms for each in found]
 
 
@@ -111,11 +112,11 @@ async def _body() -> AsyncIterator[bytes]:
 
 @AHEAD_AND_BACK
 async def test_uploads_are_purged_by_the_time_that_passed(instance: Instance, jump_ms: int) -> None:
-    session = await instance.registry.uploads.start(RepositoryName("app"), "sha256")
+    session = await instance.registry.uploads.start(RepositoryName("app"), "sha256", cause=BY_TEST)
     instance.clock.set_ms(START_MS + jump_ms)
-    later = await instance.registry.uploads.start(RepositoryName("app"), "sha256")
+    later = await instance.registry.uploads.start(RepositoryName("app"), "sha256", cause=BY_TEST)
     for each in (session, later):
-        await instance.registry.uploads.append(each.repository, each.id, _body())
+        await instance.registry.uploads.append(each.repository, each.id, _body(), cause=BY_TEST)
     instance.clock.set_ms(START_MS)
     for moment in (START_MS + jump_ms, START_MS):
         instance.clock.set_ms(moment)

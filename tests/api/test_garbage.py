@@ -30,6 +30,7 @@ from roadstead.registry2.adoption import store as adoption_store
 from roadstead.storage import FilesystemStore, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
+from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +133,7 @@ async def test_a_mounted_blob_outlives_its_source(instance: Instance) -> None:
     for blob in APP.blobs:
         await instance.client.request("POST", f"/v2/copy/blobs/uploads/?mount={blob.digest}&from=app")
     await instance.push_manifest("copy", APP, ["latest"])
-    await remove_repository(instance.registry, RepositoryName("app"))
+    await remove_repository(instance.registry, RepositoryName("app"), cause=BY_TEST)
     await collect_everything(instance)
     await require_whole(instance, "copy", APP)
 

@@ -8,7 +8,7 @@ documentation promises: it has no reviews, keys or marks.
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from roadstead.database import Transaction
+from roadstead.database import NameLock, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
@@ -28,6 +28,7 @@ from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.storage import FilesystemStore
 from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
 from roadstead.testing.instance import Instance
+from tests.factories.access import BY_TEST
 from tests.profiles import scaled
 
 T = TypeVar("T")
@@ -176,7 +177,7 @@ class Garbage(RuleBasedStateMachine):
     def delete_repository(self, name: str) -> None:
         """Everything goes to the trash."""
         try:
-            self.run(remove_repository(self.instance.registry, RepositoryName(name)))
+            self.run(remove_repository(self.instance.registry, RepositoryName(name), cause=BY_TEST))
         except RepositoryUnknownError:
             assert not self.model[name].live
             return
@@ -194,7 +195,9 @@ class Garbage(RuleBasedStateMachine):
         """What is in the trash comes back whole; what is not, does not."""
         repository = self.model[name]
         try:
-            restored = self.run(self.instance.registry.undo.restore_manifest(RepositoryName(name), Digest(digest)))
+            restored = self.run(
+                self.instance.registry.undo.restore_manifest(RepositoryName(name), Digest(digest), cause=BY_TEST)
+            )
         except (NothingToRestoreError, RepositoryUnknownError):
             assert repository.trash.get(digest, 0) <= self.now_ms
             return
@@ -213,7 +216,11 @@ class Garbage(RuleBasedStateMachine):
         """To any manifest that the repository has or can have back."""
         repository = self.model[name]
         try:
-            self.run(self.instance.registry.undo.restore_tag(RepositoryName(name), Tag(tag), to=Digest(digest)))
+            self.run(
+                self.instance.registry.undo.restore_tag(
+                    RepositoryName(name), Tag(tag), to=Digest(digest), cause=BY_TEST
+                )
+            )
         except (NothingToRestoreError, RepositoryUnknownError):
             assert digest not in repository.live
             assert repository.trash.get(digest, 0) <= self.now_ms
@@ -226,7 +233,7 @@ class Garbage(RuleBasedStateMachine):
         """All that is in the trash."""
         repository = self.model[name]
         try:
-            restored = self.run(self.instance.registry.undo.restore_repository(RepositoryName(name)))
+            restored = self.run(self.instance.registry.undo.restore_repository(RepositoryName(name), cause=BY_TEST))
         except (NothingToRestoreError, RepositoryUnknownError):
             assert not [digest for digest, expires_ms in repository.trash.items() if expires_ms > self.now_ms]
             return
@@ -257,12 +264,16 @@ class Garbage(RuleBasedStateMachine):
         left = {"write": writes, "delete": removals}
 
         async def dying_write(
-            work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+            work: Callable[[Transaction], Awaitable[T]],
+            *,
+            locks: Iterable[NameLock] = (),
+            durable: bool = True,
+            is_long: bool = False,
         ) -> T:
             if left["write"] == 0:
                 raise KilledError
             left["write"] -= 1
-            return await write(work, durable=durable, is_long=is_long)
+            return await write(work, locks=locks, durable=durable, is_long=is_long)
 
         def dying_delete(key: str) -> bool:
             if left["delete"] == 0:

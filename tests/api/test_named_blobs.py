@@ -29,6 +29,7 @@ from roadstead.testing.images import (
 )
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
+from tests.factories.access import BY_TEST
 from tests.unit.registry.integrity.test_check import Silence
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +79,7 @@ async def test_a_deletion_can_be_undone_until_its_time_is_over(instance: Instanc
     await instance.push("app", manifest, "latest")
     await delete(instance, f"app/manifests/{manifest.digest}")
     await collect(instance)
-    await instance.registry.undo.restore_tag(RepositoryName("app"), Tag("latest"))
+    await instance.registry.undo.restore_tag(RepositoryName("app"), Tag("latest"), cause=BY_TEST)
     await require_whole(instance, "app", manifest)
     await delete(instance, f"app/manifests/{manifest.digest}")
     await collect_everything(instance)
@@ -124,7 +125,7 @@ async def test_what_need_not_be_there_is_no_damage_where_it_is_not(instance: Ins
     await delete(instance, f"app/manifests/{CACHE.digest}")
     assert [found async for found in Checker(instance.registry, Silence()).run()] == []
     for manifest in (WINDOWS, CACHE):
-        await instance.registry.undo.restore_manifest(RepositoryName("app"), Digest(manifest.digest))
+        await instance.registry.undo.restore_manifest(RepositoryName("app"), Digest(manifest.digest), cause=BY_TEST)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,6 +23,7 @@ from roadstead.testing.images import (
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
 from tests.api.test_garbage_upgrade import downgrade
+from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +94,7 @@ async def test_nothing_that_is_named_goes_with_the_first_collection(instance: In
     assert stored(instance) == everything
     for manifest in ALL.values():
         await require_whole(instance, "app", manifest)
-    await instance.registry.undo.restore_repository(RepositoryName("app"))
+    await instance.registry.undo.restore_repository(RepositoryName("app"), cause=BY_TEST)
     await require_whole(instance, "app", DELETED)
 
 

@@ -441,8 +441,8 @@ async def test_what_a_caller_may_not_see_is_not_passed_by(instance: Instance) ->
     await instance.push("m/app", image(), "v1")
     asked: tuple[tuple[Statement, dict[str, object]], ...] = (
         (store.LIST_REPOSITORIES_IN_RANGE, {"low": "m/", "high": "m0", "limit": 10}),
-        (store.FIND_BLOB_IN_RANGE, {"low": "m/", "high": "m0", "digest": digest}),
-        (store.FIND_BLOB_IN_RANGE, {"low": "", "high": "{", "digest": digest}),
+        (store.FIND_BLOB_IN_RANGE.statement, {"low": "m/", "high": "m0", "digest": digest}),
+        (store.FIND_BLOB_IN_RANGE.statement, {"low": "", "high": "{", "digest": digest}),
     )
     with contextlib.closing(sqlite3.connect(instance.catalogue)) as connection:
         before = [count_steps(connection, statement, parameters) for statement, parameters in asked]

@@ -13,6 +13,7 @@ from roadstead.app import open_registry, prepare
 from roadstead.config import load_settings
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry, layout
+from tests.factories.access import BY_TEST
 from tests.factories.images import Image, Index, descriptor, encode
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -47,8 +48,8 @@ def on_registry(folder: Path, work: Callable[[Registry], Awaitable[T]]) -> T:
 async def push_blob(registry: Registry, repository: str, content: bytes) -> Digest:
     """Uploads a blob."""
     name, digest = RepositoryName(repository), Digest.of(content)
-    session = await registry.uploads.start(name, "sha256")
-    await registry.uploads.finish(name, session.id, _body(content), digest)
+    session = await registry.uploads.start(name, "sha256", cause=BY_TEST)
+    await registry.uploads.finish(name, session.id, _body(content), digest, cause=BY_TEST)
     return digest
 
 
@@ -60,7 +61,7 @@ async def push_manifest(registry: Registry, repository: str, body: bytes, *tags:
     """Pushes a manifest whose document says its type."""
     media_type = json.loads(body)["mediaType"]
     pushed = await registry.manifests.push(
-        RepositoryName(repository), body, media_type, digest=None, tags=[Tag(tag) for tag in tags]
+        RepositoryName(repository), body, media_type, digest=None, tags=[Tag(tag) for tag in tags], cause=BY_TEST
     )
     return pushed.digest
 

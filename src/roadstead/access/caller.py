@@ -1,18 +1,25 @@
 """Who asks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from roadstead.access.decision import Action
+from roadstead.access.grants import Grant, visible_by
 from roadstead.access.visible_repositories import VisibleRepositories
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Who asks, with what that one may do; ``name`` is empty for who has not logged in."""
+    """Who asks, with what that one may do; ``name`` is empty for who has not logged in.
+
+    It answers what ``decide`` answers, from sets that are made once: a request costs a look-up.
+    """
 
     name: str
-    scopes: Mapping[Action, VisibleRepositories]
+    grants: Sequence[Grant]
+    _sets: dict[tuple[Action, ...], VisibleRepositories] = field(
+        default_factory=dict[tuple[Action, ...], VisibleRepositories]
+    )
 
     @property
     def is_anonymous(self) -> bool:
@@ -22,7 +29,7 @@ class Caller:
     @property
     def has_any(self) -> bool:
         """Whether there is anything at all that this caller may do."""
-        return any(self.scopes.values())
+        return bool(self.visible_for(tuple(Action)))
 
     @property
     def may_see_users(self) -> bool:
@@ -31,4 +38,11 @@ class Caller:
 
     def may(self, action: Action, repository: str) -> bool:
         """Whether an action on a repository, there or not, is allowed."""
-        return repository in self.scopes[action]
+        return repository in self.visible_for((action,))
+
+    def visible_for(self, actions: tuple[Action, ...]) -> VisibleRepositories:
+        """The repositories in which this caller may do any of ``actions``: all that a query may look into for it."""
+        found = self._sets.get(actions)
+        if found is None:
+            found = self._sets[actions] = visible_by(self.grants, actions)
+        return found

@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Action(enum.StrEnum):
@@ -16,9 +17,42 @@ class Action(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The one who asks; an empty ``name`` is nobody who has logged in.
+
+    Groups and robots will be fields beside the name: a source of grants looks at the whole subject.
+    """
+
+    name: str = ""
+
+    def __str__(self) -> str:
+        """As reasons name it."""
+        return repr(self.name) if self.name else "who has not logged in"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What is asked about: a repository, there or not, or, where ``repository`` is empty, the registry itself."""
+
+    repository: str = ""
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether it is the registry itself: coming in, and the list of what is in it."""
+        return not self.repository
+
+
+REGISTRY: Final = Resource()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether something is allowed, and why: ``rule`` is the number of the rule that allows it, from 1; 0 for none."""
+    """Whether something is allowed, and why: ``rule`` is the number of the rule that allows it, from 1; 0 for none.
+
+    ``granted_by`` names everything that allows it, so that whoever wants to forbid it knows what to change.
+    """
 
     is_allowed: bool
     reason: str
     rule: int = 0
+    granted_by: tuple[str, ...] = ()

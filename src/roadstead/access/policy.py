@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from roadstead.access.caller import Caller
-from roadstead.access.decision import Action, Decision
+from roadstead.access.decision import Action, Decision, Resource, Subject
 from roadstead.access.errors import RuleInvalidError
+from roadstead.access.grants import Grant, GrantSource, decide
 from roadstead.access.pattern import EVERYTHING, RepositoryPattern
-from roadstead.access.visible_repositories import VisibleRepositories
 
 EVERYBODY: Final = "*"
 """In a rule: everybody who has logged in."""
@@ -30,7 +30,7 @@ ANONYMOUS: Final = "anonymous"
 """In a rule: everybody, logged in or not. A user of this name is no exception: the word is never theirs."""
 
 REMEMBERED: Final = 4096
-"""Callers whose scopes are kept; names come from verified logins, so their number is that of users."""
+"""Callers whose sets are kept; names come from verified logins, so their number is that of users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,6 @@ class Rule:
             return True
         return bool(name) and (EVERYBODY in self.users or name in self.users)
 
-    def covers(self, repository: str) -> bool:
-        """Whether a repository is meant."""
-        return any(pattern.range.low <= repository < pattern.range.high for pattern in self.repositories)
-
 
 def _action(text: str) -> Action:
     try:
@@ -79,9 +75,32 @@ def _action(text: str) -> Action:
         raise RuleInvalidError(text, f"actions are {', '.join(Action)}") from None
 
 
-_ALL: Final = VisibleRepositories([RepositoryPattern(EVERYTHING).range])
-_EVERYTHING: Final = dict.fromkeys(Action, _ALL)
-_NOTHING: Final = dict.fromkeys(Action, VisibleRepositories(()))
+class RuleGrants:
+    """The grants of the rules. Without any rule, whoever comes in is granted everything."""
+
+    def __init__(self, rules: Sequence[Rule], *, can_log_in: bool) -> None:
+        self._grants = tuple(
+            (rule, Grant(rule.actions, rule.repositories, f"rule {number}", number))
+            for number, rule in enumerate(rules, 1)
+        )
+        self._can_log_in = can_log_in
+
+    def grants_to(self, subject: Subject) -> Sequence[Grant]:
+        """What the rules that are for ``subject`` allow."""
+        if not self._grants:
+            return (_EVERYTHING,) if subject.name or not self._can_log_in else ()
+        return tuple(grant for rule, grant in self._grants if rule.is_for(subject.name))
+
+    def reason_for(self, subject: Subject, grant: Grant | None, question: str) -> str:
+        """The rule that allows it, or that none does."""
+        if self._grants:
+            return f"{'no rule' if grant is None else grant.description} lets {subject} {question}"
+        if grant is None:
+            return "there are no rules: everybody has to log in"
+        return "there are no rules: everybody who comes in may do everything"
+
+
+_EVERYTHING: Final = Grant(frozenset(Action), (RepositoryPattern(EVERYTHING),), "")
 
 
 class Policy:
@@ -91,7 +110,8 @@ class Policy:
         self.rules = tuple(rules)
         self.is_open = not rules and not can_log_in
         """Whether everybody may do everything."""
-        self._can_log_in = can_log_in
+        self.can_log_in = can_log_in
+        self._source: GrantSource = RuleGrants(self.rules, can_log_in=can_log_in)
         self._callers: OrderedDict[str, Caller] = OrderedDict()
         self.anonymous = self._make_caller("")
         """Who has not logged in."""
@@ -105,29 +125,9 @@ class Policy:
                 self._callers.popitem(last=False)
         return found
 
-    def decide(self, name: str, action: Action, repository: str) -> Decision:
-        """Whether ``name`` (empty: nobody has logged in) may do ``action`` in ``repository``, and why."""
-        who = repr(name) if name else "who has not logged in"
-        if not self.rules:
-            if name or not self._can_log_in:
-                return Decision(is_allowed=True, reason="there are no rules: everybody who comes in may do everything")
-            return Decision(is_allowed=False, reason="there are no rules: everybody has to log in")
-        for number, rule in enumerate(self.rules, 1):
-            if action in rule.actions and rule.is_for(name) and rule.covers(repository):
-                return Decision(
-                    is_allowed=True, reason=f"rule {number} lets {who} {action} in {repository}", rule=number
-                )
-        return Decision(is_allowed=False, reason=f"no rule lets {who} {action} in {repository}")
+    def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
+        """Whether ``subject`` may do ``action`` in ``resource``, and why."""
+        return decide(self._source, subject, action, resource)
 
     def _make_caller(self, name: str) -> Caller:
-        if not self.rules:
-            return Caller(name, _EVERYTHING if name or not self._can_log_in else _NOTHING)
-        mine = [rule for rule in self.rules if rule.is_for(name)]
-        return Caller(name, {action: _scope(mine, action) for action in Action})
-
-
-def _scope(rules: Sequence[Rule], action: Action) -> VisibleRepositories:
-    scope = VisibleRepositories(
-        pattern.range for rule in rules if action in rule.actions for pattern in rule.repositories
-    )
-    return _ALL if scope.is_all else scope
+        return Caller(name, self._source.grants_to(Subject(name)))

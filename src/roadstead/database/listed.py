@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, Text, column, select
+from sqlalchemy import Select, Text, cast, column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from roadstead.database.statement import parameter
+from roadstead.database.types import TEXT
 
 
 class _Elements(FunctionElement[Any]):
@@ -28,10 +30,10 @@ def _for_postgresql(element: _Elements, compiler: SQLCompiler, **extra: Any) -> 
     return f"json_array_elements_text(({compiler.process(element.clauses, **extra)})::text::json)"
 
 
-def listed(name: str) -> Select[tuple[Any]]:
-    """The texts in the parameter ``name``, made by ``as_list``, as the right side of ``IN``."""
+def listed(name: str, kind: TypeEngine[Any] = TEXT) -> Select[tuple[Any]]:
+    """The texts in the parameter ``name``, made by ``as_list``, as the right side of ``IN``; as ``kind``, if given."""
     values = _Elements(parameter(name)).table_valued(column("value", Text))
-    return select(values.c.value)
+    return select(values.c.value if kind is TEXT else cast(values.c.value, kind))
 
 
 def as_list(texts: Iterable[str]) -> str:

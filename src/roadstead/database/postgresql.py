@@ -37,6 +37,9 @@ WAIT_SECONDS: Final = 30
 IDLE_SECONDS: Final = 15
 """After which the server ends a transaction whose process does nothing in it: one that was frozen holds no lock."""
 
+SETTLING_MS: Final = 100
+"""How long writers may wait for one that reads what is settled, while that one waits for those before them."""
+
 TRIES: Final = 10
 """Of a transaction that others stood in the way of."""
 
@@ -123,6 +126,16 @@ class PostgresqlDatabase:
         writing.add_done_callback(self._under_way.discard)
         return await finished(writing)
 
+    async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
+        """The first row at a moment at which nobody else holds ``lock``."""
+
+        async def work(transaction: Transaction) -> Row | None:
+            return await transaction.fetch_one(statement, **parameters)
+
+        begin = f"{_BEGIN_FAST}; SET LOCAL lock_timeout = {SETTLING_MS}{_taking([lock])}"
+        with _translated():
+            return await finished(self._try(work, begin))
+
     async def close(self) -> None:
         """Waits for what is under way and closes."""
         while self._under_way:
@@ -191,10 +204,11 @@ class PostgresqlTransaction:
         """All rows, as they are once nobody else holds them."""
         return await self.fetch_all(statement.statement, **parameters)
 
-    async def take(self, locks: Iterable[NameLock]) -> None:
+    async def take(self, locks: Iterable[NameLock]) -> bool:
         """Waits for names, in the order in which everybody takes them."""
         if taking := _taking(locks):
             await self._connection.execute(taking)
+        return True
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""

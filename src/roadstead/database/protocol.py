@@ -68,8 +68,11 @@ class Transaction(Reader, Protocol):
         """
         ...
 
-    async def take(self, locks: Iterable[NameLock]) -> None:
-        """Takes locks on names that became known only now; each statement from here on sees what that waited for."""
+    async def take(self, locks: Iterable[NameLock]) -> bool:
+        """Takes locks on names that became known only now; each statement from here on sees what that waited for.
+
+        False if nobody else can have changed anything since this transaction began.
+        """
         ...
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
@@ -112,6 +115,16 @@ class Database(Reader, Protocol):
                 is committed and may be lost with the power.
             DatabaseUnavailableError: nothing happened; or the connection was lost, or the disk failed, in the middle of
                 the commit, and the change may have been kept.
+        """
+        ...
+
+    async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
+        """The first row at a moment at which nobody else holds ``lock``: what was begun under it before is committed.
+
+        Writers wait for that moment, so it is short: whoever does not get it at once gives up.
+
+        Raises:
+            DatabaseBusyError: somebody held it for too long; nothing was changed.
         """
         ...
 

@@ -103,6 +103,10 @@ class SqliteDatabase:
         with translated():
             return self._reading.execute(*statement.for_sqlite(parameters)).fetchall()
 
+    async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:  # noqa: ARG002
+        """As ``fetch_one``: a number that is given by one transaction is committed before the next one begins."""
+        return await self.fetch_one(statement, **parameters)
+
     async def write(
         self,
         work: Callable[[Transaction], Awaitable[T]],
@@ -273,8 +277,9 @@ class SqliteTransaction:
         """As ``fetch_all``."""
         return await self.fetch_all(statement.statement, **parameters)
 
-    async def take(self, locks: Iterable[NameLock]) -> None:
+    async def take(self, locks: Iterable[NameLock]) -> bool:  # noqa: ARG002
         """Does nothing: a transaction has the whole file for itself."""
+        return False
 
     async def execute(self, statement: Statement, **parameters: object) -> int:
         """Changes rows and returns how many."""

@@ -2,7 +2,7 @@
 
 import enum
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 
 class EventAction(enum.StrEnum):
@@ -16,7 +16,11 @@ class EventAction(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who asked for a change, and by which request; empty where nobody knows."""
+    """Who asked for a change, and by which request or command; empty where nobody knows.
+
+    The user of a request has no colon in its name, since no login allows one: whoever owns the machine, and the
+    registry's own work, have a name with one, so that nobody is taken for them.
+    """
 
     actor: str = ""
     request_id: str = ""
@@ -28,9 +32,22 @@ class Cause:
     base_url: str = ""
     """How the client reaches the registry: scheme, host, and the path before ``/v2/`` if there is one."""
 
+    command: str = ""
+    """What was typed or ran by itself, such as ``rm``, where it was no request."""
 
-NOBODY: Final = Cause()
-"""A change that no request asked for."""
+    @classmethod
+    def of_command(cls, command: str, user: str) -> Self:
+        """Somebody on the machine: ``user`` is their name there, which need not be one of the registry's."""
+        return cls(actor=f"local:{user}", command=command)
+
+    @classmethod
+    def of_work(cls, work: str) -> Self:
+        """The registry's own work beside requests, such as ``refetch``."""
+        return cls(actor=f"roadstead:{work}", command=work)
+
+
+UNKNOWN: Final = Cause()
+"""Who did it cannot be read any more; no change has this cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,4 +62,4 @@ class Event:
     tag: str = ""
     source_repository: str = ""
     """Where a mounted blob came from."""
-    cause: Cause = NOBODY
+    cause: Cause

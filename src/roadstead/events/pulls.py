@@ -15,7 +15,7 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.events.model import Event, EventAction
-from roadstead.events.outbox import Outbox
+from roadstead.events.outbox import KEPT, Outbox
 
 MOST_WAITING: Final = 20_000
 """Events in memory: more than a process can serve pulls in the second between two writes, about 20 MB."""
@@ -63,7 +63,7 @@ class PullLog:
                 for at_ms, event in batch:
                     await self._outbox.record(transaction, event, at_ms=at_ms)
 
-            await database.write(work, durable=False)
+            await database.write(work, locks=[KEPT], durable=False)
             for _ in batch:
                 self._waiting.popleft()
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement
 
 from roadstead.database import Row
-from roadstead.events.model import NOBODY, Cause, Event, EventAction
+from roadstead.events.model import UNKNOWN, Cause, Event, EventAction
 from roadstead.events.tables import events
 
 COLUMNS: Final[tuple[ColumnElement[object], ...]] = (
@@ -42,7 +42,7 @@ class StoredEvent:
         try:
             who = _decode_cause(cause)
         except msgspec.MsgspecError:  # by hand, or by a version that knows more: the event itself matters
-            who = NOBODY
+            who = UNKNOWN
         return cls(
             number,
             at_ms,

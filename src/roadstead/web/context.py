@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from roadstead.access import Caller
+from roadstead.access import Caller, VisibleRepositories
 
 SCOPE_KEY: Final = "roadstead"
 """Key of the ASGI scope for the context."""
@@ -38,6 +38,8 @@ class RequestContext:
     """Name of the user; empty for nobody, which logs write as ``-``."""
     caller: Caller | None = None
     """The user with all that it may do; None until it is known."""
+    visible: VisibleRepositories | None = None
+    """The repositories in which the user may do what the request is about; None until it is known."""
     origin: str = ""
     """Scheme and host in front of ``Location``; empty, the default, where it is only a path."""
     root: str = ""

@@ -13,6 +13,7 @@ from roadstead.cli import program
 from roadstead.cli.terminal.local_names import find_repositories, find_tags
 from roadstead.oci import RepositoryName
 from tests.api.cli.conftest import PROGRAM, Command
+from tests.factories.access import ALL_VISIBLE
 from tests.factories.registries import opened
 
 
@@ -65,8 +66,8 @@ def test_every_shell_has_a_script(shell: str) -> None:
 def test_names_are_those_of_the_services(command: Command) -> None:
     async def names() -> tuple[list[str], list[str]]:
         async with opened(command.folder) as registry:
-            repositories = await registry.repositories.list_names(limit=100)
-            tags = await registry.tags.list_names(RepositoryName("library/app"), limit=100)
+            repositories = await registry.repositories.list_names(limit=100, visible=ALL_VISIBLE)
+            tags = await registry.tags.list_names(RepositoryName("library/app"), limit=100, visible=ALL_VISIBLE)
             return list(repositories.items), list(tags.items)
 
     repositories, tags = asyncio.run(names())

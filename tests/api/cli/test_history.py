@@ -24,8 +24,8 @@ def moved(command: Command) -> None:
 def test_what_a_tag_stood_for_newest_first(command: Command) -> None:
     rows = [line.split("\t") for line in command("history", "library/app:latest").stdout.splitlines()]
     assert [(row[1], row[2], row[3], row[4], row[5]) for row in rows] == [
-        ("latest", "push", str(NEW.digest), "there", "-"),
-        ("latest", "push", str(APP.digest), "there", "-"),
+        ("latest", "push", str(NEW.digest), "there", "tester"),
+        ("latest", "push", str(APP.digest), "there", "tester"),
     ]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row[0]) for row in rows)
 
@@ -73,10 +73,11 @@ def test_who_did_it_is_no_code_for_the_terminal(command: Command) -> None:
 
 def test_at_a_terminal(command: Command) -> None:
     command("rm", f"library/app@{APP.digest}")
-    seen = command.terminal("history", "library/app:1.0", columns=90, NO_COLOR="1", TZ="UTC").splitlines()
+    seen = command.terminal("history", "library/app:1.0", columns=110, NO_COLOR="1", TZ="UTC").splitlines()
     assert seen[0].split() == ["WHEN", "TAG", "ACTION", "DIGEST", "STATE", "BY"]
-    assert re.search(r"1\.0  delete  sha256:[0-9a-f]{12}  restorable until \d{4}-\d\d-\d\d \d\d:\d\d  -$", seen[1])
-    assert max(map(len, seen)) <= 90
+    deleted = r"1\.0  delete  sha256:[0-9a-f]{12}  restorable until \d{4}-\d\d-\d\d \d\d:\d\d  local:\S+$"
+    assert re.search(deleted, seen[1])
+    assert max(map(len, seen)) <= 110
     assert "library/app:never has no history" in command.terminal("history", "library/app:never")
 
 

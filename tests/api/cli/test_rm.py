@@ -12,6 +12,7 @@ from roadstead.registry import Registry
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.registry.garbage.repository_removal import remove_repository
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 from tests.factories.registries import on_registry, opened, push_image, push_manifest
 
 EMPTY_INDEX = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
@@ -61,9 +62,11 @@ def test_all_of_a_repository(command: Command, monkeypatch: pytest.MonkeyPatch) 
 
     async def blob_is_gone(registry: Registry) -> bool:
         try:
-            await registry.blobs.get(RepositoryName("library/app"), Digest(APP.image_id))
+            await registry.blobs.get(RepositoryName("library/app"), Digest(APP.image_id), visible=ALL_VISIBLE)
         except BlobUnknownError:
-            return bool(await registry.blobs.get(RepositoryName("team/tool"), Digest(APP.image_id)))
+            return bool(
+                await registry.blobs.get(RepositoryName("team/tool"), Digest(APP.image_id), visible=ALL_VISIBLE)
+            )
         return False
 
     assert on_registry(command.folder, blob_is_gone)
@@ -99,7 +102,7 @@ def test_pushes_meanwhile_leave_nothing_dangling(command: Command) -> None:
             for _ in range(10):
                 await asyncio.sleep(0.01)
                 with contextlib.suppress(RepositoryUnknownError):  # the last one was quicker than the next push
-                    await remove_repository(removing, RepositoryName("library/app"))
+                    await remove_repository(removing, RepositoryName("library/app"), cause=BY_TEST)
             await task
 
     asyncio.run(run())

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.factories.access import BY_TEST
 from tests.factories.registries import on_registry
 
 
@@ -29,8 +30,8 @@ async def begin_upload(registry: Registry) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"some"
 
-    session = await registry.uploads.start(RepositoryName("a"), "sha256")
-    await registry.uploads.append(RepositoryName("a"), session.id, body())
+    session = await registry.uploads.start(RepositoryName("a"), "sha256", cause=BY_TEST)
+    await registry.uploads.append(RepositoryName("a"), session.id, body(), cause=BY_TEST)
 
 
 def test_for_a_person(command: Command) -> None:

@@ -25,6 +25,7 @@ import pytest
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry, layout
 from roadstead.registry.garbage.repository_removal import remove_repository
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 from tests.factories.images import Image, Index, image, index, layer
 from tests.factories.registries import (
     blob_file,
@@ -133,9 +134,9 @@ async def _fill(registry: Registry) -> None:
     await push_blob(registry, "team/lonely", b"lonely")
     rotten = await push_blob(registry, "team/lonely", b"rotten")
     await registry.blobs.quarantine(rotten, "it was found rotten")
-    await remove_repository(registry, RepositoryName("team/gone"))
+    await remove_repository(registry, RepositoryName("team/gone"), cause=BY_TEST)
     for digest in (GONE.digest, GONE_INDEX.digest, *(child.digest for child in GONE_INDEX.images)):
-        await registry.manifests.delete(RepositoryName("team/mixed"), Digest(digest))
+        await registry.manifests.delete(RepositoryName("team/mixed"), Digest(digest), cause=BY_TEST)
 
 
 def require_live(data: Path) -> None:
@@ -144,12 +145,12 @@ def require_live(data: Path) -> None:
     async def pull(registry: Registry) -> None:
         for repository, (content, tag) in STAYS.items():
             name = RepositoryName(repository)
-            assert (await registry.manifests.get(name, Tag(tag))).digest == content.digest
+            assert (await registry.manifests.get(name, Tag(tag), visible=ALL_VISIBLE)).digest == content.digest
             for each in content.images if isinstance(content, Index) else (content,):
-                stored = await registry.manifests.get(name, Digest(each.digest))
+                stored = await registry.manifests.get(name, Digest(each.digest), visible=ALL_VISIBLE)
                 assert await registry.manifests.get_body(stored.digest) == each.manifest
                 for digest, expected in each.blobs().items():
-                    reader = await registry.blobs.open(name, Digest(digest))
+                    reader = await registry.blobs.open(name, Digest(digest), visible=ALL_VISIBLE)
                     assert await reader.read(0, len(expected) + 1) == expected
                     reader.close()
 

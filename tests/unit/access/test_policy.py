@@ -1,14 +1,16 @@
 """Rules and decisions."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.access import Action, Policy, Rule, RuleInvalidError
+from roadstead.access import REGISTRY, Action, Policy, Resource, Rule, RuleInvalidError, Subject
 
 USERS = ["alice", "bob", "anonymous", "*"]
-NAMES = ["app", "team/app", "team/sub/app", "team", "other/app"]
-PATTERNS = ["*", "team/*", "team/sub/*", "app", "team/app"]
+NAMES = ["app", "team/app", "team/sub/app", "team", "other/app", "library/app", "library"]
+PATTERNS = ["*", "team/*", "team/sub/*", "app", "team/app", "project:team", "project:library"]
 RULES = st.builds(
     Rule.parse,
     st.lists(st.sampled_from(USERS), min_size=1, max_size=2),
@@ -27,10 +29,19 @@ def test_what_a_caller_may_is_what_is_decided(rules: list[Rule], name: str, *, c
     caller = policy.caller(name) if name else policy.anonymous
     for action in Action:
         for repository in NAMES:
-            decision = policy.decide(name, action, repository)
+            decision = policy.decide(Subject(name), action, Resource(repository))
             assert caller.may(action, repository) == decision.is_allowed
             assert decision.reason
             assert bool(decision.rule) == (decision.is_allowed and bool(rules))
+            assert len(decision.granted_by) >= bool(decision.rule)
+        for actions in itertools.combinations(Action, 2):
+            visible = caller.visible_for(actions)
+            assert [name in visible for name in NAMES] == [
+                any(policy.decide(Subject(caller.name), action, Resource(name)).is_allowed for action in actions)
+                for name in NAMES
+            ]
+        anywhere = policy.decide(Subject(name), action, REGISTRY)
+        assert bool(caller.visible_for((action,))) == anywhere.is_allowed
 
 
 def test_without_rules_a_login_is_enough() -> None:
@@ -39,7 +50,9 @@ def test_without_rules_a_login_is_enough() -> None:
     assert not policy.anonymous.may(Action.PULL, "app")
     assert not policy.is_open
     assert not policy.anonymous.has_any
-    assert policy.decide("", Action.PULL, "app").reason == "there are no rules: everybody has to log in"
+    assert (
+        policy.decide(Subject(""), Action.PULL, Resource("app")).reason == "there are no rules: everybody has to log in"
+    )
 
 
 def test_where_nobody_can_log_in_everybody_may_everything() -> None:
@@ -75,9 +88,13 @@ def test_no_action_includes_another() -> None:
 
 def test_a_decision_names_its_rule() -> None:
     policy = Policy([Rule.parse(["alice"], ["team/*"], ["pull"]), Rule.parse(["*"], ["*"], ["push"])], can_log_in=True)
-    assert policy.decide("bob", Action.PUSH, "team/app").rule == 2
-    assert policy.decide("bob", Action.PUSH, "team/app").reason == "rule 2 lets 'bob' push in team/app"
-    assert policy.decide("bob", Action.PULL, "team/app").reason == "no rule lets 'bob' pull in team/app"
+    assert policy.decide(Subject("bob"), Action.PUSH, Resource("team/app")).rule == 2
+    assert (
+        policy.decide(Subject("bob"), Action.PUSH, Resource("team/app")).reason == "rule 2 lets 'bob' push in team/app"
+    )
+    assert (
+        policy.decide(Subject("bob"), Action.PULL, Resource("team/app")).reason == "no rule lets 'bob' pull in team/app"
+    )
 
 
 def test_callers_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +121,10 @@ def test_callers_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch
         ((["alice"], ["Team/*"], ["pull"]), "no repository has such a name"),
         ((["alice"], ["../*"], ["pull"]), "no repository has such a name"),
         ((["alice"], [""], ["pull"]), "no repository has such a name"),
+        ((["alice"], ["project:"], ["pull"]), "no repository has such a name"),
+        ((["alice"], ["project:team/app"], ["pull"]), "has no slash"),
+        ((["alice"], ["project:team/*"], ["pull"]), "has no slash"),
+        ((["alice"], ["project:*"], ["pull"]), "team/*"),
     ],
 )
 def test_rules_that_mean_nothing(rule: tuple[list[str], list[str], list[str]], reason: str) -> None:

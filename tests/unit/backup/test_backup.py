@@ -41,6 +41,7 @@ from roadstead.registry.garbage.holds import list_holds
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Silence
 from roadstead.storage import DataFolder, DataFolderError, FilesystemStore
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 from tests.factories.images import Image, image, layer
 from tests.factories.registries import blob_file, make_folder, on_registry, opened, push_blob, push_image
 
@@ -102,10 +103,10 @@ def verify(backup: BackupFolder) -> list[tuple[str, str]]:
 
 def require_image(folder: Path, content: Image, tag: str) -> None:
     async def work(registry: Registry) -> None:
-        found = await registry.manifests.get(RepositoryName("app"), Tag(tag))
+        found = await registry.manifests.get(RepositoryName("app"), Tag(tag), visible=ALL_VISIBLE)
         assert found.digest == content.digest
         for digest, expected in content.blobs().items():
-            reader = await registry.blobs.open(RepositoryName("app"), Digest(digest))
+            reader = await registry.blobs.open(RepositoryName("app"), Digest(digest), visible=ALL_VISIBLE)
             assert bytes(await reader.read(0, reader.size_bytes)) == expected
             reader.close()
 
@@ -141,7 +142,7 @@ def test_only_what_is_new_is_copied(folder: Path, backup: BackupFolder, tmp_path
 
 
 def test_what_belongs_to_a_process_does_not_come_along(folder: Path, backup: BackupFolder, tmp_path: Path) -> None:
-    on_registry(folder, lambda registry: registry.uploads.start(RepositoryName("app"), "sha256"))
+    on_registry(folder, lambda registry: registry.uploads.start(RepositoryName("app"), "sha256", cause=BY_TEST))
     with closing(sqlite3.connect(folder / "roadstead.db")) as connection, connection:
         connection.execute('INSERT INTO states VALUES (\'links\', \'{"is_complete": true, "after": ""}\')')
     take(folder, backup)

@@ -12,10 +12,11 @@ from roadstead.database import Database, DatabaseBusyError
 from roadstead.events import Event, EventAction, PullLog, StoredEvent, pulls
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import store
+from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
-PULL = Event(action=EventAction.PULL, repository="app", digest="sha256:0")
+PULL = Event(action=EventAction.PULL, repository="app", digest="sha256:0", cause=BY_TEST)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from roadstead.database import Transaction
 from roadstead.events import Event, EventAction, Outbox
 from roadstead.testing.instance import Instance
+from tests.factories.access import BY_TEST
 
 Tell = Callable[..., Awaitable[None]]
 
@@ -39,7 +40,7 @@ async def write_events(instance: Instance, count: int, action: EventAction = Eve
 
     async def work(transaction: Transaction) -> None:
         for number in range(count):
-            event = Event(action=action, repository=f"app{number % 3}", digest="sha256:" + "0" * 64)
+            event = Event(action=action, repository=f"app{number % 3}", digest="sha256:" + "0" * 64, cause=BY_TEST)
             await outbox.record(transaction, event)
 
     await instance.registry.database.write(work, durable=False)

@@ -98,7 +98,7 @@ def test_a_deletion_only_names_and_that_of_a_tag_does_not_name_the_manifest_that
 
 
 def test_what_nobody_asked_for_has_no_request_and_the_url_of_the_settings() -> None:
-    event = Event(action=EventAction.PUSH, repository="a", digest=DIGEST, media_type="m", size_bytes=1)
+    event = Event(action=EventAction.PUSH, repository="a", digest=DIGEST, media_type="m", size_bytes=1, cause=Cause())
     alone = event_of(event)
     assert (alone["request"], alone["actor"]) == ({}, {})
     assert "url" not in alone["target"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.options import registry_options
 from roadstead.cli.terminal.output import Column, note, print_rows
@@ -64,7 +65,11 @@ async def _iter_history(
 
     before, left = NEWEST, limit
     while entries := await registry.undo.list_history(
-        reference.repository, tag, before=before, limit=PAGE if left is None else min(PAGE, left)
+        reference.repository,
+        tag,
+        visible=visible_to_operator(),
+        before=before,
+        limit=PAGE if left is None else min(PAGE, left),
     ):
         for entry in entries:
             yield entry

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.content.inspection import Child, Inspection, inspect_manifest
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.options import registry_options
@@ -58,7 +59,9 @@ def inspect(*, reference: Target, raw: bool, data: Path | None, config: Path | N
 
 
 async def _print_raw(registry: "Registry", target: Target) -> None:
-    stored = await registry.manifests.get(target.repository, target.reference or Tag("latest"))
+    stored = await registry.manifests.get(
+        target.repository, target.reference or Tag("latest"), visible=visible_to_operator()
+    )
     sys.stdout.flush()
     sys.stdout.buffer.write(await registry.manifests.get_body(stored.digest))
     sys.stdout.buffer.flush()

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import text
 from roadstead.cli.terminal.target import Target
 from roadstead.errors import RoadsteadError
@@ -92,7 +93,7 @@ async def inspect_manifest(registry: "Registry", target: Target) -> Inspection:
         ManifestInvalidError: its stored bytes do not parse.
     """
     repository = target.repository
-    stored = await registry.manifests.get(repository, target.reference or Tag("latest"))
+    stored = await registry.manifests.get(repository, target.reference or Tag("latest"), visible=visible_to_operator())
     manifest = parse_manifest(await registry.manifests.get_body(stored.digest), stored.media_type)
     blobs: dict[Digest, int] = {blob.digest: blob.size_bytes for blob in manifest.blobs}
     children = [await _look_at(registry, repository, child, blobs) for child in manifest.children]
@@ -101,7 +102,9 @@ async def inspect_manifest(registry: "Registry", target: Target) -> Inspection:
         digest=stored.digest,
         size_bytes=stored.size_bytes,
         manifest=manifest,
-        tags=await registry.tags.list_of_manifest(repository, stored.digest, limit=MOST_TAGS),
+        tags=await registry.tags.list_of_manifest(
+            repository, stored.digest, visible=visible_to_operator(), limit=MOST_TAGS
+        ),
         referrers=await _referrers(registry, repository, stored.digest),
         children=tuple(children),
         content_bytes=sum(blobs.values()),
@@ -113,7 +116,7 @@ async def _look_at(
 ) -> Child:
     """Returns a child with its size, and adds its blobs to ``blobs``; nested indexes are not followed."""
     try:
-        stored = await registry.manifests.get(repository, child.digest)
+        stored = await registry.manifests.get(repository, child.digest, visible=visible_to_operator())
         manifest = parse_manifest(await registry.manifests.get_body(stored.digest), stored.media_type)
     except RoadsteadError:
         return Child(child, None)
@@ -126,7 +129,9 @@ async def _referrers(registry: "Registry", repository: RepositoryName, subject: 
     found: list[Referrer] = []
     after = ""
     while True:
-        page = await registry.referrers.list(repository, subject, after=after, limit=PAGE)
+        page = await registry.referrers.list(
+            repository, subject, visible=visible_to_operator(), after=after, limit=PAGE
+        )
         found += page.items
         after = page.last
         if not after:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.options import registry_options
 from roadstead.cli.terminal.output import Column, note, print_rows, width
@@ -78,9 +79,9 @@ async def iter_repositories(registry: "Registry") -> AsyncIterator["RepositorySu
     """Yields all repositories that hold a manifest, in order."""
     after = ""
     while True:
-        page = await registry.repositories.list_names(after=after, limit=PAGE)
+        page = await registry.repositories.list_names(visible=visible_to_operator(), after=after, limit=PAGE)
         for name in page.items:
-            yield await registry.repositories.summarise(RepositoryName(name))
+            yield await registry.repositories.summarise(RepositoryName(name), visible=visible_to_operator())
         after = page.last
         if not after:
             return
@@ -101,7 +102,7 @@ class _Row:
 async def _list_tags(registry: "Registry", repository: RepositoryName, limit: int | None, *, as_json: bool) -> None:
     from roadstead.registry.errors import RepositoryUnknownError  # noqa: PLC0415 - see cli.terminal.session
 
-    summary = await registry.repositories.summarise(repository)
+    summary = await registry.repositories.summarise(repository, visible=visible_to_operator())
     if not summary.tags and not summary.manifests:
         raise RepositoryUnknownError(repository)
     digest = str if width() >= WIDE else text.short_digest
@@ -140,7 +141,9 @@ def _tag_record(row: _Row) -> dict[str, object]:
 async def _iter_tags(registry: "Registry", repository: RepositoryName) -> AsyncIterator[_Row]:
     counts: dict[Digest, int | None] = {}
     after = ""
-    while page := await registry.tags.list_summaries(repository, after=after, limit=PAGE):
+    while page := await registry.tags.list_summaries(
+        repository, visible=visible_to_operator(), after=after, limit=PAGE
+    ):
         for tag in page:
             if tag.digest not in counts:
                 if len(counts) >= REMEMBERED:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.shell_completion import CompletionItem
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.local_names import find_states
 from roadstead.cli.terminal.options import registry_options
@@ -77,12 +78,13 @@ def restore(*, reference: Target, to: str | None, data: Path | None, config: Pat
     async def work(opened: session.Session) -> "Restored":
         await session.require_changeable(opened.registry)
         undo = opened.registry.undo
+        cause = session.cause_of("restore")
         if isinstance(reference.reference, Tag):
             state = None if to is None else await _find_state(opened.registry, reference, reference.reference, to)
-            return await undo.restore_tag(reference.repository, reference.reference, to=state)
+            return await undo.restore_tag(reference.repository, reference.reference, to=state, cause=cause)
         if reference.reference is not None:
-            return await undo.restore_manifest(reference.repository, reference.reference)
-        return await undo.restore_repository(reference.repository)
+            return await undo.restore_manifest(reference.repository, reference.reference, cause=cause)
+        return await undo.restore_repository(reference.repository, cause=cause)
 
     restored = session.run(data, config, work)
     if as_json:
@@ -100,7 +102,9 @@ async def _find_state(registry: "Registry", reference: Target, tag: Tag, wanted:
         return Digest.parse(wanted)
     found: set[Digest] = set()
     before = NEWEST
-    while entries := await registry.undo.list_history(reference.repository, tag, before=before, limit=PAGE):
+    while entries := await registry.undo.list_history(
+        reference.repository, tag, visible=visible_to_operator(), before=before, limit=PAGE
+    ):
         found |= {entry.digest for entry in entries if entry.digest.startswith(wanted)}
         before = entries[-1].id
     if len(found) == 1:

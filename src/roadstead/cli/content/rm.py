@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.options import registry_options
 from roadstead.cli.terminal.output import print_json, print_line
@@ -76,13 +77,13 @@ class _Done:
 
 
 async def _remove_tag(registry: "Registry", repository: RepositoryName, tag: Tag) -> _Done:
-    await registry.tags.delete(repository, tag)
+    await registry.tags.delete(repository, tag, cause=session.cause_of("rm"))
     return _Done(f"Deleted the tag {repository}:{tag}.", {"repository": repository, "tags": [tag], "manifests": []})
 
 
 async def _remove_manifest(registry: "Registry", repository: RepositoryName, digest: Digest) -> _Done:
-    tags = await registry.tags.list_of_manifest(repository, digest, limit=MOST_TAGS)
-    await registry.manifests.delete(repository, digest)
+    tags = await registry.tags.list_of_manifest(repository, digest, visible=visible_to_operator(), limit=MOST_TAGS)
+    await registry.manifests.delete(repository, digest, cause=session.cause_of("rm"))
     also = f" and its {'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}" if tags else ", which had no tag"
     return _Done(
         f"Deleted the manifest {repository}@{digest}{also}.",
@@ -93,11 +94,11 @@ async def _remove_manifest(registry: "Registry", repository: RepositoryName, dig
 async def _remove_all(registry: "Registry", repository: RepositoryName, *, is_sure: bool) -> _Done:
     from roadstead.registry.garbage.repository_removal import remove_repository  # noqa: PLC0415 - see cli.terminal.session
 
-    found = await registry.repositories.summarise(repository)
+    found = await registry.repositories.summarise(repository, visible=visible_to_operator())
     extent = f"{text.plural(found.tags, 'tag')} and {text.plural(found.manifests, 'manifest')}"
     if not is_sure and not click.confirm(f"Delete {repository} with {extent}?", err=True):
         raise CommandRefusedError("nothing was deleted")
-    removed = await remove_repository(registry, repository)
+    removed = await remove_repository(registry, repository, cause=session.cause_of("rm"))
     extent = f"{text.plural(removed.tags, 'tag')} and {text.plural(removed.manifests, 'manifest')}"
     return _Done(
         f"Deleted {repository} with {extent}.",

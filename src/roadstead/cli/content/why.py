@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from roadstead.access import visible_to_operator
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.options import registry_options
@@ -52,7 +53,11 @@ def why(context: click.Context, *, reference: Target, data: Path | None, config:
     async def work(opened: session.Session) -> "tuple[Digest, Explanation]":
         from roadstead.registry.garbage.why import explain  # noqa: PLC0415 - see cli.terminal.session
 
-        digest = (await opened.registry.manifests.get(reference.repository, named)).digest if is_tag else Digest(named)
+        digest = (
+            (await opened.registry.manifests.get(reference.repository, named, visible=visible_to_operator())).digest
+            if is_tag
+            else Digest(named)
+        )
         return digest, await explain(opened.registry, digest)
 
     digest, explanation = session.run(data, config, work, needs_storage=False)

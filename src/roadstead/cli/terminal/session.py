@@ -3,6 +3,8 @@
 Promises: safe beside a running server, whose lock it does not take; nothing is written by opening.
 """
 
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from roadstead.cli.terminal.refusal import CommandRefusedError
 
 if TYPE_CHECKING:  # importing these costs half a second, which --help and completion should not
     from roadstead.config import Settings
+    from roadstead.events import Cause
     from roadstead.registry import Registry
 
 _T = TypeVar("_T")
@@ -76,6 +79,17 @@ async def require_changeable(registry: "Registry") -> None:
     mode = (await registry.maintenance.refresh()).mode
     if mode is not MaintenanceMode.OFF:
         raise CommandRefusedError(f"the registry is {mode} by its settings (maintenance.mode)")
+
+
+def cause_of(command: str) -> "Cause":
+    """The cause of what ``command`` changes: whoever runs it, as the machine knows them."""
+    from roadstead.events import Cause  # noqa: PLC0415 - see above
+
+    user_id = os.geteuid()
+    try:
+        return Cause.of_command(command, pwd.getpwuid(user_id).pw_name)
+    except KeyError:  # in a container a number often is all there is
+        return Cause.of_command(command, str(user_id))
 
 
 def silence_log() -> None:

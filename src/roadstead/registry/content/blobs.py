@@ -7,13 +7,14 @@ from typing import Final
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import ensure_repository, get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
+from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import Blob
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, postpone_link, review_blob, review_link
@@ -46,13 +47,15 @@ class Blobs:
         self._clock = clock
         self._on_quarantine = on_quarantine
 
-    async def get(self, repository: RepositoryName, digest: Digest) -> Blob:
+    async def get(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> Blob:
         """A blob that a repository may read.
 
         Raises:
             BlobUnknownError: it has none such.
             BlobQuarantinedError: it has, but the bytes were found damaged.
         """
+        if repository not in visible:
+            raise BlobUnknownError(digest)
         row = await self._database.fetch_one(store.FIND_BLOB, repository=repository, digest=digest)
         if row is None:
             raise BlobUnknownError(digest)
@@ -60,11 +63,13 @@ class Blobs:
             raise BlobQuarantinedError(digest)
         return Blob(digest, row[0])
 
-    async def rely_on(self, repository: RepositoryName, digest: Digest) -> None:
+    async def rely_on(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> None:
         """A client asks whether a blob is there, and will not push it again: it stays while a manifest is awaited.
 
         Costs a look-up; a write only where nothing names the blob and its time is half over.
         """
+        if repository not in visible:
+            return
         row = await self._database.fetch_one(store.FIND_BLOB_UNDER_REVIEW, repository=repository, digest=digest)
         if row is None or row[4] is None:
             return
@@ -72,10 +77,12 @@ class Blobs:
         if row[4] - change.grace_ms > self._rules.upload_ms // 2:
             return
         await self._database.write(
-            lambda transaction: postpone_link(transaction, row[2], row[3], change), durable=False
+            lambda transaction: postpone_link(transaction, row[2], row[3], change),
+            locks=adding_to(repository),
+            durable=False,
         )
 
-    async def open(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+    async def open(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> ObjectReader:
         """A blob's bytes; the caller closes the reader.
 
         Bytes that are missing or of the wrong length are put into quarantine instead of being served.
@@ -83,9 +90,9 @@ class Blobs:
         Raises:
             BlobUnknownError, BlobQuarantinedError: as ``get``, or just found out.
         """
-        reader = await self._open_intact(await self.get(repository, digest))
+        reader = await self._open_intact(await self.get(repository, digest, visible=visible))
         if isinstance(reader, str):
-            reader = await self._open_or_quarantine(repository, digest)
+            reader = await self._open_or_quarantine(repository, digest, visible)
         return reader
 
     async def quarantine(self, digest: Digest, reason: str, *, seen: StoredObject | EllipsisType | None = ...) -> bool:
@@ -112,10 +119,12 @@ class Blobs:
             await self._database.write(work)
             return True
 
-    async def _open_or_quarantine(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+    async def _open_or_quarantine(
+        self, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
+    ) -> ObjectReader:
         """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
         async with self._storage.exclusive(digest):
-            reader = await self._open_intact(await self.get(repository, digest))
+            reader = await self._open_intact(await self.get(repository, digest, visible=visible))
             if isinstance(reader, str):
                 await uninterrupted(self._put_aside(digest, reader))
                 raise BlobQuarantinedError(digest)
@@ -151,18 +160,18 @@ class Blobs:
         digest: Digest,
         source: RepositoryName | None,
         *,
-        scope: VisibleRepositories | None = None,
-        cause: Cause = NOBODY,
+        visible: VisibleRepositories,
+        cause: Cause,
     ) -> bool:
         """Lets ``repository`` read a blob that ``source`` (None: any repository) holds; False if it cannot.
 
-        With a ``scope`` only repositories in it count.
+        Sources are visible repositories alone: what the client may pull from.
 
         Source: distribution specification, section "Mounting a blob from another repository".
         """
 
         async def work(transaction: Transaction) -> bool:
-            found = await _find_mountable(transaction, digest, source, scope)
+            found = await _find_mountable(transaction, digest, source, visible)
             if found is None:
                 return False
             blob_id, size_bytes = found
@@ -179,9 +188,9 @@ class Blobs:
             await self._outbox.record(transaction, event)
             return True
 
-        return await self._database.write(work)
+        return await self._database.write(work, locks=adding_to(repository))
 
-    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause) -> None:
         """Takes a blob out of a repository; its bytes stay for other repositories and until they are collected.
 
         Source: distribution specification, section "Deleting Blobs".
@@ -209,31 +218,31 @@ class Blobs:
             )
             await self._outbox.record(transaction, event)
 
-        await self._database.write(work)
+        await self._database.write(work, locks=removing_from(repository))
 
 
 async def _find_mountable(
-    transaction: Transaction, digest: Digest, source: RepositoryName | None, scope: VisibleRepositories | None
+    transaction: Transaction, digest: Digest, source: RepositoryName | None, visible: VisibleRepositories
 ) -> tuple[int, int] | None:
-    """Key and size of a blob that ``source``, or any repository, can read; both within ``scope``."""
-    if source is None and scope is not None:
-        return await _find_in(transaction, digest, scope)
+    """Key and size of a blob that ``source``, or any repository, can read; both visible."""
+    if source is None and not visible.is_all:
+        return await _find_in(transaction, digest, visible)
     if source is None:
-        row = await transaction.fetch_one(store.FIND_BLOB_ANYWHERE, digest=digest)
+        row = await transaction.lock_one(store.FIND_BLOB_ANYWHERE, digest=digest)
         return (row[0], row[1]) if row is not None and row[2] is None else None
-    if scope is not None and source not in scope:
+    if source not in visible:
         return None
     repository = await transaction.fetch_one(store.FIND_REPOSITORY, repository=source)
     if repository is None:
         return None
-    row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository[0], digest=digest)
+    row = await transaction.lock_one(store.FIND_LINKED_BLOB, repository_id=repository[0], digest=digest)
     return (row[0], row[1]) if row is not None else None
 
 
-async def _find_in(transaction: Transaction, digest: Digest, scope: VisibleRepositories) -> tuple[int, int] | None:
-    """Key and size of a blob that a repository within ``scope`` can read."""
-    for low, high in scope.ranges:
-        row = await transaction.fetch_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)
+async def _find_in(transaction: Transaction, digest: Digest, visible: VisibleRepositories) -> tuple[int, int] | None:
+    """Key and size of a blob that a visible repository can read."""
+    for low, high in visible.ranges:
+        row = await transaction.lock_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)
         if row is not None:
             return (row[0], row[1]) if row[2] is None else None
     return None

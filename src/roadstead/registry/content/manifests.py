@@ -10,20 +10,22 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry.content import store
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.content.manifest_caches import BodyCache, FoundCache
-from roadstead.registry.content.repositories import ensure_repository, get_repository_id
+from roadstead.registry.content.repositories import ensure_repository, get_repository_id, require_visible
 from roadstead.registry.errors import (
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
     ManifestUnknownError,
 )
+from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import PushedManifest, StoredManifest
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, discard_manifest, point_tag, review_untagged, settle_manifest
@@ -57,7 +59,9 @@ class Manifests:
         self._long_pushes = asyncio.Semaphore(1)
         self._found = FoundCache()
 
-    async def get(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
+    async def get(
+        self, repository: RepositoryName, reference: Tag | Digest, *, visible: VisibleRepositories
+    ) -> StoredManifest:
         """What a tag or digest stands for in a repository.
 
         Source: distribution specification, section "Pulling manifests".
@@ -65,6 +69,7 @@ class Manifests:
         Raises:
             RepositoryUnknownError, ManifestUnknownError: there is none.
         """
+        require_visible(repository, visible)
         version = self._database.version()
         stored = self._found.find((repository, reference), version)
         if stored is None:
@@ -108,7 +113,7 @@ class Manifests:
         *,
         digest: Digest | None,
         tags: Sequence[Tag],
-        cause: Cause = NOBODY,
+        cause: Cause,
         is_known: bool = False,
     ) -> PushedManifest:
         """Adds a manifest to a repository, and points ``tags`` at it.
@@ -173,7 +178,7 @@ class Manifests:
             absent = await _count_absent_children(transaction, repository_id, manifest_id) if manifest.children else 0
             return len(missing) + absent, len(wrong_sizes)
 
-        missing, wrong_sizes = await self._database.write(work, is_long=is_long)
+        missing, wrong_sizes = await self._database.write(work, locks=adding_to(repository), is_long=is_long)
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
 
@@ -206,7 +211,7 @@ class Manifests:
             )
             await self._outbox.record(transaction, event)
 
-    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> None:
+    async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
 
         Until its grace time ends it can be restored, and what it names is kept.
@@ -227,7 +232,7 @@ class Manifests:
             event = Event(action=EventAction.DELETE, repository=repository, digest=digest, cause=cause)
             await self._outbox.record(transaction, event)
 
-        await self._database.write(work, is_long=True)
+        await self._database.write(work, locks=removing_from(repository), is_long=True)
 
 
 async def _digest_of(body: bytes, algorithm: str) -> Digest:
@@ -261,11 +266,9 @@ async def ensure_manifest(
     transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes, now_ms: int
 ) -> int:
     """The key of the manifest's row, made with what it names if need be."""
-    row = await transaction.fetch_one(store.FIND_MANIFEST_ID, digest=digest)
-    if row is not None:
-        if await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body):
-            await _record_names(transaction, row[0], manifest)  # a migration could not read them from damaged bytes
-        return int(row[0])
+    found = await _find_manifest(transaction, manifest, digest, body)
+    if found is not None:
+        return found
     row = await transaction.fetch_one(
         store.ADD_MANIFEST,
         digest=digest,
@@ -276,7 +279,9 @@ async def ensure_manifest(
         created_ms=now_ms,
         body=body,
     )
-    manifest_id = int(row[0]) if row else 0
+    if row is None:  # it was added at this moment by somebody else, and what it names with it
+        return await ensure_manifest(transaction, manifest, digest, body, now_ms)
+    manifest_id = int(row[0])
     await _record_names(transaction, manifest_id, manifest)
     if manifest.subject:
         annotations = json.dumps(dict(manifest.annotations), ensure_ascii=False, separators=(",", ":"))
@@ -287,6 +292,16 @@ async def ensure_manifest(
             annotations=annotations,
         )
     return manifest_id
+
+
+async def _find_manifest(transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes) -> int | None:
+    """The key of a manifest's row, which stays; a damaged body is replaced by ``body``."""
+    row = await transaction.lock_one(store.FIND_MANIFEST_ID_TO_KEEP, digest=digest)
+    if row is None:
+        return None
+    if await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body):
+        await _record_names(transaction, row[0], manifest)  # a migration could not read them from damaged bytes
+    return int(row[0])
 
 
 async def _record_names(transaction: Transaction, manifest_id: int, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from roadstead.access import VisibleRepositories
 from roadstead.database import Database, Row
 from roadstead.oci import Digest, RepositoryName, read_annotations
 from roadstead.oci.errors import ManifestInvalidError
@@ -33,14 +34,21 @@ class Referrers:
         self._reading = asyncio.Semaphore(1)
 
     async def list(
-        self, repository: RepositoryName, subject: Digest, *, artifact_type: str = "", after: str = "", limit: int
+        self,
+        repository: RepositoryName,
+        subject: Digest,
+        *,
+        visible: VisibleRepositories,
+        artifact_type: str = "",
+        after: str = "",
+        limit: int,
     ) -> ReferrerPage:
         """Referrers of ``subject`` in order of their digests, only those of ``artifact_type`` if given.
 
         A page has as many as fit in ``PAGE_BYTES``, and at least one. A subject or repository that does not exist has
         none. Source: distribution specification, section "Listing Referrers".
         """
-        if limit == 0:
+        if limit == 0 or repository not in visible:
             return ReferrerPage((), "")
         parameters = {"repository": repository, "digest": subject, "after": after, "limit": limit + 1}
         if artifact_type:

@@ -16,17 +16,17 @@ class Repositories:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list_names(self, *, after: str = "", limit: int, scope: VisibleRepositories | None = None) -> Page:
-        """Names of repositories that hold a manifest, in order, beginning after ``after``; only those in ``scope``."""
-        if scope is not None:
-            return await self._list_within(scope, after, limit)
+    async def list_names(self, *, visible: VisibleRepositories, after: str = "", limit: int) -> Page:
+        """Names of visible repositories that hold a manifest, in order, beginning after ``after``."""
+        if not visible.is_all:
+            return await self._list_within(visible, after, limit)
         rows = await self._database.fetch_all(store.LIST_REPOSITORIES, after=after, limit=limit + 1)
         return page([row[0] for row in rows], limit)
 
-    async def _list_within(self, scope: VisibleRepositories, after: str, limit: int) -> Page:
+    async def _list_within(self, visible: VisibleRepositories, after: str, limit: int) -> Page:
         """A page range by range, along the index, so that what lies between costs nothing."""
         found: list[str] = []
-        for low, high in scope.after(after):
+        for low, high in visible.after(after):
             rows = await self._database.fetch_all(
                 store.LIST_REPOSITORIES_IN_RANGE, low=low, high=high, limit=limit + 1 - len(found)
             )
@@ -35,12 +35,13 @@ class Repositories:
                 break
         return page(found, limit)
 
-    async def summarise(self, repository: RepositoryName) -> RepositorySummary:
+    async def summarise(self, repository: RepositoryName, *, visible: VisibleRepositories) -> RepositorySummary:
         """Counts of what a repository holds.
 
         Raises:
             RepositoryUnknownError: there is none of this name.
         """
+        require_visible(repository, visible)
         repository_id = await get_repository_id(self._database, repository)
         row = await self._database.fetch_one(store.SUMMARISE_REPOSITORY, repository_id=repository_id)
         tags, manifests = row or (0, 0)
@@ -51,6 +52,16 @@ def page(found: list[str], limit: int) -> Page:
     """A page of up to ``limit`` of what was ``found`` by asking for one more."""
     items = tuple(found[:limit])
     return Page(items, items[-1] if items and len(found) > limit else "")
+
+
+def require_visible(repository: RepositoryName, visible: VisibleRepositories) -> None:
+    """What the caller may not see does not exist.
+
+    Raises:
+        RepositoryUnknownError: it is not among ``visible``.
+    """
+    if repository not in visible:
+        raise RepositoryUnknownError(repository)
 
 
 async def get_repository_id(reader: Reader, repository: RepositoryName) -> int:

@@ -7,9 +7,18 @@ else).
 
 from typing import Final
 
-from sqlalchemy import and_, case, delete, exists, func, insert, literal, null, select, tuple_, update
+from sqlalchemy import and_, case, delete, exists, func, literal, null, select, tuple_, update
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, listed, parameter, upsert
+from roadstead.database import (
+    Lock,
+    LockingStatement,
+    Statement,
+    insert_or_skip,
+    insert_or_update,
+    listed,
+    parameter,
+    upsert,
+)
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
@@ -103,13 +112,16 @@ FIND_MANIFEST_BY_DIGEST: Final = Statement(
 )
 GET_MANIFEST_BODY: Final = Statement(select(manifests.c.body).where(manifests.c.digest == _digest))
 FIND_MANIFEST_ID: Final = Statement(select(manifests.c.id).where(manifests.c.digest == _digest))
+FIND_MANIFEST_ID_TO_KEEP: Final = LockingStatement(
+    select(manifests.c.id).where(manifests.c.digest == _digest), Lock.KEEP
+)
 FIND_LINKED_MANIFEST_ID: Final = Statement(
     select(manifests.c.id)
     .join(repository_manifests, repository_manifests.c.manifest_id == manifests.c.id)
     .where(manifests.c.digest == _digest, repository_manifests.c.repository_id == _repository_id)
 )
 ADD_MANIFEST: Final = Statement(
-    insert(manifests)
+    upsert(manifests)
     .values(
         {
             name: parameter(name)
@@ -124,6 +136,7 @@ ADD_MANIFEST: Final = Statement(
             )
         }
     )
+    .on_conflict_do_nothing()
     .returning(manifests.c.id)
 )
 HEAL_MANIFEST: Final = Statement(  # changes nothing unless the bytes were damaged
@@ -212,12 +225,15 @@ FIND_BLOB_UNDER_REVIEW: Final = Statement(  # the same with what is needed to mo
     .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
     .where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None), blobs.c.digest == _digest)
 )
-FIND_BLOB_ANYWHERE: Final = Statement(
+FIND_BLOB_ANYWHERE: Final = LockingStatement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms).where(
-        blobs.c.digest == _digest, exists().where(repository_blobs.c.blob_id == blobs.c.id)
-    )
+        blobs.c.digest == _digest,
+        blobs.c.deleting_ms.is_(None),
+        exists().where(repository_blobs.c.blob_id == blobs.c.id),
+    ),
+    Lock.KEEP,
 )
-FIND_BLOB_IN_RANGE: Final = Statement(  # of a repository whose name is in the range
+FIND_BLOB_IN_RANGE: Final = LockingStatement(  # of a repository whose name is in the range
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms)
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
     .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
@@ -226,20 +242,26 @@ FIND_BLOB_IN_RANGE: Final = Statement(  # of a repository whose name is in the r
         repositories.c.name >= parameter("low"),
         repositories.c.name < parameter("high"),
         repositories.c.removed_ms.is_(None),
+        blobs.c.deleting_ms.is_(None),
     )
-    .limit(literal(1))
+    .limit(literal(1)),
+    Lock.KEEP,
+    of=blobs,
 )
 FIND_BLOB_RECORD: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms, blobs.c.deleting_ms).where(blobs.c.digest == _digest)
 )
-FIND_LINKED_BLOB: Final = Statement(
+FIND_LINKED_BLOB: Final = LockingStatement(
     select(blobs.c.id, blobs.c.size_bytes)
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
     .where(
         blobs.c.digest == _digest,
         blobs.c.quarantined_ms.is_(None),
+        blobs.c.deleting_ms.is_(None),
         repository_blobs.c.repository_id == _repository_id,
-    )
+    ),
+    Lock.KEEP,
+    of=blobs,
 )
 FIND_LINKED_BLOBS: Final = Statement(  # of a list of digests; by these, not by all that the repository has
     select(blobs.c.digest, blobs.c.size_bytes).where(

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock, calendar_ms
 from roadstead.database import Database, Transaction
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
-from roadstead.registry.content.repositories import ensure_repository
+from roadstead.registry.content.repositories import ensure_repository, require_visible
 from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownError
+from roadstead.registry.locks import adding_to
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, find_lost_tags, point_tag, settle_manifest
@@ -84,13 +86,20 @@ class Undo:
         self._outbox = outbox
 
     async def list_history(
-        self, repository: RepositoryName, tag: Tag | None, *, before: int = NEWEST, limit: int
+        self,
+        repository: RepositoryName,
+        tag: Tag | None,
+        *,
+        visible: VisibleRepositories,
+        before: int = NEWEST,
+        limit: int,
     ) -> tuple[HistoryEntry, ...]:
         """Changes of a tag, or of all tags of a repository, the newest first, before the entry ``before``.
 
         Raises:
             RepositoryUnknownError: there is none, nor was there one that can be restored.
         """
+        require_visible(repository, visible)
         repository_id = await self._find_repository(repository)
         keys = {"repository_id": repository_id, "before": before, "limit": limit}
         if tag is None:
@@ -103,13 +112,17 @@ class Undo:
         )
 
     async def list_removed(
-        self, repository: RepositoryName, *, after: str = "", limit: int
+        self, repository: RepositoryName, *, visible: VisibleRepositories, after: str = "", limit: int
     ) -> tuple[RemovedManifest, ...]:
         """Manifests of a repository that can be restored, by digest.
 
         Raises:
             RepositoryUnknownError: as ``list_history``.
         """
+        require_visible(repository, visible)
+        return await self._list_removed(repository, after, limit)
+
+    async def _list_removed(self, repository: RepositoryName, after: str, limit: int) -> tuple[RemovedManifest, ...]:
         repository_id = await self._find_repository(repository)
         rows = await self._database.fetch_all(
             removal_store.LIST_DISCARDED, repository_id=repository_id, after=after, limit=limit
@@ -123,7 +136,7 @@ class Undo:
         return None if expires_ms is None else calendar_ms(self._clock, expires_ms)
 
     async def restore_tag(
-        self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, cause: Cause = NOBODY
+        self, repository: RepositoryName, tag: Tag, *, to: Digest | None = None, cause: Cause
     ) -> Restored:
         """Points a tag at ``to``, or at what it pointed at before its last change.
 
@@ -139,9 +152,9 @@ class Undo:
             await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, cause)
             return Restored(((tag, digest),), manifests)
 
-        return await self._database.write(work, is_long=True)
+        return await self._database.write(work, locks=adding_to(repository), is_long=True)
 
-    async def restore_manifest(self, repository: RepositoryName, digest: Digest, *, cause: Cause = NOBODY) -> Restored:
+    async def restore_manifest(self, repository: RepositoryName, digest: Digest, *, cause: Cause) -> Restored:
         """Takes a manifest out of the trash, with its children, and gives it the tags back that are still free.
 
         Raises:
@@ -153,9 +166,9 @@ class Undo:
             repository_id = await self._bring_back(transaction, repository)
             return await self._restore_with_tags(transaction, repository_id, repository, digest, cause)
 
-        return await self._database.write(work, is_long=True)
+        return await self._database.write(work, locks=adding_to(repository), is_long=True)
 
-    async def restore_repository(self, repository: RepositoryName, *, cause: Cause = NOBODY) -> Restored:
+    async def restore_repository(self, repository: RepositoryName, *, cause: Cause) -> Restored:
         """Takes everything of a repository out of the trash, but what lacks a blob that was deleted by itself.
 
         In steps; whoever is interrupted runs it again.
@@ -167,7 +180,7 @@ class Undo:
         tags: list[tuple[str, Digest]] = []
         manifests: list[Digest] = []
         after = ""
-        while removed := await self.list_removed(repository, after=after, limit=PAGE):
+        while removed := await self._list_removed(repository, after, PAGE):
             after = removed[-1].digest
 
             async def work(transaction: Transaction, removed: Sequence[RemovedManifest] = removed) -> list[Restored]:
@@ -178,7 +191,7 @@ class Undo:
                     if await self._is_restorable(transaction, repository_id, each.digest)
                 ]
 
-            for restored in await self._database.write(work, is_long=True):
+            for restored in await self._database.write(work, locks=adding_to(repository), is_long=True):
                 tags += restored.tags
                 manifests += restored.manifests
         if not manifests:

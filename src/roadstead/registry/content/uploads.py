@@ -29,9 +29,10 @@ import contextlib
 from dataclasses import replace
 from typing import Final
 
+from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseError, Transaction
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
@@ -46,6 +47,7 @@ from roadstead.registry.errors import (
     UploadOffsetError,
     UploadUnknownError,
 )
+from roadstead.registry.locks import adding_to
 from roadstead.registry.model import UploadSession
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.storage import (
@@ -102,7 +104,7 @@ class Uploads:
         self._maximum_blob_bytes = maximum_blob_bytes
         self._receiving = Receiving(self._require_space)
 
-    async def start(self, repository: RepositoryName, algorithm: str) -> UploadSession:
+    async def start(self, repository: RepositoryName, algorithm: str, *, cause: Cause) -> UploadSession:  # noqa: ARG002 - a session will say who began it
         """Begins an upload whose digest will be of ``algorithm``.
 
         Raises:
@@ -111,12 +113,14 @@ class Uploads:
         await self._require_space()
         return await self.sessions.begin(repository, algorithm)
 
-    async def get(self, repository: RepositoryName, session_id: str) -> UploadSession:
+    async def get(self, repository: RepositoryName, session_id: str, *, visible: VisibleRepositories) -> UploadSession:
         """A session of this repository; another repository's is unknown here.
 
         Raises:
             UploadUnknownError: there is none.
         """
+        if repository not in visible:
+            raise UploadUnknownError(session_id)
         return await self.sessions.get(repository, session_id)
 
     async def append(
@@ -127,6 +131,7 @@ class Uploads:
         *,
         begin: int | None = None,
         length: int | None = None,
+        cause: Cause,  # noqa: ARG002 - a session will say who began it
     ) -> UploadSession:
         """Adds ``body`` to a session; ``begin`` is the offset at which the client says it belongs.
 
@@ -159,7 +164,7 @@ class Uploads:
         *,
         begin: int | None = None,
         length: int | None = None,
-        cause: Cause = NOBODY,
+        cause: Cause,
     ) -> None:
         """Adds ``body``, then makes the session's bytes the blob ``digest`` of the repository.
 
@@ -181,13 +186,13 @@ class Uploads:
         finally:
             writer.close()
 
-    async def cancel(self, repository: RepositoryName, session_id: str) -> None:
+    async def cancel(self, repository: RepositoryName, session_id: str, *, cause: Cause) -> None:  # noqa: ARG002 - a session will say who began it
         """Ends a session and removes its bytes.
 
         Raises:
             UploadUnknownError: there is none.
         """
-        await self._forget(await self.get(repository, session_id))
+        await self._forget(await self.sessions.get(repository, session_id))
 
     async def purge(self, *, older_than_ms: int) -> int:
         """Ends sessions that nobody has touched for that long; returns how many."""
@@ -219,7 +224,7 @@ class Uploads:
         for _ in range(BUSY_TRIES):
             session = await self.sessions.recall(repository, session_id)
             if begin is not None and begin > session.offset:
-                session = await self.get(repository, session_id)
+                session = await self.sessions.get(repository, session_id)
                 if begin > session.offset:
                     raise UploadOffsetError(session_id, session.offset)
             with contextlib.suppress(ObjectBusyError):
@@ -249,7 +254,7 @@ class Uploads:
         return writer
 
     async def _require_unchanged(self, session: UploadSession, begin: int | None) -> None:
-        latest = await self.get(session.repository, session.id)
+        latest = await self.sessions.get(session.repository, session.id)
         if begin is not None and begin != latest.offset:
             raise UploadOffsetError(session.id, latest.offset)
         if latest.offset != session.offset:
@@ -389,7 +394,7 @@ class Uploads:
                 )
                 await self._outbox.record(transaction, event)
 
-        await self._database.write(work)
+        await self._database.write(work, locks=adding_to(session.repository))
         self.sessions.forget(session.id)
 
     async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:

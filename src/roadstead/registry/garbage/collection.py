@@ -12,11 +12,14 @@ How an item goes, each arrow one transaction, each state a row that the next run
     review REPOSITORY, removed, empty -> no history, no record
     review UNTAGGED, nothing reaches it -> trash
 
-Why nothing that is reachable can go:
+Why nothing that is reachable can go, whoever writes at the same time on whatever replica:
 
-1. What is reachable changes only in transactions, and each step asks again, in its own transaction, before it removes a
-   record. A manifest is accepted only if the links to all that it names are there in the same transaction. So a link
-   either goes first, and the manifest is refused (its client pushes the blob again), or stays.
+1. What a repository has changes only in transactions that keep it (they add) or change it (they take out): see
+   ``registry.locks``. A step here changes it, and asks in a statement of its own what is needed, so it finds either all
+   of a push or nothing. A manifest is accepted only if the links to all that it names are there in the same
+   transaction. So a link either goes first, and the manifest is refused (its client pushes the blob again), or stays.
+   Rows of no repository are locked before it is asked what needs them: a blob with its review, where whoever links to
+   it holds its row (a commit by writing it, a mount by keeping it), and a manifest's, which a push keeps.
 2. Bytes go only after ``deleting_ms`` was committed on a row that no repository links to, and only inside
    ``storage.exclusive(digest)``, where the row is read again. Whoever makes a blob of the same bytes does it inside the
    same lock, sees ``deleting_ms`` and takes the blob for absent; recording it clears the mark. So bytes that somebody
@@ -37,7 +40,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
 
-from roadstead.database import Statement, Transaction
+from roadstead.database import Row, Statement, Transaction, as_list
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -46,6 +49,7 @@ from roadstead.registry.content import store
 from roadstead.registry.garbage import store as collection_store
 from roadstead.registry.garbage.holds import is_collection_held
 from roadstead.registry.garbage.wished_age import WishedAge
+from roadstead.registry.locks import COLLECTION_KEPT, removing_from
 from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption
 from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal import store as removal_store
@@ -237,10 +241,10 @@ class Collector:
 
         async def work(transaction: Transaction) -> int:
             change = self._change()
-            rows = await transaction.fetch_all(
-                collection_store.LIST_EXPIRED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
+            rows = await _fetch_locked(
+                transaction, collection_store.LIST_EXPIRED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
             )
-            for repository_id, manifest_id, digest in rows:
+            for _, repository_id, manifest_id, digest in rows:
                 await _expire_one(transaction, repository_id, manifest_id, digest, change)
             return len(rows)
 
@@ -260,19 +264,20 @@ class Collector:
         rows = await self._database.write(self._sort_links, durable=False, is_long=True)
         done.looked_at += len(rows)
         done.links += sum(row[4] == "free" for row in rows)
-        for repository_id, blob_id, not_before_ms, digest, state in rows:
-            if state == "often" and not await self._is_named(repository_id, digest):
-                done.links += await self._unlink_if_unchanged(repository_id, blob_id, not_before_ms)
-            elif state == "often":
-                await self._settle(repository_id, blob_id, not_before_ms)
+        for row in rows:
+            if row[4] == "often" and not await self._is_named(row[0], row[3]):
+                done.links += await self._unlink_if_unchanged(row)
+            elif row[4] == "often":
+                await self._settle(row)
         return len(rows)
 
-    async def _sort_links(self, transaction: Transaction) -> list[tuple[int, int, int, str, str]]:
+    async def _sort_links(self, transaction: Transaction) -> list[Row]:
         """Settles what is named and unlinks what is not; what must be looked at for longer is left as it is."""
         change = self._change()
-        rows = await transaction.fetch_all(
-            collection_store.LIST_DUE_LINKS, now_ms=change.grace_ms, limit=BATCH, beyond=MANY_NAMES
+        found = await _fetch_locked(
+            transaction, collection_store.LIST_DUE_LINKS, now_ms=change.grace_ms, limit=BATCH, beyond=MANY_NAMES
         )
+        rows = [(*row[1:], row[0]) for row in found]
         settled = [_link_key(row[0], row[1]) for row in rows if row[4] != "often"]
         free = [row for row in rows if row[4] == "free"]
         await transaction.execute_many(removal_store.DELETE_REVIEW, settled)
@@ -280,7 +285,7 @@ class Collector:
             collection_store.UNLINK, [{"repository_id": row[0], "blob_id": row[1]} for row in free]
         )
         await transaction.execute_many(removal_store.PUT_REVIEW, [blob_review(row[1], change) for row in free])
-        return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+        return rows
 
     async def _is_named(self, repository_id: int, digest: str) -> bool:
         """The same question for a blob that very many manifests name, from the repository's side, in pages."""
@@ -298,8 +303,9 @@ class Collector:
                 await asyncio.sleep(0)
         return False
 
-    async def _unlink_if_unchanged(self, repository_id: int, blob_id: int, not_before_ms: int) -> bool:
+    async def _unlink_if_unchanged(self, row: Row) -> bool:
         """A manifest that has begun to name the blob meanwhile has taken the review away."""
+        repository_id, blob_id, not_before_ms, _, _, repository = row
 
         async def work(transaction: Transaction) -> bool:
             if not await _is_unchanged(transaction, repository_id, blob_id, not_before_ms):
@@ -309,21 +315,23 @@ class Collector:
             await review_blob(transaction, blob_id, self._change())
             return True
 
-        return await self._database.write(work, durable=False, is_long=True)
+        return await self._database.write(work, locks=removing_from(repository), durable=False, is_long=True)
 
-    async def _settle(self, repository_id: int, blob_id: int, not_before_ms: int) -> None:
+    async def _settle(self, row: Row) -> None:
         """The link is named; if the manifest went meanwhile, its going has put a newer review here."""
+        repository_id, blob_id, not_before_ms, _, _, repository = row
 
         async def work(transaction: Transaction) -> None:
             if await _is_unchanged(transaction, repository_id, blob_id, not_before_ms):
                 await transaction.execute(removal_store.DELETE_REVIEW, **_link_key(repository_id, blob_id))
 
-        await self._database.write(work, durable=False, is_long=True)
+        await self._database.write(work, locks=removing_from(repository), durable=False, is_long=True)
 
     # --- blobs
 
     async def _review_blobs(self, done: Collected) -> None:
-        marked = await self._database.write(lambda transaction: self._mark_blobs(transaction, done), is_long=True)
+        looked_at, marked = await self._database.write(self._mark_blobs, locks=[COLLECTION_KEPT], is_long=True)
+        done.looked_at += looked_at
         for start in range(0, len(marked), BATCH):
             await self._remove_blobs(marked[start : start + BATCH], done)
 
@@ -353,20 +361,28 @@ class Collector:
         now_ms = self._registry.clock.grace_ms()
         await transaction.execute(removal_store.POSTPONE_REVIEW, **key, now_ms=now_ms, not_before=now_ms + RETRY_MS)
 
-    async def _mark_blobs(self, transaction: Transaction, done: Collected) -> list[tuple[int, str, int]]:
-        """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go."""
+    async def _mark_blobs(self, transaction: Transaction) -> tuple[int, list[tuple[int, str, int]]]:
+        """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go.
+
+        Returns how many were looked at. Their reviews and they themselves are locked before it is asked what links to
+        them, so that whoever links to one, or takes a link away, has done so before or comes after.
+        """
         now_ms = self._registry.clock.grace_ms()
         if await is_collection_held(transaction, now_ms):
-            return []
+            return 0, []
+        due = await transaction.lock_all(collection_store.LOCK_DUE_BLOB_REVIEWS, now_ms=now_ms, limit=MARKED)
+        keys = [row[0] for row in due]
+        await transaction.lock_all(collection_store.LOCK_BLOBS, blobs=as_list(map(str, keys)))
         rows = await transaction.fetch_all(collection_store.LIST_DUE_BLOBS, now_ms=now_ms, limit=MARKED)
+        mine = set(keys)
+        rows = [row for row in rows if row[0] in mine]
         settled = [_blob_key(row[0]) for row in rows if row[1] is None or row[3]]
         free = [row for row in rows if row[1] is not None and not row[3]]
         await transaction.execute_many(removal_store.DELETE_REVIEW, settled)
         await transaction.execute_many(
             collection_store.MARK_DELETING, [{"blob_id": row[0], "now_ms": now_ms} for row in free]
         )
-        done.looked_at += len(rows)
-        return [(row[0], row[1], row[2]) for row in free]
+        return len(due), [(row[0], row[1], row[2]) for row in free]
 
     async def _erase(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
         """Removes the bytes of some marked blobs.
@@ -437,11 +453,11 @@ class Collector:
 
         async def work(transaction: Transaction) -> tuple[int, int]:
             change = self._change()
-            rows = await transaction.fetch_all(
-                collection_store.LIST_DUE_UNTAGGED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
+            rows = await _fetch_locked(
+                transaction, collection_store.LIST_DUE_UNTAGGED, now_ms=change.grace_ms, limit=EXPIRED_BATCH
             )
             removed = 0
-            for repository_id, manifest_id, digest, is_there in rows:
+            for _, repository_id, manifest_id, digest, is_there in rows:
                 await transaction.execute(
                     removal_store.DELETE_REVIEW, **_key(ReviewKind.UNTAGGED, repository_id, manifest_id)
                 )
@@ -459,11 +475,11 @@ class Collector:
     async def _review_repositories(self, done: Collected) -> None:
         async def work(transaction: Transaction) -> tuple[int, int]:
             change = self._change()
-            rows = await transaction.fetch_all(
-                collection_store.LIST_DUE_REPOSITORIES, now_ms=change.grace_ms, limit=EXPIRED_BATCH
+            rows = await _fetch_locked(
+                transaction, collection_store.LIST_DUE_REPOSITORIES, now_ms=change.grace_ms, limit=EXPIRED_BATCH
             )
             removed = 0
-            for repository_id, removed_ms, is_used in rows:
+            for _, repository_id, removed_ms, is_used in rows:
                 removed += await _review_repository(
                     transaction, repository_id, change, is_removed=removed_ms is not None, is_used=bool(is_used)
                 )
@@ -472,6 +488,15 @@ class Collector:
         looked_at, removed = await self._database.write(work, durable=False, is_long=True)
         done.looked_at += looked_at
         done.repositories += removed
+
+
+async def _fetch_locked(transaction: Transaction, statement: Statement, **parameters: object) -> list[Row]:
+    """Rows, whose first column names the repository that each belongs to, as they are once nobody else is in it."""
+    rows = await transaction.fetch_all(statement, **parameters)
+    names = {row[0] for row in rows}
+    if await transaction.take(removing_from(*filter(None, names))):
+        rows = [row for row in await transaction.fetch_all(statement, **parameters) if row[0] in names]
+    return rows
 
 
 async def _expire_one(
@@ -486,7 +511,7 @@ async def _expire_one(
         not_before=change.grace_ms + change.rules.unlink_delay_ms,
     )
     await transaction.execute(
-        removal_store.ADD_REVIEW,
+        removal_store.ENSURE_REVIEW,
         kind=ReviewKind.MANIFEST.value,
         repository_id=0,
         item_id=manifest_id,
@@ -507,6 +532,7 @@ async def _drop_fallback_tags(transaction: Transaction, repository_id: int, subj
 async def _delete_manifest(transaction: Transaction, manifest_id: int) -> bool:
     """Deletes a manifest's record with what it names, and its review; False if a repository has it (again)."""
     await transaction.execute(removal_store.DELETE_REVIEW, **_key(ReviewKind.MANIFEST, 0, manifest_id))
+    await transaction.lock_one(collection_store.LOCK_MANIFEST, manifest_id=manifest_id)
     if await transaction.fetch_one(collection_store.FIND_HAD_MANIFEST, manifest_id=manifest_id) is not None:
         return False
     for statement in (collection_store.DELETE_NAMES, collection_store.DELETE_CHILDREN):

@@ -3,7 +3,9 @@
 How a backup and the collector agree, each in transactions of one catalogue:
 
 1. the backup writes a hold, and only then takes its snapshot;
-2. the collector asks ``is_collection_held`` inside the transaction that marks a blob as being deleted.
+2. the collector asks ``is_collection_held`` inside the transaction that marks a blob as being deleted;
+3. the first changes what the second keeps (``locks``): a transaction that marks has ended before a hold is written, or
+   begins after it and sees it.
 
 So a blob that is not marked in the snapshot was not marked when the hold was written, and is not marked until the hold
 ends: its bytes stay. A hold is a row of ``states`` with a time at which it ends by itself, renewed while its owner
@@ -21,6 +23,7 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.jobs import delete_state, list_states, save_state
+from roadstead.registry.locks import COLLECTION_CHANGED
 
 HOLD_MS: Final = 300_000
 """How long a hold lasts without renewal: longer than any pause of a machine that a backup should survive."""
@@ -69,7 +72,7 @@ class Hold:
                     await delete_state(transaction, name)
             await save_state(transaction, self._name, self._value(now_ms))
 
-        await self._database.write(work, durable=False)
+        await self._database.write(work, locks=[COLLECTION_CHANGED], durable=False)
         self._expires_ms = now_ms + HOLD_MS
 
     async def renew(self) -> None:
@@ -84,7 +87,7 @@ class Hold:
         async def work(transaction: Transaction) -> None:
             await save_state(transaction, self._name, self._value(now_ms))
 
-        await self._database.write(work, durable=False)
+        await self._database.write(work, locks=[COLLECTION_CHANGED], durable=False)
         self.require()  # the write itself may have waited
         self._expires_ms = now_ms + HOLD_MS
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.database import Transaction
-from roadstead.events import NOBODY, Cause, Event, EventAction, Outbox
+from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.content.repositories import get_repository_id
+from roadstead.registry.locks import removing_from
 from roadstead.registry.removal.transitions import Change, discard_manifest, remove_repository_row
 from roadstead.registry.service import Registry
 
@@ -27,7 +28,7 @@ class Removed:
     manifests: int
 
 
-async def remove_repository(registry: Registry, repository: RepositoryName, *, cause: Cause = NOBODY) -> Removed:
+async def remove_repository(registry: Registry, repository: RepositoryName, *, cause: Cause) -> Removed:
     """Removes all that a repository holds, and its name; until the grace time ends it can be restored.
 
     A push that goes on meanwhile may be refused, since the manifests it relied on are gone, or bring the repository
@@ -41,12 +42,15 @@ async def remove_repository(registry: Registry, repository: RepositoryName, *, c
     tags = manifests = 0
     while True:
         removed, found = await registry.database.write(
-            lambda transaction: _discard_some(transaction, registry.outbox, repository, change, cause)
+            lambda transaction: _discard_some(transaction, registry.outbox, repository, change, cause),
+            locks=removing_from(repository),
         )
         tags += removed
         manifests += found
         if found < STEP:
-            await registry.database.write(lambda transaction: _finish(transaction, repository, change))
+            await registry.database.write(
+                lambda transaction: _finish(transaction, repository, change), locks=removing_from(repository)
+            )
             return Removed(tags, manifests)
 
 

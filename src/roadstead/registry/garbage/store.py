@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import and_, case, delete, exists, func, literal, or_, select, true, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from roadstead.database import Statement, parameter, upsert
+from roadstead.database import KEY, Lock, LockingStatement, Statement, listed, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
@@ -77,8 +77,9 @@ _is_named_often = select(func.count()).select_from(_names.limit(parameter("beyon
 # --- trash whose time is over
 
 LIST_EXPIRED: Final = Statement(
-    select(removed_manifests.c.repository_id, removed_manifests.c.manifest_id, manifests.c.digest)
+    select(repositories.c.name, removed_manifests.c.repository_id, removed_manifests.c.manifest_id, manifests.c.digest)
     .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
+    .join(repositories, repositories.c.id == removed_manifests.c.repository_id)
     .where(removed_manifests.c.expires_ms <= _now_ms)
     .order_by(removed_manifests.c.expires_ms)
     .limit(_limit)
@@ -88,6 +89,7 @@ LIST_EXPIRED: Final = Statement(
 
 LIST_DUE_LINKS: Final = Statement(
     select(
+        repositories.c.name,
         reviews.c.repository_id,
         reviews.c.item_id,
         reviews.c.not_before_ms,
@@ -102,6 +104,7 @@ LIST_DUE_LINKS: Final = Statement(
         ),
     )
     .join(blobs, blobs.c.id == reviews.c.item_id, isouter=True)
+    .join(repositories, repositories.c.id == reviews.c.repository_id, isouter=True)
     .where(_due(ReviewKind.LINK))
     .order_by(reviews.c.not_before_ms)
     .limit(_limit)
@@ -138,6 +141,14 @@ UNLINK: Final = Statement(
 
 # --- blobs
 
+LOCK_DUE_BLOB_REVIEWS: Final = LockingStatement(
+    select(reviews.c.item_id).where(_due(ReviewKind.BLOB)).order_by(reviews.c.not_before_ms).limit(_limit),
+    Lock.CHANGE,
+    skips_locked=True,
+)
+LOCK_BLOBS: Final = LockingStatement(
+    select(blobs.c.id).where(blobs.c.id.in_(listed("blobs", KEY))).order_by(blobs.c.id), Lock.CHANGE
+)
 LIST_DUE_BLOBS: Final = Statement(
     select(
         reviews.c.item_id,
@@ -183,6 +194,7 @@ LIST_DUE_MANIFESTS: Final = Statement(
     .order_by(reviews.c.not_before_ms)
     .limit(_limit)
 )
+LOCK_MANIFEST: Final = LockingStatement(select(manifests.c.id).where(manifests.c.id == _manifest_id), Lock.CHANGE)
 FIND_HAD_MANIFEST: Final = Statement(
     select(manifests.c.id).where(manifests.c.id == _manifest_id, _is_had(manifests.c.id))
 )
@@ -194,6 +206,7 @@ DELETE_MANIFEST: Final = Statement(delete(manifests).where(manifests.c.id == _ma
 
 LIST_DUE_UNTAGGED: Final = Statement(
     select(
+        repositories.c.name,
         reviews.c.repository_id,
         reviews.c.item_id,
         manifests.c.digest,
@@ -208,6 +221,7 @@ LIST_DUE_UNTAGGED: Final = Statement(
         ),
     )
     .join(manifests, manifests.c.id == reviews.c.item_id, isouter=True)
+    .join(repositories, repositories.c.id == reviews.c.repository_id, isouter=True)
     .where(_due(ReviewKind.UNTAGGED))
     .order_by(reviews.c.not_before_ms)
     .limit(_limit)
@@ -323,6 +337,7 @@ LIST_REPOSITORY_IDS: Final = Statement(
 
 LIST_DUE_REPOSITORIES: Final = Statement(
     select(
+        repositories.c.name,
         reviews.c.item_id,
         repositories.c.removed_ms,
         or_(

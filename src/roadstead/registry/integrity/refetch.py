@@ -38,7 +38,7 @@ PATIENCE_SECONDS: Final = 120.0
 SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
 """An upstream that takes longer is given up for now: what else is damaged waits behind it, and so does the scrub."""
 
-CAUSE: Final = Cause(actor="scrub")
+CAUSE: Final = Cause.of_work("scrub")
 
 _log = structlog.get_logger("roadstead.scrub")
 
@@ -150,7 +150,7 @@ class Refetcher:
         stop = asyncio.Event()
         async with self._registry.maintenance.change(stop.set):
             uploads = self._registry.uploads
-            session = await uploads.start(repository, digest.algorithm)
+            session = await uploads.start(repository, digest.algorithm, cause=CAUSE)
             bounded = self._bounded(body, size_bytes, stop)
             try:
                 await uploads.finish(repository, session.id, bounded, digest, cause=CAUSE)
@@ -180,7 +180,7 @@ class Refetcher:
 
     async def _cancel(self, repository: RepositoryName, session_id: str) -> None:
         try:
-            await self._registry.uploads.cancel(repository, session_id)
+            await self._registry.uploads.cancel(repository, session_id, cause=CAUSE)
         except RoadsteadError:
             return  # it has ended by itself
 

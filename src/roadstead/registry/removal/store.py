@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import and_, delete, exists, func, insert, literal, null, or_, select, update
 from sqlalchemy import true as always
 
-from roadstead.database import Statement, insert_or_skip, insert_or_update, parameter, upsert
+from roadstead.database import Lock, LockingStatement, Statement, insert_or_skip, insert_or_update, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
@@ -51,11 +51,14 @@ UNLINK_MANIFEST: Final = Statement(
 
 # --- history of tags
 
-FIND_TAG: Final = Statement(
+_tag = (
     select(tags.c.manifest_id, manifests.c.digest)
     .join(manifests, manifests.c.id == tags.c.manifest_id)
     .where(tags.c.repository_id == _repository_id, tags.c.name == parameter("tag"))
 )
+FIND_TAG: Final = Statement(_tag)
+FIND_TAG_TO_CHANGE: Final = LockingStatement(_tag, Lock.CHANGE, of=tags)
+ADD_TAG: Final = Statement(insert_or_skip(tags, "repository_id", "name", "manifest_id", "updated_ms"))
 ADD_HISTORY: Final = Statement(
     insert(tag_history).values(
         {name: parameter(name) for name in ("repository_id", "tag", "action", "digest", "at_ms", "actor")}
@@ -220,6 +223,10 @@ COUNT_UNLINKED_BLOBS: Final = Statement(  # what a manifest needs and its reposi
 
 _REVIEW: Final = ("kind", "repository_id", "item_id", "since_ms", "not_before_ms")
 ADD_REVIEW: Final = Statement(insert_or_skip(reviews, *_REVIEW))
+_added_review = upsert(reviews).values({name: parameter(name) for name in _REVIEW})
+ENSURE_REVIEW: Final = Statement(  # as ``ADD_REVIEW``, and one that is there stays until this transaction ends
+    _added_review.on_conflict_do_update(index_elements=_REVIEW[:3], set_={"since_ms": reviews.c.since_ms})
+)
 PUT_REVIEW: Final = Statement(insert_or_update(reviews, *_REVIEW, key=_REVIEW[:3]))
 POSTPONE_REVIEW: Final = Statement(
     update(reviews)

@@ -43,11 +43,14 @@ async def point_tag(
     transaction: Transaction, repository_id: int, tag: str, manifest_id: int, digest: str, change: Change, action: str
 ) -> None:
     """Points a tag at a manifest of its repository; history gets a row unless it pointed there already."""
-    row = await transaction.fetch_one(store.FIND_TAG, repository_id=repository_id, tag=tag)
-    await transaction.execute(
-        store.SET_TAG, repository_id=repository_id, name=tag, manifest_id=manifest_id, updated_ms=change.now_ms
-    )
-    if row is not None and row[0] == manifest_id:
+    pointed = {"repository_id": repository_id, "name": tag, "manifest_id": manifest_id, "updated_ms": change.now_ms}
+    row = await transaction.lock_one(store.FIND_TAG_TO_CHANGE, repository_id=repository_id, tag=tag)
+    if row is not None:
+        await transaction.execute(store.SET_TAG, **pointed)
+        if row[0] == manifest_id:
+            return
+    elif not await transaction.execute(store.ADD_TAG, **pointed):  # somebody else has added it at this moment
+        await point_tag(transaction, repository_id, tag, manifest_id, digest, change, action)
         return
     await _record(transaction, repository_id, tag, action, digest, change)
     if row is not None:
@@ -56,7 +59,7 @@ async def point_tag(
 
 async def drop_tag(transaction: Transaction, repository_id: int, tag: str, change: Change) -> Digest | None:
     """Removes a tag; the digest that it pointed at, None if there was no such tag."""
-    row = await transaction.fetch_one(store.FIND_TAG, repository_id=repository_id, tag=tag)
+    row = await transaction.lock_one(store.FIND_TAG_TO_CHANGE, repository_id=repository_id, tag=tag)
     if row is None:
         return None
     await transaction.execute(store.DELETE_TAG, repository_id=repository_id, tag=tag)

@@ -179,7 +179,7 @@ async def record_manifests(
         records.manifests[each.digest] = manifest_id
         added += 1
         for blob in each.manifest.named:
-            row = await transaction.fetch_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
+            row = await transaction.lock_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
             if row is not None and row[1] != blob.size_bytes:
                 doubts.append((each.digest, blob.digest, blob.size_bytes))
     return added, doubts

@@ -124,7 +124,7 @@ class Distribution:
         context.caller = caller
         context.actor = caller.name
         self._admit(scope, caller.name)
-        authorise(self._authentication, caller, requirement, route.repository)
+        context.visible = authorise(self._authentication, caller, requirement, route.repository)
         return await endpoint(request, route)
 
     def _admit(self, scope: Scope, user: str) -> None:

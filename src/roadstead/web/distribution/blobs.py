@@ -17,7 +17,7 @@ from roadstead.registry.content.blobs import OCTETS
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.storage import FileObject, ObjectReader
 from roadstead.web.context import PROXIED_KEY
-from roadstead.web.distribution.endpoint import Methods, cause_of, digest_header, etag
+from roadstead.web.distribution.endpoint import Methods, cause_of, digest_header, etag, visible_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import ClientDisconnectedError, Headers, Request, Response, Send
 from roadstead.web.ranges import ByteRange, allows_range, matches_etag, parse_range
@@ -55,7 +55,7 @@ class BlobEndpoint:
     async def get(self, request: Request, route: Route) -> Response:
         """The blob, or the parts of it that are asked for."""
         digest = Digest.parse(route.reference)
-        reader = await self._blobs.open(route.repository, digest)
+        reader = await self._blobs.open(route.repository, digest, visible=visible_of(request))
         try:
             if self._accel_location and PROXIED_KEY in request.scope:
                 response = _handed_over(request, digest, reader, self._accel_location)
@@ -70,9 +70,9 @@ class BlobEndpoint:
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body. The bytes are looked at too: who hears "yes" will not push them again."""
         digest = Digest.parse(route.reference)
-        reader = await self._blobs.open(route.repository, digest)
+        reader = await self._blobs.open(route.repository, digest, visible=visible_of(request))
         reader.close()
-        await self._blobs.rely_on(route.repository, digest)
+        await self._blobs.rely_on(route.repository, digest, visible=visible_of(request))
         self._note_pull(request, route, digest, reader.size_bytes)
         if _is_known_to(request, digest):
             return Response(304, _headers(digest))

@@ -1,8 +1,7 @@
 """``GET /v2/_catalog``: the repositories. Source: registry:2's API; the OCI specification leaves it out."""
 
 from roadstead.registry import Registry
-from roadstead.web.distribution.endpoint import Methods, caller_of, listing_headers
-from roadstead.web.distribution.requirements import visible_to
+from roadstead.web.distribution.endpoint import Methods, listing_headers, pullable_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response, json_response
 from roadstead.web.pagination import read_page_request
@@ -24,7 +23,6 @@ class CatalogEndpoint:
         wanted = read_page_request(request, self._page_maximum)
         if wanted.size == 0:
             return json_response(200, {"repositories": []})
-        scope = visible_to(caller_of(request))
-        page = await self._repositories.list_names(after=wanted.after, limit=wanted.size, scope=scope)
+        page = await self._repositories.list_names(visible=pullable_of(request), after=wanted.after, limit=wanted.size)
         headers = listing_headers(request, "/v2/_catalog", wanted, page.last)
         return json_response(200, {"repositories": page.items}, headers)

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 
-from roadstead.access import Caller
+from roadstead.access import Caller, VisibleRepositories
 from roadstead.events import Cause
 from roadstead.oci import Digest
 from roadstead.web.context import SCOPE_KEY, RequestContext
+from roadstead.web.distribution.requirements import PULLABLE
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Headers, Request, Response, warning
 from roadstead.web.pagination import PageRequest, next_link
@@ -74,6 +75,23 @@ def caller_of(request: Request) -> Caller:
     if caller is None:
         raise RuntimeError("a request came to an endpoint before anybody knew who asks")
     return caller
+
+
+def visible_of(request: Request) -> VisibleRepositories:
+    """The repositories into which a request's queries may look.
+
+    Raises:
+        RuntimeError: an endpoint was called past the gate.
+    """
+    visible = context_of(request).visible
+    if visible is None:
+        raise RuntimeError("a request came to an endpoint before anybody knew what it may see")
+    return visible
+
+
+def pullable_of(request: Request) -> VisibleRepositories:
+    """The repositories from which who asks may pull."""
+    return caller_of(request).visible_for(PULLABLE)
 
 
 def listing_headers(request: Request, path: str, wanted: PageRequest, last: str, **more: str) -> Headers:

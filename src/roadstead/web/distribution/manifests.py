@@ -13,7 +13,7 @@ from roadstead.oci.errors import TagInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.errors import ManifestUnknownError, RepositoryUnknownError
 from roadstead.registry.model import PushedManifest, StoredManifest
-from roadstead.web.distribution.endpoint import Methods, cause_of, context_of, digest_header, etag
+from roadstead.web.distribution.endpoint import Methods, cause_of, context_of, digest_header, etag, visible_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Headers, QueryInvalidError, Request, Response, warning
 from roadstead.web.memory import FREE_ANSWER_BYTES, BodyMemory
@@ -43,7 +43,7 @@ class ManifestEndpoint:
 
     async def get(self, request: Request, route: Route) -> Response:
         """The manifest, byte for byte as it was pushed, whatever ``Accept`` says: its digest is its identity."""
-        reference, stored = await self._get(route)
+        reference, stored = await self._get(request, route)
         headers = _headers(stored)
         if _is_known_to(request, stored.digest):
             return Response(304, headers)
@@ -63,13 +63,13 @@ class ManifestEndpoint:
 
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body."""
-        reference, stored = await self._get(route)
+        reference, stored = await self._get(request, route)
         if _is_known_to(request, stored.digest):
             return Response(304, _headers(stored))
         self._note_pull(request, route, reference, stored)
         return Response(200, _headers(stored), size_bytes=stored.size_bytes)
 
-    async def _get(self, route: Route) -> tuple[Tag | Digest, StoredManifest]:
+    async def _get(self, request: Request, route: Route) -> tuple[Tag | Digest, StoredManifest]:
         """What the path names. What cannot be a tag, and what would be in a repository that is not there, is unknown.
 
         Clients ask for what may not be there, and tell by the code; registry:2 answers the same.
@@ -80,9 +80,10 @@ class ManifestEndpoint:
         """
         try:
             reference = parse_reference(route.reference)
-            return reference, await self._manifests.get(route.repository, reference)
+            stored = await self._manifests.get(route.repository, reference, visible=visible_of(request))
         except (TagInvalidError, RepositoryUnknownError):
             raise _unknown(route) from None
+        return reference, stored
 
     def _note_pull(self, request: Request, route: Route, reference: Tag | Digest, stored: StoredManifest) -> None:
         """An event, if anybody waits for it; as registry:2, for HEAD too, but not for an answer of 304."""

@@ -6,7 +6,7 @@ from roadstead.oci import Descriptor, Digest
 from roadstead.oci.media_type import OCI_INDEX
 from roadstead.registry import Registry
 from roadstead.registry.model import Referrer
-from roadstead.web.distribution.endpoint import Methods, listing_headers
+from roadstead.web.distribution.endpoint import Methods, listing_headers, visible_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.http import Request, Response
 from roadstead.web.memory import BodyMemory
@@ -31,7 +31,12 @@ class ReferrersEndpoint:
         wanted = read_page_request(request, self._page_maximum)
         artifact_type = request.query("artifactType") or ""
         page = await self._referrers.list(
-            route.repository, subject, artifact_type=artifact_type, after=wanted.after, limit=wanted.size
+            route.repository,
+            subject,
+            visible=visible_of(request),
+            artifact_type=artifact_type,
+            after=wanted.after,
+            limit=wanted.size,
         )
         descriptors = [_descriptor(item) for item in page.items]
         more = {"artifactType": artifact_type} if artifact_type else {}

@@ -22,6 +22,9 @@ class RouteRequirement:
     """Whether the answer holds only what the caller may pull, so that who may pull something gets one."""
 
 
+PULLABLE: Final = (Action.PULL,)
+"""What a list of repositories shows, and what a mount may take a blob from, whatever else the request is about."""
+
 _LOGGED_IN: Final = RouteRequirement()
 _LISTING: Final = RouteRequirement(lists=True)
 _PULL: Final = RouteRequirement((Action.PULL,))
@@ -73,32 +76,25 @@ async def identify(gate: Authentication, scope: HttpScope, requirement: RouteReq
         raise LoginRequiredError(gate.realm, repository, requirement.actions, lists=requirement.lists) from None
 
 
-def authorise(gate: Authentication, caller: Caller, requirement: RouteRequirement, repository: str) -> None:
-    """Lets a request pass.
+def authorise(
+    gate: Authentication, caller: Caller, requirement: RouteRequirement, repository: str
+) -> VisibleRepositories:
+    """Lets a request pass, and gives the repositories into which its queries may look.
 
     Raises:
         LoginRequiredError: it may not, and nobody has logged in who could.
         AccessDeniedError: it may not, and a login would not help.
     """
-    if _is_allowed(gate, caller, requirement, repository):
-        return
+    visible = caller.visible_for(requirement.actions)
+    if repository in visible if requirement.actions else _comes_in(gate, caller, requirement):
+        return visible
     if caller.is_anonymous and gate.can_log_in:
         raise LoginRequiredError(gate.realm, repository, requirement.actions, lists=requirement.lists)
     raise AccessDeniedError(repository, requirement.actions, lists=requirement.lists)
 
 
-def _is_allowed(gate: Authentication, caller: Caller, requirement: RouteRequirement, repository: str) -> bool:
-    for action in requirement.actions:  # a plain loop: this is on the way of every pull
-        if caller.may(action, repository):
-            return True
-    if requirement.actions:
-        return False
+def _comes_in(gate: Authentication, caller: Caller, requirement: RouteRequirement) -> bool:
+    """Whether a request that is about no repository passes."""
     if caller.is_anonymous and gate.can_log_in:
-        return requirement.lists and bool(caller.scopes[Action.PULL])
+        return requirement.lists and bool(caller.visible_for(PULLABLE))
     return True
-
-
-def visible_to(caller: Caller) -> VisibleRepositories | None:
-    """The repositories that a query may look into for this caller; None for all."""
-    scope = caller.scopes[Action.PULL]
-    return None if scope.is_all else scope

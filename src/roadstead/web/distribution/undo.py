@@ -19,7 +19,7 @@ import msgspec
 from roadstead.oci import Digest, Tag
 from roadstead.registry import Registry
 from roadstead.registry.content.undo import NEWEST, HistoryEntry, RemovedManifest, Restored
-from roadstead.web.distribution.endpoint import Methods, caller_of, cause_of
+from roadstead.web.distribution.endpoint import Methods, caller_of, cause_of, visible_of
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import RestoreRequestInvalidError
 from roadstead.web.http import QueryInvalidError, Request, Response, json_response
@@ -60,6 +60,7 @@ class UndoEndpoint:
         entries = await self._undo.list_history(
             route.repository,
             Tag.parse(named) if named is not None else None,
+            visible=visible_of(request),
             before=_before(request),
             limit=read_page_request(request, self._page_maximum).size,
         )
@@ -70,7 +71,9 @@ class UndoEndpoint:
     async def removed(self, request: Request, route: Route) -> Response:
         """What is in the trash."""
         wanted = read_page_request(request, self._page_maximum)
-        removed = await self._undo.list_removed(route.repository, after=wanted.after, limit=wanted.size)
+        removed = await self._undo.list_removed(
+            route.repository, visible=visible_of(request), after=wanted.after, limit=wanted.size
+        )
         names_actor = caller_of(request).may_see_users
         told = [_removed(each, names_actor=names_actor) for each in removed]
         return json_response(200, {"name": route.repository, "manifests": told})
@@ -78,14 +81,14 @@ class UndoEndpoint:
     async def restore(self, request: Request, route: Route) -> Response:
         """Restores a tag, a manifest, or everything of the repository."""
         wanted = _read(await request.read_body(REQUEST_BYTES))
-        origin = cause_of(request)
+        cause = cause_of(request)
         if wanted.tag:
             to = Digest.parse(wanted.to) if wanted.to else None
-            restored = await self._undo.restore_tag(route.repository, Tag.parse(wanted.tag), to=to, cause=origin)
+            restored = await self._undo.restore_tag(route.repository, Tag.parse(wanted.tag), to=to, cause=cause)
         elif wanted.digest:
-            restored = await self._undo.restore_manifest(route.repository, Digest.parse(wanted.digest), cause=origin)
+            restored = await self._undo.restore_manifest(route.repository, Digest.parse(wanted.digest), cause=cause)
         else:
-            restored = await self._undo.restore_repository(route.repository, cause=origin)
+            restored = await self._undo.restore_repository(route.repository, cause=cause)
         return json_response(200, {"name": route.repository, **_restored(restored)})
 
 

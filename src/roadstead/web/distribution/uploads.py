@@ -8,14 +8,21 @@ import re
 from collections.abc import AsyncIterator
 from typing import Final
 
+from roadstead.events import Cause
 from roadstead.oci import Digest, RepositoryName, parse_algorithm
 from roadstead.oci.errors import DigestInvalidError, NameInvalidError
 from roadstead.registry import Registry
 from roadstead.registry.content.receiving import Body
 from roadstead.registry.errors import UploadOffsetError, UploadSizeMismatchError, UploadUnknownError
 from roadstead.registry.model import UploadSession
-from roadstead.web.distribution.endpoint import Methods, caller_of, cause_of, context_of, digest_header
-from roadstead.web.distribution.requirements import visible_to
+from roadstead.web.distribution.endpoint import (
+    Methods,
+    cause_of,
+    context_of,
+    digest_header,
+    pullable_of,
+    visible_of,
+)
 from roadstead.web.distribution.routes import Route
 from roadstead.web.errors import ContentRangeInvalidError, error_response
 from roadstead.web.http import Headers, Request, Response
@@ -63,7 +70,7 @@ class UploadEndpoint:
         except (DigestInvalidError, NameInvalidError):
             return await self._begin(request, repository, DEFAULT)
         is_mounted = await self._blobs.mount(
-            repository, digest, source, scope=visible_to(caller_of(request)), cause=cause_of(request)
+            repository, digest, source, visible=pullable_of(request), cause=cause_of(request)
         )
         if is_mounted:
             return _created(request, repository, digest)
@@ -83,12 +90,13 @@ class UploadEndpoint:
         return await self._push(request, repository, digest, body or _nothing())
 
     async def _begin(self, request: Request, repository: RepositoryName, algorithm: str) -> Response:
-        session = await self._uploads.start(repository, algorithm)
+        session = await self._uploads.start(repository, algorithm, cause=cause_of(request))
         return Response(202, [*_progress(request, session), (b"oci-chunk-min-length", b"%d" % CHUNK_BYTES)])
 
     async def _push(self, request: Request, repository: RepositoryName, digest: Digest, body: Body) -> Response:
         """A whole blob in one request; nothing of it stays if it fails, since the client knows no session."""
-        session = await self._uploads.start(repository, digest.algorithm)
+        cause = cause_of(request)
+        session = await self._uploads.start(repository, digest.algorithm, cause=cause)
         try:
             await self._uploads.finish(
                 repository,
@@ -96,16 +104,16 @@ class UploadEndpoint:
                 body,
                 digest,
                 length=request.content_length,
-                cause=cause_of(request),
+                cause=cause,
             )
         except BaseException:
-            await self._discard(session)
+            await self._discard(session, cause)
             raise
         return _created(request, repository, digest)
 
-    async def _discard(self, session: UploadSession) -> None:
+    async def _discard(self, session: UploadSession, cause: Cause) -> None:
         try:
-            await self._uploads.cancel(session.repository, session.id)
+            await self._uploads.cancel(session.repository, session.id, cause=cause)
         except UploadUnknownError:
             return
 
@@ -122,14 +130,22 @@ class UploadChunkEndpoint:
 
     async def get(self, request: Request, route: Route) -> Response:
         """Where the upload stands."""
-        return Response(204, _progress(request, await self._uploads.get(route.repository, route.reference)))
+        return Response(204, _progress(request, await self._get(request, route)))
+
+    async def _get(self, request: Request, route: Route) -> UploadSession:
+        return await self._uploads.get(route.repository, route.reference, visible=visible_of(request))
 
     async def patch(self, request: Request, route: Route) -> Response:
         """A chunk, or a stream of unknown length."""
         try:
             begin = await self._begin(request, route)
             session = await self._uploads.append(
-                route.repository, route.reference, request.upload_body(), begin=begin, length=request.content_length
+                route.repository,
+                route.reference,
+                request.upload_body(),
+                begin=begin,
+                length=request.content_length,
+                cause=cause_of(request),
             )
         except UploadOffsetError as error:
             return await self._out_of_order(request, route, error)
@@ -156,9 +172,9 @@ class UploadChunkEndpoint:
             return await self._out_of_order(request, route, error)
         return _created(request, route.repository, digest)
 
-    async def delete(self, _request: Request, route: Route) -> Response:
+    async def delete(self, request: Request, route: Route) -> Response:
         """Cancels the upload."""
-        await self._uploads.cancel(route.repository, route.reference)
+        await self._uploads.cancel(route.repository, route.reference, cause=cause_of(request))
         return Response(204)
 
     async def _begin(self, request: Request, route: Route) -> int | None:
@@ -175,7 +191,7 @@ class UploadChunkEndpoint:
         begin, length = _stated_range(header)
         stated = request.content_length
         if stated is not None and stated != length:
-            session = await self._uploads.get(route.repository, route.reference)
+            session = await self._get(request, route)
             if begin != session.offset:
                 raise UploadOffsetError(session.id, session.offset)
             raise UploadSizeMismatchError(length, stated)
@@ -184,7 +200,7 @@ class UploadChunkEndpoint:
     async def _out_of_order(self, request: Request, route: Route, error: UploadOffsetError) -> Response:
         """The error, with what the client needs to go on."""
         response = error_response(error)
-        response.headers += _progress(request, await self._uploads.get(route.repository, route.reference))
+        response.headers += _progress(request, await self._get(request, route))
         return response
 
 

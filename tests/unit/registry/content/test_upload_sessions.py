@@ -17,6 +17,7 @@ from roadstead.registry.errors import UploadUnknownError
 from roadstead.registry.model import UploadSession
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.instance import Instance
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 
 pytestmark = pytest.mark.anyio
 
@@ -52,13 +53,13 @@ def rows(instance: Instance) -> dict[str, int]:
 async def assert_unknown(uploads: Uploads, session: UploadSession) -> None:
     """In every way in which a client may ask for it; and nothing is left of having asked."""
     with pytest.raises(UploadUnknownError):
-        await uploads.get(session.repository, session.id)
+        await uploads.get(session.repository, session.id, visible=ALL_VISIBLE)
     with pytest.raises(UploadUnknownError):
-        await uploads.append(session.repository, session.id, body(b"more"))
+        await uploads.append(session.repository, session.id, body(b"more"), cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
-        await uploads.finish(session.repository, session.id, body(CONTENT), DIGEST)
+        await uploads.finish(session.repository, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
-        await uploads.cancel(session.repository, session.id)
+        await uploads.cancel(session.repository, session.id, cause=BY_TEST)
 
 
 def assert_no_bytes(instance: Instance, session: UploadSession) -> None:
@@ -67,95 +68,95 @@ def assert_no_bytes(instance: Instance, session: UploadSession) -> None:
 
 async def test_a_session_has_no_row_before_its_first_bytes(instance: Instance) -> None:
     uploads = instance.registry.uploads
-    session = await uploads.start(APP, "sha256")
+    session = await uploads.start(APP, "sha256", cause=BY_TEST)
     assert uuid.UUID(session.id).version == 8
-    assert (await uploads.get(APP, session.id)).offset == 0
+    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 0
     assert rows(instance) == {}
-    await uploads.append(APP, session.id, body(CONTENT[:5]))
+    await uploads.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
     assert rows(instance) == {session.id: 5}
 
 
 async def test_a_chunk_of_nothing_leaves_nothing(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
-    await instance.registry.uploads.append(APP, session.id, body())
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(), cause=BY_TEST)
     assert_no_bytes(instance, session)
     recovered = await instance.restart()
     assert recovered.orphaned_uploads == 0
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_another_process_takes_it_up(instance: Instance, algorithm: str) -> None:
-    session = await instance.registry.uploads.start(APP, algorithm)
+    session = await instance.registry.uploads.start(APP, algorithm, cause=BY_TEST)
     other = another_process(instance)
-    assert (await other.get(APP, session.id)) == session
-    await other.append(APP, session.id, body(CONTENT[:5]))
-    await instance.registry.uploads.append(APP, session.id, body(CONTENT[5:9]), begin=5)
+    assert (await other.get(APP, session.id, visible=ALL_VISIBLE)) == session
+    await other.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT[5:9]), begin=5, cause=BY_TEST)
     digest = Digest.of(CONTENT, algorithm)
-    await other.finish(APP, session.id, body(CONTENT[9:]), digest, begin=9)
+    await other.finish(APP, session.id, body(CONTENT[9:]), digest, begin=9, cause=BY_TEST)
     assert layout.blob_key(digest) in instance.files()
 
 
 async def test_it_is_known_after_a_restart(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await instance.restart()
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
     assert layout.blob_key(DIGEST) in instance.files()
 
 
 async def test_it_is_unknown_after_the_machine_was_started_anew(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await assert_unknown(another_process(instance, "second-boot"), session)
     assert_no_bytes(instance, session)
 
 
 async def test_it_is_unknown_in_another_repository(instance: Instance) -> None:
     """CVE-2026-32589: whoever knows the id of an upload must get nowhere with it in a repository of his own."""
-    begun, written = [await instance.registry.uploads.start(APP, "sha256") for _ in range(2)]
-    await instance.registry.uploads.append(APP, written.id, body(CONTENT))
+    begun, written = [await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(2)]
+    await instance.registry.uploads.append(APP, written.id, body(CONTENT), cause=BY_TEST)
     for uploads in (instance.registry.uploads, another_process(instance)):
         for session in (begun, written):
             there = UploadSession(session.id, OTHER, "sha256", 0, None)
             await assert_unknown(uploads, there)
-    await instance.registry.uploads.finish(APP, written.id, body(), DIGEST)
-    await instance.registry.uploads.finish(APP, begun.id, body(CONTENT), DIGEST)
+    await instance.registry.uploads.finish(APP, written.id, body(), DIGEST, cause=BY_TEST)
+    await instance.registry.uploads.finish(APP, begun.id, body(CONTENT), DIGEST, cause=BY_TEST)
 
 
 @pytest.mark.parametrize(
     "made_up", ["4f6c0b36-7a0c-4d8e-9f0a-2b5d1c3e7f90", "00000000-0000-8000-8000-000000000000", "x", "../../etc"]
 )
 async def test_an_id_that_nobody_gave_out_is_unknown(instance: Instance, made_up: str) -> None:
-    await instance.registry.uploads.start(APP, "sha256")
+    await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await assert_unknown(instance.registry.uploads, UploadSession(made_up, APP, "sha256", 0, None))
     assert instance.files() == {}
 
 
 async def test_a_changed_id_is_unknown(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     for position, digit in enumerate(session.id):
         if digit != "-":
             changed = f"{session.id[:position]}{'0' if digit != '0' else '1'}{session.id[position + 1 :]}"
             with pytest.raises(UploadUnknownError):
-                await another_process(instance).get(APP, changed)
+                await another_process(instance).get(APP, changed, visible=ALL_VISIBLE)
     with pytest.raises(UploadUnknownError):
-        await another_process(instance).get(APP, session.id.upper())
+        await another_process(instance).get(APP, session.id.upper(), visible=ALL_VISIBLE)
 
 
 async def finish_whole(uploads: Uploads, session: UploadSession) -> None:
-    await uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    await uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
 
 
 async def finish_in_pieces(uploads: Uploads, session: UploadSession) -> None:
-    await uploads.append(APP, session.id, body(CONTENT))
-    await uploads.finish(APP, session.id, body(), DIGEST)
+    await uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
+    await uploads.finish(APP, session.id, body(), DIGEST, cause=BY_TEST)
 
 
 async def cancel(uploads: Uploads, session: UploadSession) -> None:
-    await uploads.cancel(APP, session.id)
+    await uploads.cancel(APP, session.id, cause=BY_TEST)
 
 
 async def purge(uploads: Uploads, session: UploadSession) -> None:
-    await uploads.append(APP, session.id, body(CONTENT))
+    await uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     assert await uploads.purge(older_than_ms=-1) == 1
 
 
@@ -168,9 +169,11 @@ async def test_an_ended_session_stays_unknown_as_long_as_its_id_is_young_and_lat
     instance: Instance, end: End
 ) -> None:
     uploads = instance.registry.uploads
-    session = await uploads.start(APP, "sha256")
+    session = await uploads.start(APP, "sha256", cause=BY_TEST)
     slow = another_process(instance)
-    await slow.get(APP, session.id)  # it knows the session from before its end, and is slow to record it
+    await slow.get(
+        APP, session.id, visible=ALL_VISIBLE
+    )  # it knows the session from before its end, and is slow to record it
     await end(uploads, session)
     for seconds in (0.0, RECORD_SECONDS, YOUNG_SECONDS / 2, YOUNG_SECONDS, 2 * YOUNG_SECONDS, 2 * YOUNG_SECONDS):
         instance.clock.advance(seconds)
@@ -184,7 +187,7 @@ async def test_an_ended_session_stays_unknown_as_long_as_its_id_is_young_and_lat
 
 @ENDS
 async def test_an_ended_session_stays_unknown_after_a_restart(instance: Instance, end: End) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await end(instance.registry.uploads, session)
     await instance.restart()
     await assert_unknown(instance.registry.uploads, session)
@@ -196,7 +199,7 @@ async def test_an_ended_session_stays_unknown_after_a_restart(instance: Instance
 
 
 async def test_a_process_that_slept_gives_no_row_to_what_may_have_ended(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     instance.clock.advance(YOUNG_SECONDS + 1)
     await instance.registry.uploads.sessions.tidy()
     assert rows(instance) == {}
@@ -208,24 +211,24 @@ async def test_bytes_that_arrive_after_the_session_was_cancelled_do_not_bring_it
     """The one request appends for hours, the other cancels at the beginning: with a row and without."""
     uploads = instance.registry.uploads
     for waits in (0.0, RECORD_SECONDS):
-        session = await uploads.start(APP, "sha256")
+        session = await uploads.start(APP, "sha256", cause=BY_TEST)
         instance.clock.advance(waits)
         await uploads.sessions.tidy()
 
         async def slow_body(session: UploadSession = session) -> AsyncIterator[bytes]:
             yield CONTENT[:5]
-            await another_process(instance).cancel(APP, session.id)
+            await another_process(instance).cancel(APP, session.id, cause=BY_TEST)
             instance.clock.advance(3 * YOUNG_SECONDS)
             await uploads.sessions.tidy()
             yield CONTENT[5:]
 
         with pytest.raises(UploadUnknownError):
-            await uploads.append(APP, session.id, slow_body())
+            await uploads.append(APP, session.id, slow_body(), cause=BY_TEST)
         await assert_unknown(uploads, session)
 
 
 async def test_a_session_that_waits_for_its_first_bytes_gets_its_row(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await instance.registry.uploads.sessions.tidy()
     assert rows(instance) == {}
     instance.clock.advance(RECORD_SECONDS)
@@ -233,23 +236,23 @@ async def test_a_session_that_waits_for_its_first_bytes_gets_its_row(instance: I
     assert rows(instance) == {session.id: 0}
     instance.clock.advance(10 * YOUNG_SECONDS)
     await instance.restart()
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
 
 
 async def test_more_than_so_many_are_recorded_at_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_sessions, "BEGUN_MOST", 3)
-    begun = [(await instance.registry.uploads.start(APP, "sha256")).id for _ in range(4)]
+    begun = [(await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)).id for _ in range(4)]
     assert rows(instance) == dict.fromkeys(begun, 0)
 
 
 async def test_what_is_remembered_is_asked_for_again(instance: Instance) -> None:
     """Another process has gone on with the session meanwhile."""
     mine, other = instance.registry.uploads, another_process(instance)
-    session = await mine.start(APP, "sha256")
-    await mine.append(APP, session.id, body(CONTENT[:3]))
-    await other.append(APP, session.id, body(CONTENT[3:7]))
-    assert (await mine.append(APP, session.id, body(CONTENT[7:9]))).offset == 9
-    await other.finish(APP, session.id, body(CONTENT[9:]), DIGEST)
+    session = await mine.start(APP, "sha256", cause=BY_TEST)
+    await mine.append(APP, session.id, body(CONTENT[:3]), cause=BY_TEST)
+    await other.append(APP, session.id, body(CONTENT[3:7]), cause=BY_TEST)
+    assert (await mine.append(APP, session.id, body(CONTENT[7:9]), cause=BY_TEST)).offset == 9
+    await other.finish(APP, session.id, body(CONTENT[9:]), DIGEST, cause=BY_TEST)
     await assert_unknown(mine, session)
     assert_no_bytes(instance, session)
 
@@ -268,7 +271,7 @@ async def test_ids_do_not_repeat_and_grow_old() -> None:
 async def test_what_another_process_took_in_counts(instance: Instance) -> None:
     """The process that begins a session may get its end, and another one what comes between."""
     one, two = instance.registry.uploads, another_process(instance)
-    session = await one.start(APP, "sha256")
-    await two.append(APP, session.id, body(CONTENT))
-    await one.finish(APP, session.id, body(), DIGEST)
-    assert (await instance.registry.blobs.get(APP, DIGEST)).size_bytes == len(CONTENT)
+    session = await one.start(APP, "sha256", cause=BY_TEST)
+    await two.append(APP, session.id, body(CONTENT), cause=BY_TEST)
+    await one.finish(APP, session.id, body(), DIGEST, cause=BY_TEST)
+    assert (await instance.registry.blobs.get(APP, DIGEST, visible=ALL_VISIBLE)).size_bytes == len(CONTENT)

@@ -4,13 +4,13 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import closing, nullcontext
 from typing import Any, TypeVar
 
 import pytest
 
-from roadstead.database import Database, Transaction
+from roadstead.database import Database, NameLock, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.content.blobs import Blobs
@@ -20,6 +20,7 @@ from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatch
 from roadstead.storage import StorageFullError, StorageUnavailableError, file_objects
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore
+from tests.factories.access import ALL_VISIBLE, BY_TEST
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ async def body(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 async def pull(registry: Registry, digest: Digest = DIGEST) -> bytes:
-    reader = await registry.blobs.open(APP, digest)
+    reader = await registry.blobs.open(APP, digest, visible=ALL_VISIBLE)
     try:
         return bytes(await reader.read(0, reader.size_bytes))
     finally:
@@ -52,54 +53,54 @@ async def in_memory(instance: Instance) -> MemoryStore:
 
 
 async def test_a_digest_that_was_not_saved_is_computed_from_the_bytes(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
-    await instance.registry.uploads.append(APP, session.id, body(CONTENT[:9]))
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT[:9]), cause=BY_TEST)
     with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
         connection.execute("UPDATE upload_sessions SET digest_state = NULL")
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[9:]), DIGEST)
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[9:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
 
 
 async def test_a_digest_of_another_boot_is_not_trusted(instance: Instance) -> None:
     """After a loss of power the file may hold other bytes than the digest has seen."""
-    session = await instance.registry.uploads.start(APP, "sha256")
-    await instance.registry.uploads.append(APP, session.id, body(CONTENT))
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     (instance.objects / layout.upload_key(session.id)).write_bytes(bytes(len(CONTENT)))
     instance.boot_id = "second-boot"
     await instance.restart()
     with pytest.raises(UploadDigestMismatchError):
-        await instance.registry.uploads.finish(APP, session.id, body(), DIGEST)
+        await instance.registry.uploads.finish(APP, session.id, body(), DIGEST, cause=BY_TEST)
 
 
 async def test_bytes_that_are_fewer_than_recorded_end_the_session(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
-    await instance.registry.uploads.append(APP, session.id, body(CONTENT))
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     (instance.objects / layout.upload_key(session.id)).write_bytes(CONTENT[:3])
     for _ in range(2):
         with pytest.raises(UploadUnknownError):
-            await instance.registry.uploads.append(APP, session.id, body(b"more"))
+            await instance.registry.uploads.append(APP, session.id, body(b"more"), cause=BY_TEST)
     assert instance.files() == {}
 
 
 async def test_bytes_past_the_record_are_dropped(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
-    await instance.registry.uploads.append(APP, session.id, body(CONTENT[:5]))
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await instance.registry.uploads.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
     with (instance.objects / layout.upload_key(session.id)).open("ab") as file:
         file.write(b"written before a crash, never recorded")
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[5:]), DIGEST)
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[5:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
 
 
 async def test_a_full_disk_loses_nothing_that_was_acknowledged(instance: Instance) -> None:
     storage = await in_memory(instance)
     uploads = instance.registry.uploads
-    session = await uploads.start(APP, "sha256")
-    await uploads.append(APP, session.id, body(CONTENT[:5]))
+    session = await uploads.start(APP, "sha256", cause=BY_TEST)
+    await uploads.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
     storage.fail_next(StorageFullError())
     with pytest.raises(StorageFullError):
-        await uploads.append(APP, session.id, body(CONTENT[5:]))
-    assert (await uploads.get(APP, session.id)).offset == 5
-    await uploads.finish(APP, session.id, body(CONTENT[5:]), DIGEST)
+        await uploads.append(APP, session.id, body(CONTENT[5:]), cause=BY_TEST)
+    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 5
+    await uploads.finish(APP, session.id, body(CONTENT[5:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
     assert storage.open_handles == 0
 
@@ -107,24 +108,24 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged(instance: Instanc
 async def test_a_failed_write_ends_the_session(instance: Instance) -> None:
     storage = await in_memory(instance)
     uploads = instance.registry.uploads
-    session = await uploads.start(APP, "sha256")
+    session = await uploads.start(APP, "sha256", cause=BY_TEST)
     storage.fail_next(StorageUnavailableError("key", "Input/output error"))
     with pytest.raises(StorageUnavailableError):
-        await uploads.append(APP, session.id, body(CONTENT))
+        await uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
-        await uploads.get(APP, session.id)
+        await uploads.get(APP, session.id, visible=ALL_VISIBLE)
     assert [found async for found in storage.iter_objects("")] == []
     assert storage.open_handles == 0
 
 
 async def test_a_write_that_fails_in_the_middle_of_a_long_body(instance: Instance) -> None:
     storage = await in_memory(instance)
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     storage.fail_next(StorageFullError())
     pieces = [bytes(GATHER_BYTES)] * 5
     with pytest.raises(StorageFullError):
-        await instance.registry.uploads.append(APP, session.id, body(*pieces))
-    assert (await instance.registry.uploads.get(APP, session.id)).offset == 0
+        await instance.registry.uploads.append(APP, session.id, body(*pieces), cause=BY_TEST)
+    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 0
     assert storage.open_handles == 0
 
 
@@ -133,32 +134,32 @@ async def test_too_little_space_to_begin(instance: Instance) -> None:
     await instance.close()
     await strict.open()
     with pytest.raises(StorageFullError):
-        await strict.registry.uploads.start(APP, "sha256")
+        await strict.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await strict.close()
     await instance.open()
 
 
 async def test_purging(instance: Instance) -> None:
     uploads = instance.registry.uploads
-    old = [await uploads.start(APP, "sha256") for _ in range(3)]
-    await uploads.append(APP, old[0].id, body(CONTENT))
+    old = [await uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(3)]
+    await uploads.append(APP, old[0].id, body(CONTENT), cause=BY_TEST)
     await record_begun(instance)
     instance.clock.advance(100)
-    await uploads.append(APP, old[1].id, body(CONTENT))
-    young = await uploads.start(APP, "sha256")
+    await uploads.append(APP, old[1].id, body(CONTENT), cause=BY_TEST)
+    young = await uploads.start(APP, "sha256", cause=BY_TEST)
     assert await uploads.purge(older_than_ms=100_000) == 0
     instance.clock.advance(1)
     assert await uploads.purge(older_than_ms=100_000) == 2
     assert list(instance.files()) == [layout.upload_key(old[1].id)]
     for session in (old[1], young):
-        await uploads.get(APP, session.id)
+        await uploads.get(APP, session.id, visible=ALL_VISIBLE)
     for session in (old[0], old[2]):
         with pytest.raises(UploadUnknownError):
-            await uploads.get(APP, session.id)
+            await uploads.get(APP, session.id, visible=ALL_VISIBLE)
 
 
 async def test_a_request_that_is_cancelled_keeps_what_arrived(instance: Instance) -> None:
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     arrived = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
@@ -166,13 +167,13 @@ async def test_a_request_that_is_cancelled_keeps_what_arrived(instance: Instance
         arrived.set()
         await asyncio.Event().wait()
 
-    upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, endless()))
+    upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, endless(), cause=BY_TEST))
     await arrived.wait()
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    assert (await instance.registry.uploads.get(APP, session.id)).offset == 7
-    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[7:]), DIGEST)
+    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 7
+    await instance.registry.uploads.finish(APP, session.id, body(CONTENT[7:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
 
 
@@ -189,17 +190,17 @@ async def test_a_request_that_is_cancelled_while_bytes_are_written(
         return write_all(*arguments)
 
     monkeypatch.setattr(file_objects, "_write_all", wait_and_write)
-    session = await instance.registry.uploads.start(APP, "sha256")
+    session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     pieces = [os.urandom(GATHER_BYTES), os.urandom(GATHER_BYTES)]
-    upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, body(*pieces)))
+    upload = asyncio.create_task(instance.registry.uploads.append(APP, session.id, body(*pieces), cause=BY_TEST))
     assert await asyncio.to_thread(started.wait, 10)
     upload.cancel()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    reached = (await instance.registry.uploads.get(APP, session.id)).offset
+    reached = (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset
     assert reached == sum(len(piece) for piece in pieces)
-    await instance.registry.uploads.finish(APP, session.id, body(), Digest.of(b"".join(pieces)))
+    await instance.registry.uploads.finish(APP, session.id, body(), Digest.of(b"".join(pieces)), cause=BY_TEST)
 
 
 async def record_begun(instance: Instance) -> None:
@@ -217,15 +218,21 @@ class HeldDatabase:
         self.fetch_one = database.fetch_one
         self.fetch_all = database.fetch_all
         self.version = database.version
+        self.fetch_settled = database.fetch_settled
         self.close = database.close
 
     async def write(
-        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, is_long: bool = False
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
     ) -> T:
         """Waits, then writes."""
         self.looked.set()
         await self.go_on.wait()
-        return await self._database.write(work, durable=durable, is_long=is_long)
+        return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
@@ -234,10 +241,10 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     registry = instance.registry
     held = HeldDatabase(registry.database)
     slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox, boot_id=instance.boot_id)
-    first, second = [await registry.uploads.start(APP, "sha256") for _ in range(2)]
-    finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST))
+    first, second = [await registry.uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(2)]
+    finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST, cause=BY_TEST))
     await held.looked.wait()
-    waiting = asyncio.create_task(registry.uploads.finish(APP, second.id, body(CONTENT), DIGEST))
+    waiting = asyncio.create_task(registry.uploads.finish(APP, second.id, body(CONTENT), DIGEST, cause=BY_TEST))
     await asyncio.wait({waiting}, timeout=0.05)
     assert not waiting.done()
     if is_broken:
@@ -257,7 +264,7 @@ async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> Non
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     held = HeldDatabase(registry.database)
     slow = Blobs(held, registry.storage, instance.clock, registry.rules, registry.outbox, lambda _digest, _reason: None)
-    reading = asyncio.create_task(slow.open(APP, DIGEST))
+    reading = asyncio.create_task(slow.open(APP, DIGEST, visible=ALL_VISIBLE))
     await held.looked.wait()
     healing = asyncio.create_task(instance.push_blob("app", CONTENT))
     await asyncio.wait({healing}, timeout=0.05)
@@ -275,7 +282,7 @@ async def test_a_reader_that_looks_again_finds_what_was_healed(instance: Instanc
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     async with registry.storage.exclusive(DIGEST):
-        reading = asyncio.create_task(registry.blobs.open(APP, DIGEST))
+        reading = asyncio.create_task(registry.blobs.open(APP, DIGEST, visible=ALL_VISIBLE))
         await asyncio.wait({reading}, timeout=0.05)
         (instance.objects / layout.blob_key(DIGEST)).write_bytes(CONTENT)
     reader = await reading
@@ -300,9 +307,9 @@ async def test_uploads_of_one_content_end_one_after_the_other(instance: Instance
     uploads = instance.registry.uploads
 
     async def push(number: int) -> None:
-        session = await uploads.start(APP, "sha256")
+        session = await uploads.start(APP, "sha256", cause=BY_TEST)
         await asyncio.sleep(number / 2000)
-        await uploads.finish(APP, session.id, body(CONTENT), DIGEST)
+        await uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
         assert await pull(instance.registry) == CONTENT
 
     await asyncio.gather(*(push(number) for number in range(20)))

@@ -19,6 +19,7 @@ from roadstead.registry.garbage.holds import (
 )
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.testing.instance import Instance
+from tests.factories.access import BY_TEST
 from tests.factories.images import image, layer
 
 pytestmark = pytest.mark.anyio
@@ -75,8 +76,8 @@ async def test_the_collector_leaves_blobs_alone_meanwhile(instance: Instance) ->
     for blob in content.blobs().values():
         await instance.push_blob("app", blob)
     name, manifests = RepositoryName("app"), instance.registry.manifests
-    pushed = await manifests.push(name, content.manifest, content.media_type, digest=None, tags=[])
-    await manifests.delete(name, pushed.digest)
+    pushed = await manifests.push(name, content.manifest, content.media_type, digest=None, tags=[], cause=BY_TEST)
+    await manifests.delete(name, pushed.digest, cause=BY_TEST)
     collector = Collector(instance.registry, GarbageRules(undo_ms=0, upload_ms=0))
     instance.clock.advance(30 * 86_400)
     async with hold_collection(instance.registry.database, instance.clock, "backup"):

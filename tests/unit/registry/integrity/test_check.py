@@ -14,6 +14,7 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
+from tests.factories.access import BY_TEST
 from tests.factories.images import Image, image, index, layer
 from tests.factories.registries import blob_file, make_folder, on_registry, opened, push_blob, push_image, push_manifest
 
@@ -199,7 +200,7 @@ def test_bytes_without_record_are_a_note(folder: Path) -> None:
 
 def test_an_upload_that_is_being_committed_is_no_finding(folder: Path) -> None:
     """Its bytes have moved, its record is about to be written: the state that recovery is for after a crash."""
-    on_registry(folder, lambda registry: registry.uploads.start(RepositoryName("library/app"), "sha256"))
+    on_registry(folder, lambda registry: registry.uploads.start(RepositoryName("library/app"), "sha256", cause=BY_TEST))
     change(folder, "UPDATE upload_sessions SET committing_digest = ?", str(Digest.of(b"late")))
     late = folder / "registry" / layout.blob_key(Digest.of(b"late"))
     late.parent.mkdir(parents=True)
@@ -280,8 +281,8 @@ def test_pushes_and_deletions_meanwhile_are_no_findings(folder: Path) -> None:
             content: Image = image([layer({"n": f"{name} {rounds}".encode()})])
             digest = await push_image(registry, name, content, "latest")
             await push_image(registry, name, index([content]), "latest")
-            await registry.manifests.delete(RepositoryName(name), digest)
-            await registry.blobs.delete(RepositoryName(name), Digest(content.layers[0].digest))
+            await registry.manifests.delete(RepositoryName(name), digest, cause=BY_TEST)
+            await registry.blobs.delete(RepositoryName(name), Digest(content.layers[0].digest), cause=BY_TEST)
             rounds += 1
         return rounds
 
@@ -306,7 +307,7 @@ def test_what_was_deleted_must_keep_its_blobs(folder: Path) -> None:
     """Until its grace time ends it can be restored, so what it names must be there."""
 
     async def delete(registry: Registry) -> None:
-        await registry.manifests.delete(RepositoryName("team/app"), Digest(IMAGE.digest))
+        await registry.manifests.delete(RepositoryName("team/app"), Digest(IMAGE.digest), cause=BY_TEST)
 
     on_registry(folder, delete)
     assert check(folder, deep=True) == []

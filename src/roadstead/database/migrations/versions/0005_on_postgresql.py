@@ -1,8 +1,8 @@
 """The catalogue on PostgreSQL begins here, with what a catalogue on SQLite has by now; that one is left as it is.
 
-The triggers that note changes of links are twins of those of 0002. They take the ticket of ``link_changes`` first, so
-that whoever holds it alone has every note of a lower number before its eyes, and that none is forgotten while following
-begins (see ``roadstead.registry2.release.link_following``).
+The triggers that note changes of links are twins of those of 0002. They keep the events first, as whoever writes one
+does, so that notes can be read in an order that is safe to follow, and none is forgotten while following begins (see
+``roadstead.events.outbox``).
 """
 
 from typing import Final
@@ -260,6 +260,9 @@ _TABLES: Final = (
     """,
 )
 
+_EVENTS: Final = 6962288933581589540
+"""The key of ``roadstead.events.outbox.KEPT``."""
+
 _REPOSITORY: Final = "(SELECT name FROM repositories WHERE id = {row}.repository_id)"
 _BLOB: Final = "(SELECT digest FROM blobs WHERE id = {row}.blob_id)"
 _MANIFEST: Final = "(SELECT digest FROM manifests WHERE id = {row}.manifest_id)"
@@ -278,7 +281,7 @@ _LINK_CHANGES: Final = {
 _FOLLOW: Final = """
 CREATE FUNCTION follow_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('link_changes', 0));
+    PERFORM pg_advisory_xact_lock_shared({events});
     IF EXISTS (SELECT FROM states WHERE name = 'links') THEN
         INSERT INTO link_changes (kind, repository, item)
         VALUES ({kind}, coalesce({repository}, ''), coalesce({item}, ''));
@@ -295,7 +298,7 @@ def upgrade() -> None:
         op.execute(statement)
     for name, (event, row, kind, repository, item) in _LINK_CHANGES.items():
         said = {"repository": repository.format(row=row), "item": item.format(row=row)}
-        op.execute(_FOLLOW.format(name=name, kind=kind, **said))
+        op.execute(_FOLLOW.format(name=name, kind=kind, events=_EVENTS, **said))
         op.execute(f"CREATE TRIGGER follow_{name} AFTER {event} FOR EACH ROW EXECUTE FUNCTION follow_{name}()")
 
 
