@@ -107,12 +107,14 @@ class LockingStatement:
     It is no ``Statement``, so that nobody locks outside a transaction.
     """
 
-    __slots__ = ("statement",)
+    __slots__ = ("statement", "unlocked")
 
     def __init__(
         self, element: Select[Any], lock: Lock, *, of: Table | None = None, skips_locked: bool = False
     ) -> None:
         """``of`` names the one table of several whose rows are meant; ``skips_locked`` leaves out what others hold."""
+        self.unlocked = Statement(element)
+        """The same select without its lock."""
         self.statement = Statement(
             element.with_for_update(
                 read=lock is Lock.KEEP, key_share=lock is Lock.KEEP, of=of, skip_locked=skips_locked

@@ -6,7 +6,7 @@ recovery that a server runs at its start.
 
 import functools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roadstead.access import Policy
@@ -17,6 +17,7 @@ from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.operation.recovery import Recovered, recover
+from roadstead.registry.removal.rules import GarbageRules
 from roadstead.storage import FilesystemStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
@@ -43,6 +44,7 @@ class Instance:
         minimum_free_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
         database_url: str = "",
+        rules: GarbageRules | None = None,
     ) -> None:
         """Nothing is opened yet: see ``open``. ``database_url`` names a server in place of a file, with its schema."""
         self._database_url = database_url
@@ -55,6 +57,9 @@ class Instance:
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._minimum_free_bytes = minimum_free_bytes
         self._foreign_urls = foreign_urls
+        self._rules = rules
+        self.wrap_database: Callable[[Database], Database] = lambda database: database
+        """What stands between the registry and its database from the next ``open`` on."""
         self.registry: Registry
         self.client: AsgiClient
 
@@ -70,8 +75,9 @@ class Instance:
 
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
+        database = await self._open_database()
         self.registry = Registry.on(
-            await self._open_database(),
+            self.wrap_database(database),
             storage or FilesystemStore(self.objects),
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
@@ -81,6 +87,7 @@ class Instance:
             accepts_wrong_sizes=self._accepts_wrong_sizes,
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
+            rules=self._rules,
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
