@@ -19,9 +19,10 @@ from roadstead.testing.images import BlobContent, digest_of, image
 from roadstead.testing.instance import Instance
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
-from roadstead.web.distribution.requirements import REQUIREMENTS
-from roadstead.web.maintenance_gate import READING, HealthGate, MaintenanceGate
+from roadstead.web.distribution.requirements import REQUIREMENTS, is_change
+from roadstead.web.maintenance_gate import HealthGate, MaintenanceGate
 from roadstead.web.rates import ClientRates, RateLimit
+from roadstead.web.requirement import READING
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,7 @@ class Stage:
     def __init__(self, instance: Instance, digest: str, upload: str) -> None:
         self.instance = instance
         self.maintenance = instance.registry.maintenance
-        self.client = AsgiClient(MaintenanceGate(distribution(instance), self.maintenance))
+        self.client = AsgiClient(MaintenanceGate(distribution(instance), self.maintenance, is_change))
         self.upload = upload
         self.paths = {
             "base": "/v2/",
@@ -77,6 +78,16 @@ async def stage(instance: Instance) -> Stage:
     return Stage(instance, digest, begun.header("location"))
 
 
+async def test_what_changes_something_is_what_http_calls_so(stage: Stage) -> None:
+    """Each row is its own decision; that they agree today is what clients and proxies in between rely on."""
+    for (handler, method), requirement in REQUIREMENTS.items():
+        scope = {"method": method, "raw_path": stage.paths[handler].encode()}
+        assert is_change(scope) == requirement.changes == (method not in READING), (handler, method)
+    for path in (b"/", b"/v2/app/nothing", b"/v2//app/tags/list", b"/v2/app/tags/list", b"/v2/UPPER/tags/list"):
+        assert is_change({"method": "TRACE", "raw_path": path}), "what no row has counts as a change"
+        assert not is_change({"method": "OPTIONS", "raw_path": path})
+
+
 async def test_every_route_is_asked(stage: Stage) -> None:
     assert {handler for handler, _ in ROUTES} == set(stage.paths), "add the path of the new handler above"
 
@@ -88,7 +99,7 @@ async def test_read_only_refuses_changes_as_registry_2_does_and_nothing_else(
     before = stage.instance.files()
     await stage.maintenance.set(READ_ONLY, "copying the disk")
     answer = await stage.ask(handler, method)
-    if method in READING:
+    if not REQUIREMENTS[handler, method].changes:
         assert answer.status < 300, answer
         return
     assert (answer.status, answer.codes, answer.header("allow")) == (405, ["UNSUPPORTED"], "GET, HEAD")

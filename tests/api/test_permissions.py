@@ -252,6 +252,20 @@ async def test_a_mount_from_anywhere_finds_what_its_user_may_pull(instance: Inst
     assert answer.status == 201, "what is public is public for who may only push"
 
 
+async def test_a_mount_from_the_project_of_names_without_a_slash(instance: Instance, tmp_path: Path) -> None:
+    gate = Gate(
+        instance,
+        write_users(tmp_path / "users", "alice"),
+        (["alice"], ["project:library"], ["pull"]),
+        (["alice"], ["*"], ["push"]),
+    )
+    there, elsewhere = await instance.push_blob("app", b"base"), await instance.push_blob(OTHER, b"secret")
+    for digest, status in ((there, 201), (elsewhere, 202)):
+        answer = await gate.user("alice")("POST", f"/v2/{MINE}/blobs/uploads/?mount={digest}")
+        assert answer.status == status
+    gate.close()
+
+
 async def test_who_may_only_push_cannot_mount_from_where_it_pushes(instance: Instance, gate: Gate) -> None:
     digest = await instance.push_blob(MINE, b"layer")
     answer = await gate.user("pusher")("POST", f"/v2/{MINE}/copy/blobs/uploads/?mount={digest}&from={MINE}")
@@ -402,11 +416,23 @@ async def test_a_user_removed_meanwhile_is_refused_at_the_next_request(instance:
 
 @pytest.mark.parametrize(
     "patterns",
-    [["*"], ["a/*"], ["a/*", "c/app1"], ["b/app2", "b/app1", "c/*"], ["a/app1", "a/*"], ["nothing/*", "z"], ["a", "d"]],
+    [
+        ["*"],
+        ["a/*"],
+        ["a/*", "c/app1"],
+        ["b/app2", "b/app1", "c/*"],
+        ["a/app1", "a/*"],
+        ["nothing/*", "z"],
+        ["a", "d"],
+        ["project:a"],
+        ["project:library"],
+        ["project:library", "a/*", "a"],
+        ["project:b", "project:library", "c/app1"],
+    ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 async def test_pages_of_the_catalogue(instance: Instance, tmp_path: Path, patterns: list[str], size: int) -> None:
-    names = [f"{folder}/app{number}" for folder in "abc" for number in (1, 2, 3)] + ["a", "d"]
+    names = [f"{folder}/app{number}" for folder in "abc" for number in (1, 2, 3)] + ["a", "d", "ab", "library/app"]
     for name in names:
         await instance.push(name, image(), "v1")
     gate = Gate(
@@ -419,7 +445,10 @@ async def test_pages_of_the_catalogue(instance: Instance, tmp_path: Path, patter
         name
         for name in names
         if any(
-            pattern in ("*", name) or (pattern.endswith("/*") and name.startswith(pattern[:-1])) for pattern in patterns
+            pattern in ("*", name)
+            or (pattern.endswith("/*") and name.startswith(pattern[:-1]))
+            or pattern == f"project:{name.split('/')[0] if '/' in name else 'library'}"
+            for pattern in patterns
         )
     )
     seen: list[str] = []

@@ -3,6 +3,7 @@
 from roadstead.access.caller import Caller
 from roadstead.access.decision import REGISTRY, Action, Decision, Resource, Subject
 from roadstead.access.errors import AccessDeniedError, AccessError, LoginRequiredError, RuleInvalidError
+from roadstead.access.explanation import find_remedy
 from roadstead.access.grants import Grant, GrantSource, decide
 from roadstead.access.pattern import RepositoryPattern
 from roadstead.access.policy import ANONYMOUS, EVERYBODY, Policy, Rule
@@ -29,5 +30,6 @@ __all__ = [
     "Subject",
     "VisibleRepositories",
     "decide",
+    "find_remedy",
     "visible_to_operator",
 ]

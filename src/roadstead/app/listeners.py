@@ -15,7 +15,7 @@ from roadstead.registry import Registry
 from roadstead.storage.probe import probe_folder
 from roadstead.telemetry import AccessLog, Metrics
 from roadstead.web.authentication import Authentication
-from roadstead.web.distribution import Distribution
+from roadstead.web.distribution import Distribution, is_change
 from roadstead.web.external_url import Locations, needs_locations
 from roadstead.web.forwarding import Forwarding
 from roadstead.web.http import Application, Receive, Scope, Send
@@ -70,7 +70,7 @@ def build_main(
             await distribution(scope, receive, send)
 
     gated: Application = MaintenanceGate(
-        StorageGate(answering_all, registry.storage.find_absence), registry.maintenance
+        StorageGate(answering_all, registry.storage.find_absence, is_change), registry.maintenance, is_change
     )
     if monitor is not None:
         gated = HealthGate(gated, monitor.is_healthy)

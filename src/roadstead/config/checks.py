@@ -26,6 +26,9 @@ from roadstead.oci.reference import RepositoryName
 ANYBODY: Final = "anonymous"
 """The name in a rule of access for clients that have not logged in."""
 
+PROJECT: Final = "project:"
+"""The prefix of a project's name in a rule of access."""
+
 Sources = Mapping[str, str]
 """The source of each setting that was given, by its key."""
 
@@ -156,7 +159,7 @@ def _check_tls(settings: Settings, sources: Sources) -> None:
 
 
 def _check_access(settings: Settings, sources: Sources) -> None:
-    for number, rule in enumerate(settings.access.rules):
+    for number, rule in enumerate(settings.access.rules, 1):
         for name, values in (("users", rule.users), ("repositories", rule.repositories), ("actions", rule.actions)):
             if not values:
                 raise _refuse(sources, "access.rules", f"rule {number} has no {name}", "add some, or remove the rule")
@@ -169,16 +172,18 @@ def _check_access(settings: Settings, sources: Sources) -> None:
                     sources,
                     "access.rules",
                     f"rule {number}: {pattern!r} is no repository, nor a pattern of some",
-                    "write a name, folder/* for all below a folder, or * for all",
+                    "write a name, folder/* for all below a folder, project:NAME, or * for all",
                 )
 
 
 def is_repository_pattern(text: str) -> bool:
-    """Returns True if ``text`` is a repository's name, ``folder/*`` or ``*``."""
+    """Returns True for a repository's name, ``folder/*``, ``project:name`` or ``*``; ``access`` says what they mean."""
     if text == "*":
         return True
+    if text.startswith(PROJECT) and "/" in text:
+        return False
     try:
-        RepositoryName.parse(text.removesuffix("/*"))
+        RepositoryName.parse(text.removeprefix(PROJECT).removesuffix("/*"))
     except NameInvalidError:
         return False
     return True

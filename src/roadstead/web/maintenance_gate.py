@@ -1,21 +1,24 @@
 """Gates in front of the application: shut for all, or for changes, while something else is more important.
 
-A gate costs a pull one call and one comparison; it is a plain function around the application, not a coroutine.
+A gate costs a pull one call and a look at its route, which is remembered; it is a plain function around the
+application, not a coroutine.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.registry.errors import RegistryClosedError
 from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
 from roadstead.storage import StorageAbsentError
 from roadstead.web.errors import ServiceUnhealthyError, error_response
-from roadstead.web.http import Application, Message, Receive, Scope, Send
+from roadstead.web.http import Application, Message, Receive, Response, Scope, Send
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing; every other one counts as a change, also one that no endpoint knows yet."""
+IsChange = Callable[[Scope], bool]
+"""Says of a request whether it changes something: a plane's table of routes knows."""
+
+Refuse = Callable[[RoadsteadError], Response]
+"""Writes a refusal as a plane's clients understand it."""
 
 
 class MaintenanceGate:
@@ -24,23 +27,31 @@ class MaintenanceGate:
     A body that is arriving when the mode changes is ended: its upload keeps what it has and can be continued later.
     """
 
-    def __init__(self, application: Application, maintenance: Maintenance) -> None:
+    def __init__(
+        self,
+        application: Application,
+        maintenance: Maintenance,
+        is_change: IsChange,
+        refuse: Refuse = error_response,
+    ) -> None:
+        self._is_change = is_change
+        self._refuse = refuse
         self._application = application
         self._maintenance = maintenance
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
-        if scope["method"] not in READING:
+        if self._is_change(scope):
             return self._change(scope, receive, send)
         if self._maintenance.state.mode is not MaintenanceMode.CLOSED:
             return self._application(scope, receive, send)
-        return error_response(RegistryClosedError(self._maintenance.state.message)).send(send)
+        return self._refuse(RegistryClosedError(self._maintenance.state.message)).send(send)
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._maintenance.refresh_if_stale()
         refusal = self._maintenance.find_refusal()
         if refusal is not None:
-            await error_response(refusal).send(send)
+            await self._refuse(refusal).send(send)
             return
         body = _InterruptibleBody(receive, self._maintenance)
         with self._maintenance.under_way(body.interrupt):
@@ -106,12 +117,20 @@ class HealthGate:
 class StorageGate:
     """Refuses changes while the storage is not there: nothing could be kept. What needs no bytes is still answered."""
 
-    def __init__(self, application: Application, find_absence: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        application: Application,
+        find_absence: Callable[[], str],
+        is_change: IsChange,
+        refuse: Refuse = error_response,
+    ) -> None:
+        self._is_change = is_change
+        self._refuse = refuse
         self._application = application
         self._find_absence = find_absence
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
-        if scope["method"] not in READING and (absence := self._find_absence()):
-            return error_response(StorageAbsentError(absence)).send(send)
+        if self._is_change(scope) and (absence := self._find_absence()):
+            return self._refuse(StorageAbsentError(absence)).send(send)
         return self._application(scope, receive, send)

@@ -50,6 +50,10 @@ def complete(line: str, folder: Path) -> list[str]:
         ("roadstead inspect library/app:l", ["latest"]),
         ("roadstead rm nothing:", []),
         ("roadstead completion z", ["zsh"]),
+        ("roadstead access e", ["explain"]),
+        ("roadstead access explain alice p", ["pull", "push"]),
+        ("roadstead access explain alice pull te", ["team/tool"]),
+        ("roadstead access explain --anonymous pull te", ["team/tool"]),
     ],
 )
 def test_bash(folder: Path, line: str, offered: list[str]) -> None:

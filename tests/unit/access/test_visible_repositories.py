@@ -5,8 +5,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.access import Action, Grant, NameRange, RepositoryPattern, VisibleRepositories
+from roadstead.access import Action, Grant, NameRange, RepositoryPattern, RuleInvalidError, VisibleRepositories
 from roadstead.access.grants import visible_by
+from roadstead.config.checks import is_repository_pattern
 from roadstead.oci import RepositoryName
 
 PARTS = st.sampled_from(["a", "a-b", "a.b", "a_b", "a0", "ab", "b", "z", "zz", "a-", "0", "library"]).map(
@@ -74,3 +75,14 @@ def test_a_page_after_half_of_a_range_goes_on_in_it() -> None:
     assert visible_of("a/*", "c").after("b") == (NameRange("c", "c "),)
     assert visible_of("a/*", "c").after("c") == ()
     assert visible_of("a/*", "c").after("") == (NameRange("a/", "a0"), NameRange("c", "c "))
+
+
+@given(st.one_of(PATTERNS, st.text("a/*:-.project", max_size=12)))
+def test_settings_take_the_patterns_that_mean_something(text: str) -> None:
+    """Two modules read them, since settings know nothing of rights."""
+    try:
+        RepositoryPattern.parse(text)
+    except RuleInvalidError:
+        assert not is_repository_pattern(text)
+    else:
+        assert is_repository_pattern(text)

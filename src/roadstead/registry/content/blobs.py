@@ -245,6 +245,9 @@ async def _find_in(transaction: Transaction, digest: Digest, visible: VisibleRep
         row = await transaction.lock_one(store.FIND_BLOB_IN_RANGE, digest=digest, low=low, high=high)
         if row is not None:
             return (row[0], row[1]) if row[2] is None else None
+    if visible.has_unslashed:
+        row = await transaction.fetch_one(store.FIND_BLOB_IN_UNSLASHED, digest=digest)
+        return (row[0], row[1]) if row is not None and row[2] is None else None
     return None
 
 

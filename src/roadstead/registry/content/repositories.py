@@ -33,6 +33,9 @@ class Repositories:
             found += [row[0] for row in rows]
             if len(found) > limit:
                 break
+        if visible.has_unslashed:
+            rows = await self._database.fetch_all(store.LIST_UNSLASHED_REPOSITORIES, after=after, limit=limit + 1)
+            found = sorted({*found, *(row[0] for row in rows)})[: limit + 1]
         return page(found, limit)
 
     async def summarise(self, repository: RepositoryName, *, visible: VisibleRepositories) -> RepositorySummary:

@@ -61,6 +61,19 @@ LIST_REPOSITORIES_IN_RANGE: Final = Statement(
     .order_by(repositories.c.name)
     .limit(_limit)
 )
+_is_unslashed: Final = repositories.c.name.not_like("%/%")
+"""The project ``library``: no range, so that what lies between is looked at, along the index of names."""
+
+LIST_UNSLASHED_REPOSITORIES: Final = Statement(
+    select(repositories.c.name)
+    .where(
+        repositories.c.name > _after,
+        _is_unslashed,
+        exists().where(repository_manifests.c.repository_id == repositories.c.id),
+    )
+    .order_by(repositories.c.name)
+    .limit(_limit)
+)
 LIST_REPOSITORIES: Final = Statement(
     select(repositories.c.name)
     .where(repositories.c.name > _after, exists().where(repository_manifests.c.repository_id == repositories.c.id))
@@ -247,6 +260,13 @@ FIND_BLOB_IN_RANGE: Final = LockingStatement(  # of a repository whose name is i
     .limit(literal(1)),
     Lock.KEEP,
     of=blobs,
+)
+FIND_BLOB_IN_UNSLASHED: Final = Statement(  # of a repository whose name has no slash
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
+    .where(blobs.c.digest == _digest, _is_unslashed, repositories.c.removed_ms.is_(None))
+    .limit(literal(1))
 )
 FIND_BLOB_RECORD: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms, blobs.c.deleting_ms).where(blobs.c.digest == _digest)

@@ -30,6 +30,7 @@ from roadstead.web.errors import (
 from roadstead.web.http import ClientDisconnectedError, Receive, Request, Response, Scope, Send, json_response
 from roadstead.web.memory import BodyMemory
 from roadstead.web.rates import ClientRates
+from roadstead.web.requirement import RateClass
 
 Endpoint = Callable[[Request, Route], Awaitable[Response]]
 
@@ -123,7 +124,8 @@ class Distribution:
             raise
         context.caller = caller
         context.actor = caller.name
-        self._admit(scope, caller.name)
+        if requirement.rate is RateClass.CLIENT:
+            self._admit(scope, caller.name)
         context.visible = authorise(self._authentication, caller, requirement, route.repository)
         return await endpoint(request, route)
 

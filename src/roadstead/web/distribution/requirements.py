@@ -4,23 +4,15 @@ Every method of every path has its row; a test walks them, and a path without on
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from roadstead.access import AccessDeniedError, Action, Caller, LoginRequiredError, VisibleRepositories
+from roadstead.errors import RoadsteadError
 from roadstead.identity import CredentialsInvalidError
 from roadstead.web.authentication import Authentication
+from roadstead.web.distribution.routes import PathMovedError, find_route
 from roadstead.web.http import Scope as HttpScope
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRequirement:
-    """Any one of ``actions`` on the repository suffices; without any, the request is about no repository."""
-
-    actions: tuple[Action, ...] = ()
-    lists: bool = False
-    """Whether the answer holds only what the caller may pull, so that who may pull something gets one."""
-
+from roadstead.web.requirement import RouteRequirement, changes_something
 
 PULLABLE: Final = (Action.PULL,)
 """What a list of repositories shows, and what a mount may take a blob from, whatever else the request is about."""
@@ -30,8 +22,12 @@ _LISTING: Final = RouteRequirement(lists=True)
 _PULL: Final = RouteRequirement((Action.PULL,))
 _LOOK: Final = RouteRequirement((Action.PULL, Action.PUSH))
 """Whether something is there: clients ask that before they push it, and give up when they may not."""
-_PUSH: Final = RouteRequirement((Action.PUSH,))
-_DELETE: Final = RouteRequirement((Action.DELETE,))
+_PUSH: Final = RouteRequirement((Action.PUSH,), changes=True)
+_PROGRESS: Final = RouteRequirement((Action.PUSH,))
+"""How far a push has come."""
+_DELETE: Final = RouteRequirement((Action.DELETE,), changes=True)
+_DELETED: Final = RouteRequirement((Action.DELETE,))
+"""What was deleted."""
 
 REQUIREMENTS: Final[Mapping[tuple[str, str], RouteRequirement]] = {
     ("base", "GET"): _LOGGED_IN,
@@ -50,17 +46,27 @@ REQUIREMENTS: Final[Mapping[tuple[str, str], RouteRequirement]] = {
     ("blob", "HEAD"): _LOOK,
     ("blob", "DELETE"): _DELETE,
     ("undo_history", "GET"): _PULL,
-    ("undo_removed", "GET"): _DELETE,
+    ("undo_removed", "GET"): _DELETED,
     ("undo_restore", "POST"): _PUSH,
     ("blob_upload", "POST"): _PUSH,
-    ("blob_upload_chunk", "GET"): _PUSH,
-    ("blob_upload_chunk", "HEAD"): _PUSH,
+    ("blob_upload_chunk", "GET"): _PROGRESS,
+    ("blob_upload_chunk", "HEAD"): _PROGRESS,
     ("blob_upload_chunk", "PATCH"): _PUSH,
     ("blob_upload_chunk", "PUT"): _PUSH,
     ("blob_upload_chunk", "DELETE"): _PUSH,
 }
 """By handler and method. A mount that names where from needs to pull there as well, which its endpoint sees to, since
 a mount that is not allowed becomes an ordinary upload."""
+
+
+def is_change(scope: HttpScope) -> bool:
+    """Whether a request changes something, by the row of its route: what maintenance asks."""
+    method: str = scope["method"]
+    try:
+        handler = find_route(scope["raw_path"]).handler
+    except (RoadsteadError, PathMovedError):
+        return changes_something(None, method)
+    return changes_something(REQUIREMENTS.get((handler, method)), method)
 
 
 async def identify(gate: Authentication, scope: HttpScope, requirement: RouteRequirement, repository: str) -> Caller:

@@ -18,6 +18,7 @@ from roadstead.web.operations.health import (
     run_checks,
     serve_health,
 )
+from roadstead.web.requirement import RateClass, RouteRequirement
 
 ENDPOINTS: Final = {
     "/debug/health": "the checks that fail, by name, as registry:2 has it; 503 when there are any",
@@ -25,6 +26,14 @@ ENDPOINTS: Final = {
     "/metrics": "Prometheus or OpenMetrics text",
     "/readyz": "whether the server can do its work, check by check; 503 when it cannot",
 }
+
+
+_OPEN: Final = RouteRequirement(rate=RateClass.FREE, is_open=True)
+
+REQUIREMENTS: Final[Mapping[tuple[str, str], RouteRequirement]] = {
+    (path, method): _OPEN for path in ENDPOINTS for method in ("GET", "HEAD")
+}
+"""By path and method: the listener is for who looks after the machine, and nothing of it changes anything."""
 
 
 class OperationsApplication:
@@ -39,11 +48,11 @@ class OperationsApplication:
         """Answers one request."""
         request = Request(scope, receive)
         path: str = scope["path"]
-        is_there = path in ENDPOINTS and (path != "/metrics" or self._metrics is not None)
-        if not is_there:
-            await not_found().send(send)
-        elif request.method not in {"GET", "HEAD"}:
-            await method_not_allowed().send(send)
+        refusal = find_refusal(path, request.method)
+        if path == "/metrics" and self._metrics is None:
+            refusal = not_found()
+        if refusal is not None:
+            await refusal.send(send)
         elif path == "/healthz":
             await serve_health(scope, receive, send)
         elif path == "/readyz":
@@ -58,6 +67,13 @@ def _metrics_response(metrics: Metrics, request: Request) -> Response:
     encode, content_type = choose_encoder(request.header(b"accept"))
     headers: Headers = [(b"content-type", content_type.encode("ascii")), NO_STORE]
     return Response(HTTPStatus.OK, headers, encode(metrics.registry))
+
+
+def find_refusal(path: str, method: str) -> Response | None:
+    """The answer to what has no row in the table; None for what is answered."""
+    if path not in ENDPOINTS:
+        return not_found()
+    return None if (path, method) in REQUIREMENTS else method_not_allowed()
 
 
 def not_found() -> Response:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from roadstead.web.http import Headers, Receive, Request, Response, Scope, Send, json_response
-from roadstead.web.operations.application import method_not_allowed, not_found
+from roadstead.web.operations.application import find_refusal
 from roadstead.web.operations.health import NO_STORE, CheckState, failures_response, serve_health
 
 ANSWER_SECONDS: Final = 6.0
@@ -42,18 +42,17 @@ class FleetOperations:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = Request(scope, receive)
-        if request.method not in {"GET", "HEAD"}:
-            await method_not_allowed().send(send)
+        refusal = find_refusal(scope["path"], request.method)
+        if refusal is not None:
+            await refusal.send(send)
         elif scope["path"] == "/healthz":
             await serve_health(scope, receive, send)
         elif scope["path"] == "/readyz":
             await (await self.readiness()).send(send)
         elif scope["path"] == "/debug/health":
             await failures_response(await self._failures()).send(send)
-        elif scope["path"] == "/metrics":
-            await (await self._metrics(request)).send(send)
         else:
-            await not_found().send(send)
+            await (await self._metrics(request)).send(send)
 
     async def readiness(self) -> Response:
         """Returns each worker's own answer, and 503 unless all are ready."""

@@ -9,7 +9,9 @@ import pytest
 from roadstead.telemetry import Metrics
 from roadstead.web.http import Message
 from roadstead.web.operations import Check, CheckResult, CheckState, OperationsApplication, serve_health
+from roadstead.web.operations.application import ENDPOINTS, REQUIREMENTS
 from roadstead.web.operations.health import readiness
+from roadstead.web.requirement import RateClass
 
 
 def check(state: CheckState, detail: str = "") -> Check:
@@ -143,3 +145,19 @@ def test_other_methods_are_not_known() -> None:
     status, headers, _ = get("/healthz", method="POST")
     assert (status, headers[b"allow"]) == (405, b"GET, HEAD")
     assert get("/healthz", method="HEAD")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", [*ENDPOINTS, "/", "/v2/"])
+def test_what_has_a_row_is_answered_and_nothing_else(path: str, method: str) -> None:
+    """Refusals are this plane's own: they list what there is, and never ask who it is."""
+    requirement = REQUIREMENTS.get((path, method))
+    status, headers, body = get(path, method=method, metrics=Metrics("1.0.0"))
+    assert b"www-authenticate" not in headers
+    if requirement is not None:
+        assert (status, requirement.is_open, requirement.changes) == (200, True, False)
+        assert requirement.rate is RateClass.FREE
+    elif path in ENDPOINTS:
+        assert (status, headers[b"allow"]) == (405, b"GET, HEAD")
+    else:
+        assert (status, set(document(body)["errors"][0]["detail"]["endpoints"])) == (404, set(ENDPOINTS))
