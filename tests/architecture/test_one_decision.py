@@ -15,7 +15,7 @@ from sqlalchemy.sql import visitors
 
 import roadstead.registry
 from roadstead.access import VisibleRepositories
-from roadstead.database import Statement
+from roadstead.database import LockingStatement, Statement
 from roadstead.events import Cause
 from roadstead.registry.content.blobs import Blobs
 from roadstead.registry.content.manifests import Manifests
@@ -137,15 +137,16 @@ def statements() -> Iterator[tuple[str, Statement]]:
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, Statement):
                 yield name, value
+            elif isinstance(value, LockingStatement):
+                yield name, value.unlocked
 
 
 def is_owned(statement: Statement) -> bool:
-    return any(isinstance(each, Table) and each.name in OWNED for each in visitors.iterate(statement._element))
+    return any(isinstance(each, Table) and each.name in OWNED for each in visitors.iterate(statement.element))
 
 
 def is_narrow(statement: Statement) -> bool:
-    _, names, _ = statement._compile_for_sqlite()
-    return any(narrowing <= set(names) for narrowing in NARROWING)
+    return any(narrowing <= statement.parameters for narrowing in NARROWING)
 
 
 def test_statements_about_repositories_are_given_one_or_a_range() -> None:

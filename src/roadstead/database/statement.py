@@ -48,6 +48,13 @@ class Statement:
         self._sqlite: _Compiled | None = None
         self._postgresql: _Compiled | None = None
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The names of its parameters."""
+        if self._sqlite is None:
+            self._sqlite = self._compile(_SQLITE)
+        return frozenset(self._sqlite.names)
+
     def for_sqlite(self, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
         """SQL with question marks, and ``parameters`` in their order.
 

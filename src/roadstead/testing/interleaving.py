@@ -53,8 +53,30 @@ class Gate:
         came.cancel()
 
 
-async def interleave(pieces: Mapping[Gate, Awaitable[_T]], choose: Callable[[int], int]) -> list[_T | BaseException]:
-    """Runs ``pieces`` to their ends; ``choose`` says which of so many that could go on does. Returns what each gave.
+class Switches:
+    """An order of turns that changes from one piece to the next after given numbers of statements.
+
+    What goes wrong between two pieces goes wrong with few changes, at the right places; a coin before each statement
+    would hardly ever let one of them go far enough.
+    """
+
+    def __init__(self, first: int, lengths: Iterable[int]) -> None:
+        """``first`` is the number of the piece that begins; after the last of ``lengths`` each runs to its end."""
+        self._current = first
+        self._lengths = iter(lengths)
+        self._left = next(self._lengths, -1)
+
+    def choose(self, ready: Sequence[Gate]) -> Gate:
+        """The one of ``ready`` whose turn it is."""
+        if self._left == 0:
+            self._current += 1
+            self._left = next(self._lengths, -1)
+        self._left -= 1
+        return ready[self._current % len(ready)]
+
+
+async def interleave(pieces: Mapping[Gate, Awaitable[_T]], order: "Switches") -> list[_T | BaseException]:
+    """Runs ``pieces`` to their ends, each for as long as ``order`` says. Returns what each gave.
 
     Raises:
         TimeoutError: all of them wait for each other.
@@ -65,7 +87,7 @@ async def interleave(pieces: Mapping[Gate, Awaitable[_T]], choose: Callable[[int
     while not all(task.done() for task in tasks.values()):
         ready = [gate for gate, task in tasks.items() if gate.is_waiting and not task.done()]
         if ready:
-            gate = ready[choose(len(ready))]
+            gate = order.choose(ready)
             gate.let_go()
             await gate.has_come(tasks[gate])
             moved = loop.time()

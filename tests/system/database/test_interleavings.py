@@ -29,9 +29,10 @@ from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.removal.rules import DAY_MS, GarbageRules
+from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import ManifestContent, digest_of, image, index
 from roadstead.testing.instance import Instance
-from roadstead.testing.interleaving import Gate, LocklessDatabase, SteppedDatabase, interleave
+from roadstead.testing.interleaving import Gate, LocklessDatabase, SteppedDatabase, Switches, interleave
 from tests.profiles import scaled
 from tests.unit.registry.integrity.test_check import Silence
 
@@ -119,6 +120,15 @@ async def collect(instance: Instance) -> None:
     await Collector(instance.registry).step()
 
 
+def wait(days: float) -> Work:
+    async def work(instance: Instance) -> None:
+        instance.clock.advance(days * DAY_MS / 1000)
+
+    return work
+
+
+GONE = (push("a", IMAGE), delete(f"a/manifests/{IMAGE.digest}"))
+
 # --- what is expected
 
 
@@ -127,7 +137,6 @@ class Case:
     """What is there before, what then happens at once, and what must be there if the first was acknowledged."""
 
     before: Sequence[Work] = ()
-    days: float = 0
     left: Work = collect
     right: Work = collect
     blobs: Sequence[tuple[str, str]] = ()
@@ -145,9 +154,9 @@ CASES = {
         before=[put_blob("a"), delete(f"a/blobs/{BLOB}")], left=put_blob("a"), blobs=[("a", BLOB)], needs_locks=False
     ),
     "a mount takes a blob that nothing links to any more": Case(
-        before=[put_blob("a")], days=1.1, left=mount("b", "a"), blobs=[("b", BLOB)]
+        before=[put_blob("a"), wait(1.1)], left=mount("b", "a"), blobs=[("b", BLOB)]
     ),
-    "a mount from anywhere": Case(before=[put_blob("a")], days=1.1, left=mount("b"), blobs=[("b", BLOB)]),
+    "a mount from anywhere": Case(before=[put_blob("a"), wait(1.1)], left=mount("b"), blobs=[("b", BLOB)]),
     "a mount while its source is deleted": Case(
         before=[put_blob("a")],
         left=mount("b", "a"),
@@ -156,20 +165,17 @@ CASES = {
         needs_locks=False,
     ),
     "a manifest relies on links whose time is over": Case(
-        before=[push("a", IMAGE), delete(f"a/manifests/{IMAGE.digest}")],
-        days=8.2,
+        before=[*GONE, wait(7.1), collect, wait(0.1)],
         left=put_manifest("a", IMAGE, "v1"),
         manifests=[("a", IMAGE)],
     ),
     "an image is pushed while all it consists of goes": Case(
-        before=[push("a", IMAGE), delete(f"a/manifests/{IMAGE.digest}")],
-        days=8.2,
+        before=[*GONE, wait(7.1), collect, wait(0.1)],
         left=push("a", IMAGE, "v1"),
         manifests=[("a", IMAGE)],
     ),
     "a restoration meets the end of its time": Case(
-        before=[push("a", IMAGE, "v1"), delete(f"a/manifests/{IMAGE.digest}")],
-        days=7.1,
+        before=[push("a", IMAGE, "v1"), delete(f"a/manifests/{IMAGE.digest}"), wait(7.1)],
         left=restore("a", IMAGE.digest),
         manifests=[("a", IMAGE)],
     ),
@@ -203,8 +209,7 @@ CASES = {
         needs_locks=False,
     ),
     "a tag is set on what is about to go because it has none": Case(
-        before=[push("a", IMAGE)],
-        days=7.1,
+        before=[push("a", IMAGE), wait(7.1)],
         left=put_manifest("a", IMAGE, "v1"),
         manifests=[("a", IMAGE)],
         rules=UNTAGGED,
@@ -216,12 +221,9 @@ CASES = {
         manifests=[("a", IMAGE)],
         needs_locks=False,
     ),
-    "two collectors": Case(
-        before=[push("a", IMAGE), delete(f"a/manifests/{IMAGE.digest}")], days=30, needs_locks=False
-    ),
+    "two collectors": Case(before=[*GONE, wait(30)], needs_locks=False),
     "an index and its child that goes": Case(
-        before=[push("a", IMAGE), push("a", OTHER), delete(f"a/manifests/{OTHER.digest}")],
-        days=7.1,
+        before=[push("a", IMAGE), push("a", OTHER), delete(f"a/manifests/{OTHER.digest}"), wait(7.1)],
         left=restore("a", OTHER.digest),
         manifests=[("a", OTHER)],
     ),
@@ -235,9 +237,11 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="roadstead-interleavings-"))
         self.url = url
         self.case = case
+        self.clock = SettableClock()
         self.replicas = [Instance(self.folder, database_url=url, rules=case.rules) for _ in range(2)]
         self.databases: list[SteppedDatabase] = []
         for replica in self.replicas:
+            replica.clock = self.clock
             replica.wrap_database = self._wrapper(wrap)
 
     def _wrapper(self, wrap: type[SteppedDatabase]) -> Callable[[Database], Database]:
@@ -248,32 +252,34 @@ class World:
 
         return wrapped
 
-    async def run(self, choose: Callable[[int], int]) -> None:
-        """Prepares, lets the two meet, and looks."""
-        await empty(self.url)
+    async def open(self) -> None:
+        """Opens both."""
         for replica in self.replicas:
             await replica.open()
-        try:
-            for work in self.case.before:
-                await work(self.replicas[0])
-            self.pass_days(self.case.days)
-            gates = [Gate("left"), Gate("right")]
-            for database, gate in zip(self.databases, gates, strict=True):
-                database.gate = gate
-            works = (self.case.left(self.replicas[0]), self.case.right(self.replicas[1]))
-            outcomes = await interleave(dict(zip(gates, works, strict=True)), choose)
-            for database in self.databases:
-                database.gate = None
-            await self.look(outcomes)
-        finally:
-            for replica in self.replicas:
-                await replica.close()
-            shutil.rmtree(self.folder)
+
+    async def close(self) -> None:
+        """Closes both, and leaves nothing."""
+        for replica in self.replicas:
+            await replica.close()
+        shutil.rmtree(self.folder)
+
+    async def meet(self, order: Switches) -> None:
+        """Prepares, lets the two meet, and looks."""
+        await empty(self.url)
+        for work in self.case.before:
+            await work(self.replicas[0])
+        gates = [Gate("left"), Gate("right")]
+        for database, gate in zip(self.databases, gates, strict=True):
+            database.gate = gate
+        works = (self.case.left(self.replicas[0]), self.case.right(self.replicas[1]))
+        outcomes = await interleave(dict(zip(gates, works, strict=True)), order)
+        for database in self.databases:
+            database.gate = None
+        await self.look(outcomes)
 
     def pass_days(self, days: float) -> None:
-        """Moves both clocks."""
-        for replica in self.replicas:
-            replica.clock.advance(days * DAY_MS / 1000)
+        """Moves the clock of both."""
+        self.clock.advance(days * DAY_MS / 1000)
 
     async def look(self, outcomes: Sequence[object]) -> None:
         """Looks whether anything was lost, or kept for ever."""
@@ -307,9 +313,11 @@ class World:
             await remove(repository)(instance)
         self.pass_days(30)
         collector = Collector(instance.registry)
-        for _ in range(20):
+        for _ in range(8):
             while (await collector.step()).looked_at:
                 pass
+            if not any((await counts(self.url)).values()):
+                break
             self.pass_days(8)
         left = [key for key in instance.files() if key.startswith(layout.BLOBS)]
         assert not left
@@ -334,6 +342,9 @@ async def counts(url: str) -> dict[str, int]:
 
 def explore(url: str, case: Case, wrap: type[SteppedDatabase], examples: int) -> None:
     """Lets the two meet in so many orders."""
+    runner = asyncio.Runner()
+    world = World(url, case, wrap)
+    runner.run(world.open())
 
     @settings(
         max_examples=examples,
@@ -342,20 +353,23 @@ def explore(url: str, case: Case, wrap: type[SteppedDatabase], examples: int) ->
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(order=st.lists(st.integers(0, 1), min_size=40, max_size=40))
-    def meet(order: list[int]) -> None:
-        turns = iter(order)
-        asyncio.run(World(url, case, wrap).run(lambda number: next(turns, 0) % number))
+    @given(first=st.integers(0, 1), lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4))
+    def meet(first: int, lengths: list[int]) -> None:
+        runner.run(world.meet(Switches(first, lengths)))
 
-    meet()
+    try:
+        meet()
+    finally:
+        runner.run(world.close())
+        runner.close()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_lost_in_any_order(catalogue_url: str, name: str) -> None:
-    explore(catalogue_url, CASES[name], SteppedDatabase, scaled(8))
+    explore(catalogue_url, CASES[name], SteppedDatabase, scaled(10))
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.needs_locks])
 def test_without_locks_something_is_lost(catalogue_url: str, name: str) -> None:
     with pytest.raises((AssertionError, ExceptionGroup)):
-        explore(catalogue_url, CASES[name], LocklessDatabase, 300)
+        explore(catalogue_url, CASES[name], LocklessDatabase, 100)
