@@ -83,7 +83,8 @@ def visible_of(request: Request) -> VisibleRepositories:
     Raises:
         RuntimeError: an endpoint was called past the gate.
     """
-    visible = context_of(request).visible
+    context: RequestContext = request.scope[SCOPE_KEY]  # no call more than needed: on the way of every pull
+    visible = context.visible
     if visible is None:
         raise RuntimeError("a request came to an endpoint before anybody knew what it may see")
     return visible

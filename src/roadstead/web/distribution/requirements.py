@@ -92,7 +92,10 @@ def authorise(
         AccessDeniedError: it may not, and a login would not help.
     """
     visible = caller.visible_for(requirement.actions)
-    if repository in visible if requirement.actions else _comes_in(gate, caller, requirement):
+    if requirement.actions:
+        if visible.is_all or repository in visible:
+            return visible
+    elif _comes_in(gate, caller, requirement):
         return visible
     if caller.is_anonymous and gate.can_log_in:
         raise LoginRequiredError(gate.realm, repository, requirement.actions, lists=requirement.lists)
