@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import SelectBase
 
 from roadstead.database.cancelling import finished
 from roadstead.database.errors import (
@@ -104,13 +105,20 @@ class PostgresqlDatabase:
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
         """The first row of what is committed."""
         sql, values = statement.for_postgresql(parameters)
-        row = await self._read(lambda connection: connection.fetchrow(sql, *values))
+        try:
+            row = await self._read(lambda connection: connection.fetchrow(sql, *values))
+        except asyncpg.CharacterNotInRepertoireError:
+            row = await self._read(lambda connection: connection.fetchrow(sql, *_without_nul(values)))
         return None if row is None else tuple(row)
 
     async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
         """All rows of what is committed."""
         sql, values = statement.for_postgresql(parameters)
-        return [tuple(row) for row in await self._read(lambda connection: connection.fetch(sql, *values))]
+        try:
+            rows = await self._read(lambda connection: connection.fetch(sql, *values))
+        except asyncpg.CharacterNotInRepertoireError:
+            rows = await self._read(lambda connection: connection.fetch(sql, *_without_nul(values)))
+        return [tuple(row) for row in rows]
 
     async def write(
         self,
@@ -187,13 +195,13 @@ class PostgresqlTransaction:
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
         """The first row of what is committed now, or was changed here."""
-        sql, values = statement.for_postgresql(parameters)
+        sql, values = _asking(statement, parameters)
         row = await self._connection.fetchrow(sql, *values)
         return None if row is None else tuple(row)
 
     async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
         """All rows of what is committed now, or was changed here."""
-        sql, values = statement.for_postgresql(parameters)
+        sql, values = _asking(statement, parameters)
         return [tuple(row) for row in await self._connection.fetch(sql, *values)]
 
     async def lock_one(self, statement: LockingStatement, **parameters: object) -> Row | None:
@@ -219,6 +227,26 @@ class PostgresqlTransaction:
         """Changes rows for each of ``rows`` of parameters, in one round trip."""
         if rows:
             await self._connection.executemany(*statement.many_for_postgresql(rows))
+
+
+def _asking(statement: Statement, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """``Statement.for_postgresql``, looked through for NUL beforehand: a statement that fails ends its transaction.
+
+    One that changes something is left to fail: what it was given to store would not be what is read back.
+    """
+    sql, values = statement.for_postgresql(parameters)
+    for value in values:
+        if isinstance(value, str) and "\x00" in value and isinstance(statement.element, SelectBase):
+            return sql, _without_nul(values)
+    return sql, values
+
+
+def _without_nul(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values of a question, whose answer is that of a database which knows NUL, as SQLite does.
+
+    PostgreSQL has no texts with NUL, and none that this package stores has U+0001, which sorts below all others too.
+    """
+    return tuple(value.replace("\x00", "\x01") if isinstance(value, str) else value for value in values)
 
 
 def _taking(locks: Iterable[NameLock]) -> str:
