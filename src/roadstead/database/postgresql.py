@@ -132,7 +132,10 @@ class PostgresqlDatabase:
         writing = asyncio.create_task(self._write(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks)))
         self._under_way.add(writing)
         writing.add_done_callback(self._under_way.discard)
-        return await finished(writing)
+        try:
+            return await finished(writing)
+        except _OfWork as own:
+            raise own.error from own.error.__cause__
 
     async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
         """The first row at a moment at which nobody else holds ``lock``."""
@@ -261,16 +264,40 @@ class _BeforeCommit(Exception):  # noqa: N818 - a signal between two functions h
     """The connection was lost in a transaction that had not begun to commit; the cause says how."""
 
 
+class _OfWork(Exception):  # noqa: N818 - as above
+    """The work raised ``error``, which only looks like one of its connection."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @contextlib.asynccontextmanager
 async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, None]:
     try:
         yield
     except _LOST as error:
-        raise _BeforeCommit from error
+        if _is_lost(connection, error):
+            raise _BeforeCommit from error
+        await _undo(connection)
+        raise _OfWork(error) from error
     except BaseException:
-        with contextlib.suppress(asyncpg.PostgresError, *_LOST):
-            await connection.execute("ROLLBACK")
+        await _undo(connection)
         raise
+
+
+async def _undo(connection: _Connection) -> None:
+    with contextlib.suppress(asyncpg.PostgresError, *_LOST):
+        await connection.execute("ROLLBACK")
+
+
+def _is_lost(connection: _Connection, error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresConnectionError):
+        return True
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back
+        return True
 
 
 async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

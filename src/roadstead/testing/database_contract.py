@@ -113,6 +113,21 @@ class DatabaseContract:
         await add(one, "b")
         assert await names(one) == ["b"]
 
+    async def test_an_error_of_the_work_is_not_taken_for_one_of_the_database(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        runs: list[Exception] = []
+
+        async def work(transaction: Transaction, error: Exception) -> None:
+            runs.append(error)
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=7)
+            raise error
+
+        errors = [OSError("not now"), TimeoutError("too late"), ConnectionResetError("of another connection")]
+        for error in errors:
+            assert await raised(one.write(functools.partial(work, error=error))) is error
+        assert runs == errors
+        assert await names(one) == []
+
     async def test_changes_are_counted(self, replicas: Replicas) -> None:
         one, _ = replicas
         await add(one, "a")
