@@ -6,7 +6,7 @@ recovery that a server runs at its start.
 
 import functools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roadstead.access import Policy
@@ -17,6 +17,7 @@ from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.operation.recovery import Recovered, recover
+from roadstead.registry.removal.rules import GarbageRules
 from roadstead.storage import FilesystemStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
@@ -43,9 +44,10 @@ class Instance:
         minimum_free_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
         database_url: str = "",
+        rules: GarbageRules | None = None,
     ) -> None:
         """Nothing is opened yet: see ``open``. ``database_url`` names a server in place of a file, with its schema."""
-        self._database_url = database_url
+        self.database_url = database_url
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
@@ -55,12 +57,16 @@ class Instance:
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._minimum_free_bytes = minimum_free_bytes
         self._foreign_urls = foreign_urls
+        self._rules = rules
+        self.wrap_database: Callable[[Database], Database] = lambda database: database
+        """What stands between the registry and its database from the next ``open`` on."""
         self.registry: Registry
         self.client: AsgiClient
 
     @property
     def catalogue(self) -> Path:
-        """The file of the catalogue."""
+        """The file of the catalogue, which it has where it is not on a server."""
+        assert not self.database_url, "this catalogue is on a server: ask registry.database"
         return self.folder / "roadstead.db"
 
     @property
@@ -70,8 +76,9 @@ class Instance:
 
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
+        database = await self._open_database()
         self.registry = Registry.on(
-            await self._open_database(),
+            self.wrap_database(database),
             storage or FilesystemStore(self.objects),
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
@@ -81,13 +88,14 @@ class Instance:
             accepts_wrong_sizes=self._accepts_wrong_sizes,
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
+            rules=self._rules,
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
 
     async def _open_database(self) -> Database:
-        if self._database_url:
-            return await PostgresqlDatabase.open(self._database_url, connections=4)
+        if self.database_url:
+            return await PostgresqlDatabase.open(self.database_url, connections=4)
         if not self.catalogue.exists():
             self.catalogue.write_bytes(_empty_catalogue())
         return SqliteDatabase.open(self.catalogue)
