@@ -3,23 +3,69 @@
 The servers are started once a worker, and only when a test asks for one; each test has a database of its own, which is
 dropped after it. Where the programs are absent the test is skipped, and says what would install them. Enabled by
 `pytest_plugins = ["tests.databases"]` in `tests/conftest.py`.
+
+A test that has `database_kind` among its fixtures, as whoever asks for an `instance` does, runs once for each kind in
+its module's `DATABASES`: on both databases where the module has none.
 """
 
 from __future__ import annotations
 
+import functools
 import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
+from sqlalchemy import delete
 
-from roadstead.database import metadata
+from roadstead.database import Database, Statement, Transaction, metadata
 from roadstead.database.migrate_server import migrate_server
 from tests.skips import require
 from tests.system.postgresql import PgBouncer, PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+BOTH: Final = ("sqlite", "postgresql")
+REPEATING_TOO: Final = (*BOTH, "sqlite-twice")
+"""And on SQLite with each transaction run twice (`roadstead.testing.repeating_database`)."""
+
+SQLITE_ALONE: Final = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+"""For a single test of a module; the test says why."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
+        metafunc.parametrize("database_kind", getattr(metafunc.module, "DATABASES", BOTH), indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """One of `REPEATING_TOO`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database_kind: str) -> str:
+    """An empty catalogue on a server; empty for a file."""
+    return str(request.getfixturevalue("catalogue_url")) if database_kind == "postgresql" else ""
+
+
+@functools.cache
+def _deletions() -> list[Statement]:
+    """Of every table; asked for when all that is tested has been imported."""
+    return [Statement(delete(table)) for table in reversed(metadata.sorted_tables)]
+
+
+async def empty(database: Database) -> None:
+    """Removes every row: for a few of them faster than to make a catalogue, or to truncate its tables."""
+
+    async def work(transaction: Transaction) -> None:
+        for statement in _deletions():
+            await transaction.execute(statement)
+
+    await database.write(work, durable=False)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +109,7 @@ def _catalogue(postgres_server: PostgresServer) -> Iterator[str]:
 def catalogue_url(postgres_server: PostgresServer, _catalogue: str) -> str:
     """The address of a catalogue with this version's schema and nothing in it: emptied, which is faster than new."""
     tables = ", ".join(table.name for table in metadata.sorted_tables)
-    postgres_server.execute(f"TRUNCATE {tables}", _catalogue)
+    postgres_server.execute(f"TRUNCATE {tables} RESTART IDENTITY", _catalogue)
     return postgres_server.url(_catalogue)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.instance import Instance
+from roadstead.testing.repeating_database import RepeatingDatabase
 
 
 @pytest.fixture(scope="session")
@@ -14,15 +15,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty catalogue on a server; empty for a file. A test that asks for it runs on both."""
-    return str(request.getfixturevalue("catalogue_url")) if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+async def instance(tmp_path: Path, database_kind: str, database_url: str) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path, database_url=database_url)
+    if database_kind == "sqlite-twice":
+        instance.wrap_database = RepeatingDatabase
     await instance.open()
     yield instance
     await instance.close()

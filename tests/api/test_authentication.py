@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
 from roadstead.access import LoginRequiredError
+from roadstead.database import Statement
 from roadstead.identity import CredentialsInvalidError
 from roadstead.identity.attempts import FREE
 from roadstead.identity.hashes import sha1
+from roadstead.registry.tables import tag_history
 from roadstead.testing.images import image
 from roadstead.web.context import SCOPE_KEY, RequestContext
 from roadstead.web.errors import error_response
@@ -276,8 +277,8 @@ async def test_the_history_of_a_tag_names_its_user(instance: Instance, gate: Gat
         "PUT", "/v2/team/app/manifests/v1", body=manifest.content, content_type=manifest.media_type
     )
     assert answer.status == 201
-    with contextlib.closing(sqlite3.connect(instance.catalogue)) as connection:
-        assert connection.execute("SELECT DISTINCT actor FROM tag_history").fetchall() == [("jürgen",)]
+    actors = Statement(select(tag_history.c.actor).distinct())
+    assert await instance.registry.database.fetch_all(actors) == [("jürgen",)]
 
 
 async def test_no_spelling_of_a_credential_costs_another_hash(gate: Gate) -> None:

@@ -13,8 +13,11 @@ from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
 from roadstead.testing.object_store_contract import Footprint
+from tests.databases import REPEATING_TOO
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 CONTENT = b"0123456789abcdef"
 ABSENT = digest_of(b"nothing has this")

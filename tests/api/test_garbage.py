@@ -30,9 +30,12 @@ from roadstead.registry2.adoption import store as adoption_store
 from roadstead.storage import FilesystemStore, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
+from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 NOW = GarbageRules(undo_ms=0, upload_ms=0, collects_untagged=True)
 APP = image(b"base", b"app")
@@ -185,8 +188,8 @@ class SpoiledStore(FilesystemStore):
         return super()._delete(key)
 
 
-async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path) -> None:
-    instance = Instance(tmp_path)
+async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path, database_url: str) -> None:
+    instance = Instance(tmp_path, database_url=database_url)
     storage = SpoiledStore(instance.objects)
     await instance.open(storage)
     digests = [await instance.push_blob("app", b"lonely %d" % number) for number in range(5)]
@@ -221,9 +224,11 @@ class SlowStore(FilesystemStore):
         return super()._delete(key)
 
 
-async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(tmp_path: Path) -> None:
+async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(
+    tmp_path: Path, database_url: str
+) -> None:
     """A server that shuts down cancels it while a thread is about to unlink; another server's push must wait."""
-    instance = Instance(tmp_path)
+    instance = Instance(tmp_path, database_url=database_url)
     storage = SlowStore(instance.objects)
     await instance.open(storage)
     digest = await instance.push_blob("app", b"lonely")
@@ -231,7 +236,7 @@ async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(
     collecting = asyncio.create_task(Collector(instance.registry).step())
     while not storage.has_begun:  # noqa: ASYNC110 - a thread sets it
         await asyncio.sleep(0.01)
-    second = Instance(tmp_path)
+    second = Instance(tmp_path, database_url=database_url)
     await second.open()
     collecting.cancel()
     pushing = asyncio.create_task(second.push_blob("app", b"lonely"))
@@ -379,7 +384,7 @@ async def test_why_names_everything_that_keeps_a_blob(instance: Instance) -> Non
 @pytest.fixture
 async def second(instance: Instance) -> AsyncIterator[Instance]:
     """The same registry, opened again: another process as far as the catalogue and the storage can tell."""
-    second = Instance(instance.folder)
+    second = Instance(instance.folder, database_url=instance.database_url)
     await second.open()
     yield second
     await second.close()

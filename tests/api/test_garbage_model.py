@@ -28,6 +28,8 @@ from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.storage import FilesystemStore
 from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
 from roadstead.testing.instance import Instance
+from roadstead.testing.repeating_database import RepeatingDatabase
+from tests.databases import REPEATING_TOO, empty
 from tests.factories.access import BY_TEST
 from tests.profiles import scaled
 
@@ -46,6 +48,10 @@ MANIFESTS = {manifest.digest: manifest for manifest in (PLAIN, OTHER, LIST, SIGN
 CONTENTS = {blob.digest: blob.content for manifest in MANIFESTS.values() for blob in manifest.blobs} | {
     digest_of(b"lonely"): b"lonely"
 }
+
+DATABASES = REPEATING_TOO
+EXAMPLES = {"sqlite": 40, "sqlite-twice": 20, "postgresql": 6}
+"""In the normal run; on a server each takes several times as long."""
 
 repositories = st.sampled_from([*REPOSITORIES, "a", "a"])  # most in one, so that things meet
 blobs = st.sampled_from(sorted(CONTENTS))
@@ -75,12 +81,14 @@ class Repository:
 class Garbage(RuleBasedStateMachine):
     """A registry and the model of it, told the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, database_kind: str, database_url: str) -> None:
         super().__init__()
         self.model = {name: Repository() for name in REPOSITORIES}
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="roadstead-garbage-"))
-        self.instance = Instance(self.folder)
+        self.instance = Instance(self.folder, database_url=database_url)
+        if database_kind == "sqlite-twice":
+            self.instance.wrap_database = RepeatingDatabase
         self.runner.run(self.instance.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -98,6 +106,8 @@ class Garbage(RuleBasedStateMachine):
         try:
             self.collect_all()
         finally:
+            if self.instance.database_url:
+                self.run(empty(self.instance.registry.database))
             self.run(self.instance.close())
             self.runner.close()
             shutil.rmtree(self.folder)
@@ -351,7 +361,12 @@ class Garbage(RuleBasedStateMachine):
             assert (answer.status, answer.body) == (200, blob.content)
 
 
-def test_what_is_reachable_stays_and_what_is_not_goes() -> None:
+def test_what_is_reachable_stays_and_what_is_not_goes(database_kind: str, database_url: str) -> None:
+    class OnGarbage(Garbage):
+        def __init__(self) -> None:
+            super().__init__(database_kind, database_url)
+
     run_state_machine_as_test(
-        Garbage, settings=settings(max_examples=scaled(40), stateful_step_count=50, deadline=None)
+        OnGarbage,
+        settings=settings(max_examples=scaled(EXAMPLES[database_kind]), stateful_step_count=50, deadline=None),
     )

@@ -23,6 +23,9 @@ from tests.api.test_garbage import collect, keys, require_whole, stored
 
 pytestmark = pytest.mark.anyio
 
+DATABASES = ("sqlite",)
+"""No earlier version had a catalogue on a server."""
+
 APP = image(b"base", b"app")
 DELETED = image(b"base", b"deleted")
 UNTAGGED = image(b"base", b"untagged")

@@ -4,6 +4,7 @@ Source: distribution specification, sections "Listing Tags" and "Listing Referre
 """
 
 from itertools import chain
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -118,8 +119,9 @@ async def test_sizes_that_are_none(tagged: AsgiClient, size: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/app/tags/list", "/v2/_catalog", "/v2/app/referrers/{digest}"])
-async def test_a_huge_size_is_reduced_and_said_so(tmp_path_factory: pytest.TempPathFactory, path: str) -> None:
-    instance = Instance(tmp_path_factory.mktemp("small"), limits=LimitSettings(page_maximum=3, catalog_page_maximum=3))
+async def test_a_huge_size_is_reduced_and_said_so(tmp_path: Path, database_url: str, path: str) -> None:
+    limits = LimitSettings(page_maximum=3, catalog_page_maximum=3)
+    instance = Instance(tmp_path, limits=limits, database_url=database_url)
     await instance.open()
     subject = image(b"layer")
     await instance.push("app", subject, *TAGS)

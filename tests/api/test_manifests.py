@@ -10,12 +10,15 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.elements import ClauseElement
 
 from roadstead.config import LimitSettings
-from roadstead.database import metadata
+from roadstead.database import Statement, metadata
 from roadstead.registry.content import store
+from roadstead.registry.tables import repository_manifests, tags
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import (
     DOCKER_LIST,
@@ -35,8 +38,11 @@ from roadstead.testing.images import (
     raw_manifest,
 )
 from roadstead.testing.instance import Instance
+from tests.databases import REPEATING_TOO
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 EMPTY_INDEX = index()
 MANY = 20_000
@@ -199,7 +205,7 @@ async def test_a_refused_push_makes_no_repository(instance: Instance) -> None:
 
 
 async def test_missing_blobs_are_accepted_when_told_so(instance: Instance) -> None:
-    sparse = Instance(instance.folder, accepts_missing_blobs=True)
+    sparse = Instance(instance.folder, accepts_missing_blobs=True, database_url=instance.database_url)
     await instance.close()
     await sparse.open()
     try:
@@ -240,7 +246,7 @@ async def test_a_descriptor_with_another_size_than_the_blob(instance: Instance) 
 
 
 async def test_other_sizes_are_accepted_when_told_so(instance: Instance) -> None:
-    lenient = Instance(instance.folder, accepts_wrong_sizes=True)
+    lenient = Instance(instance.folder, accepts_wrong_sizes=True, database_url=instance.database_url)
     await instance.close()
     await lenient.open()
     try:
@@ -532,16 +538,21 @@ async def test_what_another_process_changes_is_seen_at_once(instance: Instance, 
         answer = await instance.client.request(method, f"/v2/app/manifests/{reference}")
         return answer.status, answer.header("docker-content-digest")
 
-    def change(statement: str) -> None:
-        with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-            connection.execute(statement)
+    other = Instance(instance.folder, database_url=instance.database_url)
+    await other.open()
+
+    async def change(element: ClauseElement) -> None:
+        statement = Statement(element)
+        assert await other.registry.database.write(lambda transaction: transaction.execute(statement))
 
     for _ in range(2):
         assert await shown("t-old") == (200, old)
-    change("UPDATE tags SET manifest_id = (SELECT max(manifest_id) FROM tags)")
+    newest = select(func.max(tags.c.manifest_id)).scalar_subquery()
+    await change(update(tags).values(manifest_id=newest))
     assert await shown("t-old") == (200, new)
     assert (await shown(old))[0] == 200
-    change("DELETE FROM repository_manifests")
-    change("DELETE FROM tags")
+    await change(delete(tags))
+    await change(delete(repository_manifests))
+    await other.close()
     for reference in ("t-old", "t-new", old, new):
         assert (await shown(reference))[0] == 404

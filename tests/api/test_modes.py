@@ -217,8 +217,9 @@ LIMIT: Final = 1000
 
 
 @pytest.fixture
-async def limited(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path, limits=LimitSettings(blob_bytes=LIMIT, catalog_page_maximum=2))
+async def limited(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+    limits = LimitSettings(blob_bytes=LIMIT, catalog_page_maximum=2)
+    instance = Instance(tmp_path, limits=limits, database_url=database_url)
     await instance.open()
     yield instance
     await instance.close()

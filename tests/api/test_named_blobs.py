@@ -29,10 +29,13 @@ from roadstead.testing.images import (
 )
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
+from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
 from tests.unit.registry.integrity.test_check import Silence
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 CACHE = build_cache(b"cached layer", b"another")
 WINDOWS = foreign_image(b"windows", b"own layer")

@@ -27,6 +27,9 @@ from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
+DATABASES = ("sqlite",)
+"""No earlier version had a catalogue on a server."""
+
 CACHE = build_cache(b"cached layer", b"another")
 WINDOWS = foreign_image(b"windows", b"own layer")
 DELETED = build_cache(b"deleted layer")

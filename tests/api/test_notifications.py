@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from roadstead.events import EventAction, StoredEvent
@@ -9,8 +11,14 @@ from roadstead.testing.images import BlobContent, image
 from roadstead.testing.instance import Instance
 from roadstead.webhooks import store
 from roadstead.webhooks.envelope import BLOB
+from tests.databases import REPEATING_TOO
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 IMAGE = image(b"layer")
 LAYER = IMAGE.blobs[-1]
@@ -138,8 +146,8 @@ async def test_an_event_knows_its_request(instance: Instance, told: Told) -> Non
     assert stored.at_ms == instance.clock.now_ms()
 
 
-async def test_nothing_is_written_where_nobody_waits(tmp_path_factory: pytest.TempPathFactory) -> None:
-    instance = Instance(tmp_path_factory.mktemp("silent"))
+async def test_nothing_is_written_where_nobody_waits(tmp_path: Path, database_url: str) -> None:
+    instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
     try:
         await instance.push("app", IMAGE, "1.0")

@@ -23,9 +23,15 @@ from roadstead.testing.asgi import Answer
 from roadstead.testing.images import OCI_CONFIG, ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
 from roadstead.testing.protocol_model import RegistryModel, SessionModel, digest_as_pushed, page_of, part_of
+from roadstead.testing.repeating_database import RepeatingDatabase
+from tests.databases import REPEATING_TOO, empty
 from tests.profiles import scaled
 
 T = TypeVar("T")
+
+DATABASES = REPEATING_TOO
+EXAMPLES = {"sqlite": 40, "sqlite-twice": 10, "postgresql": 6}
+"""In the normal run; on a server each takes several times as long."""
 
 CONTENTS = [b"", b"a", b"ab", b"{}", b"file", b"some more bytes"]
 ALGORITHMS = ["sha256", "sha512"]
@@ -68,12 +74,14 @@ class Protocol(RuleBasedStateMachine):
 
     sessions = Bundle("sessions")
 
-    def __init__(self) -> None:
+    def __init__(self, database_kind: str, database_url: str) -> None:
         super().__init__()
         self.model = RegistryModel()
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="roadstead-model-"))
-        self.instance = Instance(self.folder)
+        self.instance = Instance(self.folder, database_url=database_url)
+        if database_kind == "sqlite-twice":
+            self.instance.wrap_database = RepeatingDatabase
         self.run(self.instance.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -90,6 +98,8 @@ class Protocol(RuleBasedStateMachine):
             self.compare()
             self.restart()
         finally:
+            if self.instance.database_url:
+                self.run(empty(self.instance.registry.database))
             self.run(self.instance.close())
             self.runner.close()
             shutil.rmtree(self.folder)
@@ -390,7 +400,12 @@ def _page(size: int | None, last: str) -> str:
     return ("" if size is None else f"n={size}&") + f"last={quote(last)}"
 
 
-def test_the_registry_does_what_the_model_says() -> None:
+def test_the_registry_does_what_the_model_says(database_kind: str, database_url: str) -> None:
+    class OnProtocol(Protocol):
+        def __init__(self) -> None:
+            super().__init__(database_kind, database_url)
+
     run_state_machine_as_test(
-        Protocol, settings=settings(max_examples=scaled(40), stateful_step_count=40, deadline=None)
+        OnProtocol,
+        settings=settings(max_examples=scaled(EXAMPLES[database_kind]), stateful_step_count=40, deadline=None),
     )

@@ -7,8 +7,11 @@ import pytest
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import digest_of, image, index
 from roadstead.testing.instance import Instance
+from tests.databases import REPEATING_TOO
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 OLD = image(b"old")
 NEW = image(b"new")

@@ -13,8 +13,11 @@ import pytest
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
+from tests.databases import REPEATING_TOO
 
 pytestmark = pytest.mark.anyio
+
+DATABASES = REPEATING_TOO
 
 CONTENT = b"0123456789abcdef"
 DIGEST = digest_of(CONTENT)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import SelectBase
 
 from roadstead.database.cancelling import finished
 from roadstead.database.errors import (
@@ -104,13 +105,20 @@ class PostgresqlDatabase:
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
         """The first row of what is committed."""
         sql, values = statement.for_postgresql(parameters)
-        row = await self._read(lambda connection: connection.fetchrow(sql, *values))
+        try:
+            row = await self._read(lambda connection: connection.fetchrow(sql, *values))
+        except asyncpg.CharacterNotInRepertoireError:
+            row = await self._read(lambda connection: connection.fetchrow(sql, *_without_nul(values)))
         return None if row is None else tuple(row)
 
     async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
         """All rows of what is committed."""
         sql, values = statement.for_postgresql(parameters)
-        return [tuple(row) for row in await self._read(lambda connection: connection.fetch(sql, *values))]
+        try:
+            rows = await self._read(lambda connection: connection.fetch(sql, *values))
+        except asyncpg.CharacterNotInRepertoireError:
+            rows = await self._read(lambda connection: connection.fetch(sql, *_without_nul(values)))
+        return [tuple(row) for row in rows]
 
     async def write(
         self,
@@ -124,7 +132,10 @@ class PostgresqlDatabase:
         writing = asyncio.create_task(self._write(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks)))
         self._under_way.add(writing)
         writing.add_done_callback(self._under_way.discard)
-        return await finished(writing)
+        try:
+            return await finished(writing)
+        except _OfWork as own:
+            raise own.error from own.error.__cause__
 
     async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
         """The first row at a moment at which nobody else holds ``lock``."""
@@ -187,13 +198,13 @@ class PostgresqlTransaction:
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
         """The first row of what is committed now, or was changed here."""
-        sql, values = statement.for_postgresql(parameters)
+        sql, values = _asking(statement, parameters)
         row = await self._connection.fetchrow(sql, *values)
         return None if row is None else tuple(row)
 
     async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
         """All rows of what is committed now, or was changed here."""
-        sql, values = statement.for_postgresql(parameters)
+        sql, values = _asking(statement, parameters)
         return [tuple(row) for row in await self._connection.fetch(sql, *values)]
 
     async def lock_one(self, statement: LockingStatement, **parameters: object) -> Row | None:
@@ -221,6 +232,26 @@ class PostgresqlTransaction:
             await self._connection.executemany(*statement.many_for_postgresql(rows))
 
 
+def _asking(statement: Statement, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """``Statement.for_postgresql``, looked through for NUL beforehand: a statement that fails ends its transaction.
+
+    One that changes something is left to fail: what it was given to store would not be what is read back.
+    """
+    sql, values = statement.for_postgresql(parameters)
+    for value in values:
+        if isinstance(value, str) and "\x00" in value and isinstance(statement.element, SelectBase):
+            return sql, _without_nul(values)
+    return sql, values
+
+
+def _without_nul(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values of a question, whose answer is that of a database which knows NUL, as SQLite does.
+
+    PostgreSQL has no texts with NUL, and none that this package stores has U+0001, which sorts below all others too.
+    """
+    return tuple(value.replace("\x00", "\x01") if isinstance(value, str) else value for value in values)
+
+
 def _taking(locks: Iterable[NameLock]) -> str:
     """Statements that take ``locks``, each begun by a semicolon; they are sent with a ``BEGIN``, in its round trip."""
     return "".join(
@@ -233,16 +264,40 @@ class _BeforeCommit(Exception):  # noqa: N818 - a signal between two functions h
     """The connection was lost in a transaction that had not begun to commit; the cause says how."""
 
 
+class _OfWork(Exception):  # noqa: N818 - as above
+    """The work raised ``error``, which only looks like one of its connection."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @contextlib.asynccontextmanager
 async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, None]:
     try:
         yield
     except _LOST as error:
-        raise _BeforeCommit from error
+        if _is_lost(connection, error):
+            raise _BeforeCommit from error
+        await _undo(connection)
+        raise _OfWork(error) from error
     except BaseException:
-        with contextlib.suppress(asyncpg.PostgresError, *_LOST):
-            await connection.execute("ROLLBACK")
+        await _undo(connection)
         raise
+
+
+async def _undo(connection: _Connection) -> None:
+    with contextlib.suppress(asyncpg.PostgresError, *_LOST):
+        await connection.execute("ROLLBACK")
+
+
+def _is_lost(connection: _Connection, error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresConnectionError):
+        return True
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back
+        return True
 
 
 async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -117,7 +117,7 @@ class LockingStatement:
     __slots__ = ("statement", "unlocked")
 
     def __init__(
-        self, element: Select[Any], lock: Lock, *, of: Table | None = None, skips_locked: bool = False
+        self, element: Select[*tuple[Any, ...]], lock: Lock, *, of: Table | None = None, skips_locked: bool = False
     ) -> None:
         """``of`` names the one table of several whose rows are meant; ``skips_locked`` leaves out what others hold."""
         self.unlocked = Statement(element)

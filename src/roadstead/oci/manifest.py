@@ -136,7 +136,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
         raise ManifestInvalidError("schemaVersion must be 2", "/schemaVersion")
     _refuse_ambiguity(document, shape)
     artifact_type = _text(document, "artifactType")
-    _require_short(artifact_type, "/artifactType")
+    _require_type(artifact_type, "/artifactType")
     config = _config(document) if "config" in shape.keys else None
     subject = document.get("subject")
     return Manifest(
@@ -269,7 +269,7 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     document = cast("dict[str, Any]", value)
     _refuse_other_spellings(document, _DESCRIPTOR_KEYS, pointer)
     media_type = _text(document, "mediaType", pointer)
-    _require_short(media_type, f"{pointer}/mediaType")
+    _require_type(media_type, f"{pointer}/mediaType")
     size, digest = document.get("size"), document.get("digest")
     size = 0 if size is None else size
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAXIMUM_SIZE_BYTES:
@@ -291,9 +291,11 @@ def _descriptor(value: object, pointer: str) -> Descriptor:
     )
 
 
-def _require_short(media_type: str, pointer: str) -> None:
+def _require_type(media_type: str, pointer: str) -> None:
     if len(media_type) > MAXIMUM_TYPE_LENGTH:
         raise ManifestInvalidError(f"a type has at most {MAXIMUM_TYPE_LENGTH} characters", pointer)
+    if "\x00" in media_type:  # which a catalogue on PostgreSQL cannot keep
+        raise ManifestInvalidError("a type has no NUL character", pointer)
 
 
 def _text(document: dict[str, Any], key: str, pointer: str = "") -> str:

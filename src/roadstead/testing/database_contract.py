@@ -79,7 +79,7 @@ async def raised(work: Awaitable[object]) -> BaseException | None:
 
 
 class DatabaseContract:
-    """What the rest of the package relies on."""
+    """The suite: what the rest of the package relies on."""
 
     async def test_what_is_committed_is_seen_by_every_replica(self, replicas: Replicas) -> None:
         one, two = replicas
@@ -112,6 +112,21 @@ class DatabaseContract:
         assert await names(one) == []
         await add(one, "b")
         assert await names(one) == ["b"]
+
+    async def test_an_error_of_the_work_is_not_taken_for_one_of_the_database(self, replicas: Replicas) -> None:
+        one, _ = replicas
+        runs: list[Exception] = []
+
+        async def work(transaction: Transaction, error: Exception) -> None:
+            runs.append(error)
+            await transaction.execute(_ENSURE_REPOSITORY, name="a", created_ms=7)
+            raise error
+
+        errors = [OSError("not now"), TimeoutError("too late"), ConnectionResetError("of another connection")]
+        for error in errors:
+            assert await raised(one.write(functools.partial(work, error=error))) is error
+        assert runs == errors
+        assert await names(one) == []
 
     async def test_changes_are_counted(self, replicas: Replicas) -> None:
         one, _ = replicas
@@ -166,6 +181,23 @@ class DatabaseContract:
         assert [row[0] for row in await one.fetch_all(_SIZES)] == sizes
         for text in ("", "'; --", "$1 ? %s :x", "\t\n", "中文 ✓ 🚢"):
             assert await one.fetch_one(_ECHO, text=text) == (text,)
+
+    async def test_no_name_has_a_nul_and_it_sorts_below_all_others(self, replicas: Replicas) -> None:
+        """PostgreSQL knows no such text; a client may ask with one all the same, alone or in a transaction."""
+        one, _ = replicas
+        await add(one, "a", "aa", "b")
+
+        async def work(transaction: Transaction) -> tuple[Row | None, list[Row]]:
+            await transaction.execute(_REMOVE, name="b", now_ms=1)
+            first = await transaction.fetch_one(_LIST_REPOSITORIES, after="a\x00")
+            locked = await transaction.lock_all(_LOCK_REPOSITORIES, after="a\x00")
+            assert await transaction.lock_one(_LOCK_STATE, name="\x00") is None
+            return first, locked
+
+        assert await one.fetch_all(_LIST_REPOSITORIES, after="a\x00") == [("aa", 1, None), ("b", 1, None)]
+        assert await one.fetch_one(_LIST_REPOSITORIES, after="\x00") == ("a", 1, None)
+        assert await one.write(work) == (("aa", 1, None), [("aa",), ("b",)])
+        assert await one.fetch_one(_LIST_REPOSITORIES, after="aa") == ("b", 1, 1)
 
     async def test_counting_up_loses_nothing(self, replicas: Replicas) -> None:
         """A text that is read, changed and written back, by two replicas at once."""

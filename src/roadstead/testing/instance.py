@@ -47,7 +47,7 @@ class Instance:
         rules: GarbageRules | None = None,
     ) -> None:
         """Nothing is opened yet: see ``open``. ``database_url`` names a server in place of a file, with its schema."""
-        self._database_url = database_url
+        self.database_url = database_url
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
@@ -65,7 +65,8 @@ class Instance:
 
     @property
     def catalogue(self) -> Path:
-        """The file of the catalogue."""
+        """The file of the catalogue, which it has where it is not on a server."""
+        assert not self.database_url, "this catalogue is on a server: ask registry.database"
         return self.folder / "roadstead.db"
 
     @property
@@ -93,8 +94,8 @@ class Instance:
         return await recover(self.registry.database, self.registry.storage)
 
     async def _open_database(self) -> Database:
-        if self._database_url:
-            return await PostgresqlDatabase.open(self._database_url, connections=4)
+        if self.database_url:
+            return await PostgresqlDatabase.open(self.database_url, connections=4)
         if not self.catalogue.exists():
             self.catalogue.write_bytes(_empty_catalogue())
         return SqliteDatabase.open(self.catalogue)

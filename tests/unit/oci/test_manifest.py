@@ -86,6 +86,7 @@ def without(document: Document, *keys: str) -> Document:
         (INDEX | {"config": DESCRIPTOR}, "/config"),
         (INDEX | {"layers": []}, "/layers"),
         (INDEX | {"blobs": []}, "/blobs"),
+        (IMAGE | {"artifactType": "a/b\x00c"}, "/artifactType"),
         (ARTIFACT | {"layers": []}, "/layers"),
         (ARTIFACT | {"config": DESCRIPTOR}, "/config"),
         (ARTIFACT | {"manifests": []}, "/manifests"),
@@ -103,6 +104,7 @@ def test_documents_that_are_refused(document: Document, pointer: str) -> None:
     ("change", "field"),
     [
         ({"mediaType": 1}, "/mediaType"),
+        ({"mediaType": "a/b\x00c"}, "/mediaType"),
         ({"size": -1}, "/size"),
         ({"size": 2**63}, "/size"),
         ({"size": "7"}, "/size"),

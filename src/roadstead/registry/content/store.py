@@ -382,7 +382,7 @@ LIST_UPLOADS: Final = Statement(
 LIST_STALE_UPLOADS: Final = Statement(
     select(upload_sessions.c.id)
     .where(upload_sessions.c.updated_ms < parameter("before_ms"), _is_open)
-    .order_by(upload_sessions.c.updated_ms)
+    .order_by(upload_sessions.c.updated_ms, upload_sessions.c.id)
     .limit(_limit)
 )
 

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import exists, literal, select
 
 from roadstead.clock import calendar_ms
-from roadstead.database import Database, Statement, parameter
+from roadstead.database import TEXT, Database, Statement, parameter
 from roadstead.oci import Digest
 from roadstead.registry.content import store
 from roadstead.registry.removal.rules import ReviewKind
@@ -28,7 +28,7 @@ from roadstead.registry.tables import (
 MOST: Final = 100
 """Reasons of one kind that are named."""
 
-_digest = parameter("digest")
+_digest = parameter("digest", TEXT)
 _limit = parameter("limit")
 _in_use = (
     select(repositories.c.name, manifests.c.digest)
