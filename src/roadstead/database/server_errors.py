@@ -44,8 +44,8 @@ def explain(error: Exception, url: str) -> ServerUnavailableError:
         case asyncpg.InsufficientPrivilegeError():
             detail = f"the user {user} may not do what is needed in {place} ({error})"
             remedy = (
-                f"make it the owner, as a superuser, with `ALTER DATABASE {name} OWNER TO {user}`, or let it make"
-                f" tables with `GRANT CREATE, USAGE ON SCHEMA public TO {user}`"
+                f'make it the owner, as a superuser, with `ALTER DATABASE "{name}" OWNER TO "{user}"`, or let it make'
+                f' tables with `GRANT CREATE, USAGE ON SCHEMA public TO "{user}"`'
             )
         case asyncpg.TooManyConnectionsError():
             detail = f"{place} has no connection left ({error})"
