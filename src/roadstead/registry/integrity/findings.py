@@ -18,6 +18,7 @@ class FindingKind(enum.StrEnum):
     """What is wrong."""
 
     CATALOGUE_DAMAGED = "catalogue-damaged"
+    CATALOGUE_UNCHECKED = "catalogue-unchecked"
     TAG_DANGLING = "tag-dangling"
     RECORD_DANGLING = "record-dangling"
     GARBAGE_FORGOTTEN = "garbage-forgotten"
