@@ -68,7 +68,8 @@ def requests(server: RegistryServer) -> float:
     """The number of requests to its main listener that a replica has answered."""
     text = httpx.get(f"http://127.0.0.1:{server.operations_port}/metrics", trust_env=False).text
     return sum(
-        float(number) for number in re.findall(r"^registry_http_requests_total\{.*\} (\S+)$", text, re.MULTILINE)
+        float(number)
+        for number in re.findall(r"^registry_http_request_duration_seconds_count\{.*\} (\S+)$", text, re.MULTILINE)
     )
 
 
