@@ -23,6 +23,7 @@ from roadstead.registry.garbage.collection_preview import Garbage, Preview
 from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.garbage.why import Explanation, Keeper, explain
+from roadstead.registry.integrity.check import Checker
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.operation.maintenance import MaintenanceMode
 from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
@@ -32,6 +33,7 @@ from roadstead.testing.images import ManifestContent, artifact, digest_of, image
 from roadstead.testing.instance import Instance
 from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
+from tests.factories.progress import Silence
 
 pytestmark = pytest.mark.anyio
 
@@ -452,3 +454,13 @@ async def test_a_push_brings_back_what_is_being_removed(instance: Instance) -> N
     await asyncio.gather(collecting, instance.push_blob("app", b"lonely"))
     assert (await instance.client.request("GET", f"/v2/app/blobs/{digest}")).body == b"lonely"
     assert stored(instance) == {layout.blob_key(digest)}
+
+
+async def test_a_blob_that_was_deleted_leaves_nothing_to_look_at(instance: Instance) -> None:
+    """The review of its link goes with the link: none refers to a blob that is no more."""
+    digest = await instance.push_blob("app", b"lonely")
+    await delete(instance, f"app/blobs/{digest}")
+    await Collector(instance.registry).step()
+    assert instance.files() == {}
+    checker = Checker(instance.registry, Silence())
+    assert [finding async for finding in checker.run()] == []

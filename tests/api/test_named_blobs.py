@@ -31,7 +31,7 @@ from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
 from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
-from tests.unit.registry.integrity.test_check import Silence
+from tests.factories.progress import Silence
 
 pytestmark = pytest.mark.anyio
 

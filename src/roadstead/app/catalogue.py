@@ -55,8 +55,9 @@ async def open_registry(settings: Settings, *, needs_storage: bool = True) -> As
         CatalogueOutdatedError: it was not yet migrated to this version.
         DatabaseDamagedError, DatabaseUnavailableError: its catalogue cannot be read.
     """
-    await Installation(settings).require_current()
-    settings = await with_known_storage(settings)
+    installation = Installation(settings)
+    await installation.require_current()
+    settings = await _with_storage_of(installation)
     registry = await build_registry(settings, Metrics(__version__))
     try:
         if needs_storage:
@@ -75,9 +76,19 @@ async def with_known_storage(settings: Settings) -> Settings:
     folder would find all of them missing.
     """
     installation = Installation(settings)
-    if settings.storage.url is not None or (installation.folder.objects / "docker").exists():
+    if _names_storage(installation) or await installation.find_revision() is None:
         return settings
-    if await installation.find_revision() is None:
+    return await _with_storage_of(installation)
+
+
+def _names_storage(installation: Installation) -> bool:
+    return installation.settings.storage.url is not None or (installation.folder.objects / "docker").exists()
+
+
+async def _with_storage_of(installation: Installation) -> Settings:
+    """As ``with_known_storage``, where there is a catalogue."""
+    settings = installation.settings
+    if _names_storage(installation):
         return settings
     database = await installation.open_database()
     try:

@@ -19,31 +19,20 @@ from sqlalchemy.pool import NullPool
 
 from roadstead.database.errors import SchemaUnknownError
 from roadstead.database.migrate import FOLDER, HEAD
-from roadstead.database.server import CONNECT_SECONDS, find_server_revision
+from roadstead.database.server import CONNECT_SECONDS, IS_THERE, REVISION
 from roadstead.database.server_errors import explain, explained
 
 BEFORE_SERVERS: Final = "0004"
 """The last revision that was for SQLite alone: what it and those before it made, the next one makes on a server."""
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('roadstead-migration', 0))")
-_IS_THERE: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
-_REVISION: Final = text("SELECT version_num FROM alembic_version")
-
-
-def server_revision(url: str) -> str:
-    """Returns the catalogue's revision, empty when it has no schema yet; not to be called in an event loop.
-
-    Raises:
-        ServerUnavailableError: the server cannot be reached, or refuses the user.
-    """
-    return asyncio.run(find_server_revision(url))
 
 
 def migrate_server(url: str) -> bool:
     """Upgrades the catalogue at ``url``, making it if need be; False when it was up to date. Not for an event loop.
 
     Raises:
-        ServerUnavailableError: as ``server_revision``; or the user may not change the schema.
+        ServerUnavailableError: the server cannot be reached, or does not let the user change the schema.
         SchemaUnknownError: a newer version of roadstead wrote it.
     """
     return asyncio.run(_migrate(url))
@@ -51,8 +40,6 @@ def migrate_server(url: str) -> bool:
 
 async def _migrate(url: str) -> bool:
     async with _connected(url) as connection:
-        if await _revision(connection) == HEAD:  # without a lock, so that a start costs one look-up
-            return False
         await connection.execute(_TURN)
         revision = await _revision(connection)
         if revision > HEAD:
@@ -74,9 +61,9 @@ def _upgrade(connection: Connection, *, is_new: bool) -> None:
 
 
 async def _revision(connection: AsyncConnection) -> str:
-    if not (await connection.execute(_IS_THERE)).scalar_one():
+    if not (await connection.execute(text(IS_THERE))).scalar_one():
         return ""
-    return str((await connection.execute(_REVISION)).scalar() or "")
+    return str((await connection.execute(text(REVISION))).scalar() or "")
 
 
 @asynccontextmanager

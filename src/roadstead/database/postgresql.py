@@ -62,8 +62,17 @@ _IN_THE_WAY: Final = (
 )
 """Errors by which another transaction got in the way of one that may simply run again."""
 
-_LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+_ENDED: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,  # the server has ended it while nobody asked anything
+)
 """Errors of a connection that is no more: of a transaction that had not begun to commit, nothing is left."""
+
+_LOST: Final = (*_ENDED, asyncpg.InterfaceError, OSError)
+"""The same, and errors that only whoever looks at the connection can tell from others."""
 
 _Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 _T = TypeVar("_T")
@@ -130,13 +139,7 @@ class PostgresqlDatabase:
         is_long: bool = False,  # noqa: ARG002 - the loop is free while the server works
     ) -> _T:
         """Runs ``work`` in a transaction, again where others stood in the way; ``durable`` waits for the disk."""
-        writing = asyncio.create_task(self._write(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks)))
-        self._under_way.add(writing)
-        writing.add_done_callback(self._under_way.discard)
-        try:
-            return await finished(writing)
-        except _OfWork as own:
-            raise own.error from own.error.__cause__
+        return await self._run(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks))
 
     async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
         """The first row at a moment at which nobody else holds ``lock``."""
@@ -144,9 +147,7 @@ class PostgresqlDatabase:
         async def work(transaction: Transaction) -> Row | None:
             return await transaction.fetch_one(statement, **parameters)
 
-        begin = f"{_BEGIN_FAST}; SET LOCAL lock_timeout = {SETTLING_MS}{_taking([lock])}"
-        with _translated():
-            return await finished(self._try(work, begin))
+        return await self._run(work, f"{_BEGIN_FAST}; SET LOCAL lock_timeout = {SETTLING_MS}{_taking([lock])}")
 
     async def close(self) -> None:
         """Waits for what is under way and closes."""
@@ -155,14 +156,38 @@ class PostgresqlDatabase:
         await self._pool.close()
 
     async def _read(self, ask: Callable[[_Connection], Awaitable[_T]]) -> _T:
-        """Asks, and once more if the connection turned out to be lost."""
+        """Asks, and again if the connection turned out to be lost, as all that were idle may be together."""
         with _translated():
-            try:
-                async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
-                    return await ask(connection)
-            except _LOST:
-                async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
-                    return await ask(connection)
+            for _ in range(TRIES - 1):
+                connection = await self._acquire()
+                with contextlib.suppress(*_LOST):
+                    return await self._use(connection, ask)
+                await asyncio.sleep(PAUSE_SECONDS)  # in which it is seen that others are lost too
+            return await self._use(await self._acquire(), ask)
+
+    async def _acquire(self) -> _Connection:
+        return await self._pool.acquire(timeout=WAIT_SECONDS)
+
+    async def _use(self, connection: _Connection, do: Callable[[_Connection], Awaitable[_T]]) -> _T:
+        """Does something with a connection of the pool; one that turns out to be lost does not go back to it."""
+        try:
+            return await do(connection)
+        except _LOST:
+            _end(connection)
+            raise
+        finally:
+            with contextlib.suppress(*_LOST):  # it was taken out of the pool when it was lost
+                await self._pool.release(connection)
+
+    async def _run(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
+        """Runs ``work`` to its end, however its caller fares; ``close`` waits for it."""
+        running = asyncio.create_task(self._write(work, begin))
+        self._under_way.add(running)
+        running.add_done_callback(self._under_way.discard)
+        try:
+            return await finished(running)
+        except _OfWork as own:
+            raise own.error from own.error.__cause__
 
     async def _write(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
         with _translated():
@@ -173,7 +198,7 @@ class PostgresqlDatabase:
                     self.retries += 1
                     await asyncio.sleep(PAUSE_SECONDS * 2**number * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                 except _BeforeCommit:
-                    pass
+                    await asyncio.sleep(PAUSE_SECONDS)
             try:
                 return await self._try(work, begin)
             except _BeforeCommit as lost:
@@ -181,12 +206,15 @@ class PostgresqlDatabase:
 
     async def _try(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
         """One transaction; a connection that is lost before the commit has left nothing."""
-        async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+
+        async def transact(connection: _Connection) -> _T:
             async with _undone_on_failure(connection):
                 await connection.execute(begin)
                 result = await work(PostgresqlTransaction(connection))
             await connection.execute("COMMIT")
             return result
+
+        return await self._use(await self._acquire(), transact)
 
 
 class PostgresqlTransaction:
@@ -279,6 +307,7 @@ async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, No
         yield
     except _LOST as error:
         if _is_lost(connection, error):
+            _end(connection)
             raise _BeforeCommit from error
         await _undo(connection)
         raise _OfWork(error) from error
@@ -287,13 +316,18 @@ async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, No
         raise
 
 
+def _end(connection: _Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back
+        connection.terminate()
+
+
 async def _undo(connection: _Connection) -> None:
     with contextlib.suppress(asyncpg.PostgresError, *_LOST):
         await connection.execute("ROLLBACK")
 
 
 def _is_lost(connection: _Connection, error: Exception) -> bool:
-    if isinstance(error, asyncpg.PostgresConnectionError):
+    if isinstance(error, _ENDED):
         return True
     try:
         return connection.is_closed()
@@ -319,7 +353,7 @@ def _translated() -> Generator[None, None, None]:
     """Turns the driver's errors into this package's."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         translation = _translate(error)
         if translation is error:
             raise

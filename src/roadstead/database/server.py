@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10
 """How long a server may take to answer at first."""
 
-_IS_THERE: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
-_REVISION: Final = "SELECT version_num FROM alembic_version"
+IS_THERE: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
+REVISION: Final = "SELECT version_num FROM alembic_version"
 _TABLES: Final = """
     SELECT relname, greatest(reltuples::bigint, pg_stat_get_live_tuples(oid)), pg_total_relation_size(oid)
     FROM pg_class
@@ -72,9 +72,9 @@ async def look_at_server(url: str) -> ServerState:
 
 
 async def _revision(connection: "Connection[Record]") -> str:
-    if not await connection.fetchval(_IS_THERE):
+    if not await connection.fetchval(IS_THERE):
         return ""
-    return str(await connection.fetchval(_REVISION) or "")
+    return str(await connection.fetchval(REVISION) or "")
 
 
 async def _row(connection: "Connection[Record]", sql: str) -> "Record":

@@ -284,7 +284,12 @@ def _make_own(folder: Path) -> bool:
     """Makes a folder, not its parents, for its owner alone; returns True if there was none."""
     if folder.is_dir():
         return False
-    TreeModes().make_folder(str(folder))
+    try:
+        TreeModes().make_folder(str(folder))
+    except FileExistsError:  # another replica, which starts at the same moment, was faster
+        if folder.is_dir():
+            return False
+        raise
     sync_folder(str(folder.parent))
     return True
 

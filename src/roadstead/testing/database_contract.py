@@ -8,13 +8,14 @@ import asyncio
 import functools
 from collections.abc import Awaitable
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from roadstead.database import (
     TEXT,
     Database,
     Lock,
     LockingStatement,
+    NameLock,
     Row,
     Statement,
     Transaction,
@@ -48,6 +49,9 @@ _LOCK_REPOSITORIES = LockingStatement(
 )
 _REMOVE = Statement(
     update(repositories).where(repositories.c.name == parameter("name")).values(removed_ms=parameter("now_ms"))
+)
+_COUNT_STATES = Statement(
+    select(func.count()).where(states.c.name >= parameter("first"), states.c.name < parameter("end"))
 )
 _ECHO = Statement(select(parameter("text", TEXT)))
 _LOCK_STATE = LockingStatement(select(states.c.value).where(states.c.name == parameter("name")), Lock.CHANGE)
@@ -299,6 +303,20 @@ class DatabaseContract:
                 await asyncio.sleep(10)
 
         assert isinstance(await raised(late()), TimeoutError)
+
+    async def test_what_is_settled_is_read_behind_those_who_were_under_way(self, replicas: Replicas) -> None:
+        """Whoever holds the name while another reads has been waited for, or the reader has given up."""
+        one, two = replicas
+        kept, changed = NameLock(Lock.KEEP, "settling"), NameLock(Lock.CHANGE, "settling")
+        await asyncio.gather(
+            *(
+                database.write(functools.partial(save_state, name=f"settled-{number}", value=""), locks=[kept])
+                for number, database in enumerate(replicas * 5)
+            )
+        )
+        row = await two.fetch_settled(changed, _COUNT_STATES, first="settled-", end="settled.")
+        assert row == (10,)
+        assert await one.fetch_settled(changed, _COUNT_STATES, first="none-", end="none.") == (0,)
 
     async def test_closing_waits_for_what_is_under_way(self, replicas: Replicas) -> None:
         one, two = replicas

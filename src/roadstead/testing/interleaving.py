@@ -29,7 +29,6 @@ class Gate:
 
     name: str
     is_waiting: bool = False
-    log: list[str] = field(default_factory=list[str])
     _turn: asyncio.Event = field(default_factory=asyncio.Event)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -17,7 +17,7 @@ from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError,
 from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import Blob
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change, postpone_link, review_blob, review_link
+from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob, review_link
 from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
 
 Notice = Callable[[Digest, str], None]
@@ -212,6 +212,7 @@ class Blobs:
             )
             if holder is not None:
                 raise BlobReferencedError(digest, Digest(holder[0]))  # which undoes the above
+            await forget_link_review(transaction, repository_id, record[0])
             await review_blob(transaction, record[0], Change.at(self._clock, cause.actor, self._rules))
             event = Event(
                 action=EventAction.DELETE, repository=repository, digest=digest, media_type=OCTETS, cause=cause
@@ -246,7 +247,7 @@ async def _find_in(transaction: Transaction, digest: Digest, visible: VisibleRep
         if row is not None:
             return (row[0], row[1]) if row[2] is None else None
     if visible.has_unslashed:
-        row = await transaction.fetch_one(store.FIND_BLOB_IN_UNSLASHED, digest=digest)
+        row = await transaction.lock_one(store.FIND_BLOB_IN_UNSLASHED, digest=digest)
         return (row[0], row[1]) if row is not None and row[2] is None else None
     return None
 

@@ -246,27 +246,20 @@ FIND_BLOB_ANYWHERE: Final = LockingStatement(
     ),
     Lock.KEEP,
 )
-FIND_BLOB_IN_RANGE: Final = LockingStatement(  # of a repository whose name is in the range
+_mountable = (
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms)
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
     .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
-    .where(
-        blobs.c.digest == _digest,
-        repositories.c.name >= parameter("low"),
-        repositories.c.name < parameter("high"),
-        repositories.c.removed_ms.is_(None),
-        blobs.c.deleting_ms.is_(None),
-    )
-    .limit(literal(1)),
+    .where(blobs.c.digest == _digest, blobs.c.deleting_ms.is_(None), repositories.c.removed_ms.is_(None))
+    .limit(literal(1))
+)
+FIND_BLOB_IN_RANGE: Final = LockingStatement(  # of a repository whose name is in the range
+    _mountable.where(repositories.c.name >= parameter("low"), repositories.c.name < parameter("high")),
     Lock.KEEP,
     of=blobs,
 )
-FIND_BLOB_IN_UNSLASHED: Final = Statement(  # of a repository whose name has no slash
-    select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms)
-    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
-    .join(repositories, repositories.c.id == repository_blobs.c.repository_id)
-    .where(blobs.c.digest == _digest, _is_unslashed, repositories.c.removed_ms.is_(None))
-    .limit(literal(1))
+FIND_BLOB_IN_UNSLASHED: Final = LockingStatement(  # of a repository whose name has no slash
+    _mountable.where(_is_unslashed), Lock.KEEP, of=blobs
 )
 FIND_BLOB_RECORD: Final = Statement(
     select(blobs.c.id, blobs.c.size_bytes, blobs.c.quarantined_ms, blobs.c.deleting_ms).where(blobs.c.digest == _digest)

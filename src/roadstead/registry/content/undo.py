@@ -215,7 +215,7 @@ class Undo:
         self, transaction: Transaction, repository_id: int, repository: RepositoryName, tag: Tag
     ) -> Digest:
         """What a tag pointed at before its last change; of a deleted tag, what it pointed at when it was deleted."""
-        current = await transaction.fetch_one(removal_store.FIND_TAG, repository_id=repository_id, tag=tag)
+        current = await transaction.lock_one(removal_store.FIND_TAG_TO_CHANGE, repository_id=repository_id, tag=tag)
         rows = await transaction.fetch_all(
             removal_store.LIST_HISTORY,
             repository_id=repository_id,

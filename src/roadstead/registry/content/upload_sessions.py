@@ -14,6 +14,9 @@ nothing, and why nobody can use an id again whose session has ended:
    statement makes a row for it; both are decided in the transaction that does it. So there is no moment at which an
    ended session could be taken for a new one.
 
+An id has this run of one machine in it. Where several machines share the catalogue, a session has its row from the
+beginning.
+
 Rows are lost, at worst, together with the power of the machine; no id from before that is recognised.
 """
 
@@ -58,7 +61,9 @@ _log = structlog.get_logger("roadstead.uploads")
 class UploadSessions:
     """Begun, found, recorded, ended."""
 
-    def __init__(self, database: Database, clock: Clock, boot_id: bytes) -> None:
+    def __init__(self, database: Database, clock: Clock, boot_id: bytes, *, is_shared: bool = False) -> None:
+        """``is_shared``: other machines have the catalogue too, and recognise none of this one's ids."""
+        self._is_shared = is_shared
         self._database = database
         self._clock = clock
         self._boot_id = boot_id
@@ -73,7 +78,7 @@ class UploadSessions:
         ids = self._ids or await self._get_ids()
         session = UploadSession(ids.issue(repository, algorithm), repository, algorithm, 0, None)
         self._note_begun(session)
-        if len(self._begun) > BEGUN_MOST:
+        if self._is_shared or len(self._begun) > BEGUN_MOST:
             await self._record_begun(0.0)
         return session
 

@@ -56,7 +56,6 @@ _tag = (
     .join(manifests, manifests.c.id == tags.c.manifest_id)
     .where(tags.c.repository_id == _repository_id, tags.c.name == parameter("tag"))
 )
-FIND_TAG: Final = Statement(_tag)
 FIND_TAG_TO_CHANGE: Final = LockingStatement(_tag, Lock.CHANGE, of=tags)
 ADD_TAG: Final = Statement(insert_or_skip(tags, "repository_id", "name", "manifest_id", "updated_ms"))
 ADD_HISTORY: Final = Statement(

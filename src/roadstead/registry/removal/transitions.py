@@ -3,7 +3,8 @@
 What they keep true together (``garbage.collection`` relies on it):
 
 - a manifest is in a repository or in its trash, never in both, or in neither;
-- a link to a blob has a review, or a manifest of the repository, in use or in the trash, names the blob;
+- a link to a blob has a review, or a manifest of the repository, in use or in the trash, names the blob; a review of a
+  link goes with it;
 - each change of what a tag points at has its row of history.
 """
 
@@ -127,6 +128,13 @@ async def postpone_link(transaction: Transaction, repository_id: int, blob_id: i
         item=blob_id,
         now_ms=change.grace_ms,
         not_before=change.grace_ms + change.rules.upload_ms,
+    )
+
+
+async def forget_link_review(transaction: Transaction, repository_id: int, blob_id: int) -> None:
+    """A link has gone: it is not to be looked at any more."""
+    await transaction.execute(
+        store.DELETE_REVIEW, review_kind=ReviewKind.LINK.value, repository_id=repository_id, item=blob_id
     )
 
 

@@ -16,21 +16,12 @@ from roadstead.registry.integrity.check import Checker
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
 from tests.factories.access import BY_TEST
 from tests.factories.images import Image, image, index, layer
+from tests.factories.progress import Silence
 from tests.factories.registries import blob_file, make_folder, on_registry, opened, push_blob, push_image, push_manifest
 
 IMAGE = image([layer({"etc/greeting": b"hello" * 1000}), layer({"etc/name": b"roadstead"})])
 LAYER = IMAGE.layers[0].digest
 PAGE_BYTES = 4096
-
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def begin(self, stage: str, total: int, *, is_bytes: bool) -> None:
-        """Nothing."""
-
-    def advance(self, amount: int) -> None:
-        """Nothing."""
 
 
 @pytest.fixture
