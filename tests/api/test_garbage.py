@@ -26,6 +26,7 @@ from roadstead.registry.garbage.why import Explanation, Keeper, explain
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.operation.maintenance import MaintenanceMode
+from roadstead.registry.progress import Silence
 from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.registry2.adoption import store as adoption_store
 from roadstead.storage import FilesystemStore, StorageUnavailableError
@@ -33,7 +34,6 @@ from roadstead.testing.images import ManifestContent, artifact, digest_of, image
 from roadstead.testing.instance import Instance
 from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
-from tests.factories.progress import Silence
 
 pytestmark = pytest.mark.anyio
 

@@ -12,6 +12,7 @@ from roadstead.registry.garbage.collection_preview import Preview
 from roadstead.registry.garbage.why import Keeper, explain
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.integrity.statistics import measure_waiting
+from roadstead.registry.progress import Silence
 from roadstead.registry.removal.rules import DAY_MS
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import (
@@ -31,7 +32,6 @@ from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
 from tests.databases import REPEATING_TOO
 from tests.factories.access import BY_TEST
-from tests.factories.progress import Silence
 
 pytestmark = pytest.mark.anyio
 

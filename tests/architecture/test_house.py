@@ -84,10 +84,14 @@ def test_packages_define_nothing() -> None:
 
 
 def reads(text: str, module: str, name: str) -> bool:
+    """True if the code has ``module.name``, whatever stands before it."""
     return any(
         isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) == (module, name)
+        and node.attr == name
+        and (
+            (isinstance(node.value, ast.Name) and node.value.id == module)
+            or (isinstance(node.value, ast.Attribute) and node.value.attr == module)
+        )
         for node in ast.walk(ast.parse(text))
     )
 
@@ -105,6 +109,27 @@ def test_only_the_clock_asks_for_the_time() -> None:
         if name != "clock.py" and (reads(text, "time", "time") or reads(text, "datetime", "now"))
     ]
     assert not offenders, f"take a Clock instead: {offenders}"
+
+
+BACK_ENDS = (("SqliteDatabase", "open"), ("PostgresqlDatabase", "open"))
+STORES = ("FilesystemStore",)
+
+
+def test_only_app_builds_back_ends() -> None:
+    offenders = [
+        name
+        for name, text in modules()
+        if not name.startswith(("app/", "database/", "storage/", "testing/"))
+        and (any(reads(text, *each) for each in BACK_ENDS) or any(calls(text, each) for each in STORES))
+    ]
+    assert not offenders, f"take what app has built: {offenders}"
+
+
+def calls(text: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+        for node in ast.walk(ast.parse(text))
+    )
 
 
 def test_nothing_is_left_for_later() -> None:

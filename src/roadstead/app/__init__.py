@@ -9,6 +9,7 @@ from roadstead.app.installation import (
     CatalogueOutdatedError,
     Installation,
     data_folder,
+    open_catalogue_file,
 )
 from roadstead.app.listeners import (
     build_fleet_operations,
@@ -52,6 +53,7 @@ __all__ = [
     "follow_links",
     "garbage_rules",
     "keep_the_certificate",
+    "open_catalogue_file",
     "open_registry",
     "prepare",
     "scrub",

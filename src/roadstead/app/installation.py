@@ -15,6 +15,7 @@ beside servers asks whose the bytes are, and whether a server of another install
 """
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from roadstead.config import Settings, database_server, shown_url
@@ -159,7 +160,7 @@ class Installation:
             DatabaseDamagedError, DatabaseUnavailableError: it cannot be opened.
         """
         if not self.is_shared:
-            return SqliteDatabase.open(self.folder.catalogue)
+            return open_catalogue_file(self.folder.catalogue)
         from roadstead.database.postgresql import PostgresqlDatabase  # noqa: PLC0415 - see above
 
         return await PostgresqlDatabase.open(self._server, connections=self.settings.database.connections)
@@ -248,6 +249,15 @@ class Installation:
         """Returns True if nothing is left to do before the bytes are served with this catalogue."""
         phase = (await find_adoption(database)).phase
         return phase is AdoptionPhase.IN_CHARGE and await is_owned(database, self.folder.objects)
+
+
+def open_catalogue_file(path: Path) -> SqliteDatabase:
+    """Opens a catalogue in a file that is not the installation's, or not yet.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: it cannot be opened.
+    """
+    return SqliteDatabase.open(path)
 
 
 def data_folder(settings: Settings) -> DataFolder:

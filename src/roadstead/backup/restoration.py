@@ -13,7 +13,7 @@ there. What was in quarantine and has come back whole is taken out of it.
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
@@ -24,7 +24,7 @@ from roadstead.backup.errors import BackupBlobDamagedError, BackupFolderUnusable
 from roadstead.backup.folder import SECRETS, BackupFolder, StoredSnapshot, copy_private_tree, hash_file, open_private
 from roadstead.backup.taking import COPIED_AT_ONCE, PAGE, PIECE_BYTES, run_some_at_once
 from roadstead.clock import Clock
-from roadstead.database import SqliteDatabase, Transaction, migrate
+from roadstead.database import Database, Transaction, migrate
 from roadstead.database.snapshot import open_snapshot
 from roadstead.jobs import delete_state
 from roadstead.oci import Digest
@@ -67,8 +67,13 @@ class Restoration:
         clock: Clock,
         progress: Progress,
         pace: Pace,
+        open_catalogue: Callable[[Path], Database],
     ) -> None:
-        """Keeps its arguments; ``storage`` is the object store of the restored registry."""
+        """Keeps its arguments; ``storage`` is the object store of the restored registry.
+
+        ``open_catalogue`` opens the copy of the catalogue before it is put in place.
+        """
+        self._open_catalogue = open_catalogue
         self._folder = folder
         self._snapshot = snapshot
         self._storage = storage
@@ -217,7 +222,7 @@ class Restoration:
             for digest in quarantined:
                 await transaction.execute(registry_store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
 
-        database = SqliteDatabase.open(catalogue)
+        database = self._open_catalogue(catalogue)
         try:
             await database.write(work)
         finally:

@@ -24,6 +24,7 @@ from roadstead.certificates.errors import CertificateError, CertificateInvalidEr
 from roadstead.certificates.files import SECRET, make_folder, write_new
 from roadstead.certificates.model import Host
 from roadstead.certificates.reading import read_key
+from roadstead.clock import Clock
 from roadstead.config import ListenAddress, TlsSettings
 
 ORDER_SECONDS: Final = 90
@@ -60,7 +61,8 @@ class _Network(client.ClientNetwork):
 class AcmeOrders:
     """Orders of certificates for one account, whose key is in ``folder``."""
 
-    def __init__(self, folder: Path, settings: TlsSettings) -> None:
+    def __init__(self, folder: Path, settings: TlsSettings, clock: Clock) -> None:
+        self._clock = clock
         self._folder = folder
         self._settings = settings
 
@@ -80,7 +82,7 @@ class AcmeOrders:
             with answered(address, answers):
                 for challenge, response in pending:
                     acme.answer_challenge(challenge, response)
-                done: Any = acme.poll_and_finalize(order, _deadline())
+                done: Any = acme.poll_and_finalize(order, _deadline(self._clock))
         return key + str(done.fullchain_pem).encode("ascii")
 
     def wished_renewal_ms(self, certificate_pem: bytes) -> tuple[int | None, int]:
@@ -195,8 +197,9 @@ def _line(error: object) -> str:
     return " ".join(str(error).split())[:500]
 
 
-def _deadline() -> dt.datetime:
-    return dt.datetime.now() + dt.timedelta(seconds=ORDER_SECONDS)  # noqa: DTZ005 - the library compares with local time
+def _deadline(clock: Clock) -> dt.datetime:
+    """The end of an order, without a zone: the library compares with local time."""
+    return dt.datetime.fromtimestamp(clock.now_ms() / 1000 + ORDER_SECONDS)  # noqa: DTZ006 - see above
 
 
 def _ms(time: dt.datetime) -> int:

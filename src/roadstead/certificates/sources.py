@@ -67,7 +67,7 @@ def acme_keeper(settings: Settings, clock: Clock, is_ours: Callable[[], Awaitabl
     def orders() -> "AcmeOrders":
         from roadstead.certificates.acme_order import AcmeOrders  # noqa: PLC0415 - requests and pyOpenSSL
 
-        return AcmeOrders(folder, settings.tls)
+        return AcmeOrders(folder, settings.tls, clock)
 
     return AcmeKeeper(folder, _acme_hosts(settings), clock, orders, is_ours)
 

@@ -14,6 +14,7 @@ import httpx
 
 from roadstead import app
 from roadstead.config import load_settings
+from roadstead.registry.progress import Silence
 from roadstead.registry2.adoption.adoption import Adoption, AdoptionSummary
 from roadstead.registry2.links import TreeFindingKind
 from roadstead.telemetry import Metrics
@@ -303,13 +304,3 @@ class Volume:
             " AND b.quarantined_ms IS NULL"
         )
         return {str(row[0]) for row in self.rows(query)}
-
-
-class Silence:
-    """A progress that nobody watches."""
-
-    def begin(self, stage: str, total: int, *, is_bytes: bool) -> None:
-        """Nothing."""
-
-    def advance(self, amount: int) -> None:
-        """Nothing."""

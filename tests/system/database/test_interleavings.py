@@ -29,12 +29,12 @@ from roadstead.registry import layout
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.integrity.check import Checker
+from roadstead.registry.progress import Silence
 from roadstead.registry.removal.rules import DAY_MS, GarbageRules
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import ManifestContent, digest_of, image, index
 from roadstead.testing.instance import Instance
 from roadstead.testing.interleaving import Gate, LocklessDatabase, SteppedDatabase, Switches, interleave
-from tests.factories.progress import Silence
 from tests.profiles import scaled
 
 BY = Cause(actor="test")

@@ -34,7 +34,7 @@ from roadstead.backup import (
 )
 from roadstead.backup.folder import manifest_sum
 from roadstead.clock import SystemClock
-from roadstead.database import DatabaseDamagedError
+from roadstead.database import DatabaseDamagedError, SqliteDatabase
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry
 from roadstead.registry.garbage.holds import list_holds
@@ -81,7 +81,8 @@ def restore(backup: BackupFolder, data: Path, name: str = "", *, force: bool = F
     async def work() -> Restored:
         storage = FilesystemStore(folder.objects)
         try:
-            restoration = Restoration(backup, snapshot, storage, CLOCK, Silence(), Pace(0, CLOCK))
+            pace = Pace(0, CLOCK)
+            restoration = Restoration(backup, snapshot, storage, CLOCK, Silence(), pace, SqliteDatabase.open)
             restored = await restoration.bring_blobs(skip_damaged=skip)
             restoration.restore_secrets(data / "secrets")
             await restoration.bring_catalogue(folder.catalogue, [digest for digest, _ in restored.damaged])

@@ -130,7 +130,7 @@ class _Job:
 
     def run(self, folder: "DataFolder") -> "tuple[Restored, int]":
         """Restores everything into ``folder``; returns the outcome and the number of secrets."""
-        from roadstead.app import build_storage  # noqa: PLC0415 - see cli.terminal.session
+        from roadstead.app import build_storage, open_catalogue_file  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.backup import Restoration  # noqa: PLC0415
         from roadstead.clock import SystemClock  # noqa: PLC0415
         from roadstead.registry.pace import Pace  # noqa: PLC0415
@@ -142,7 +142,9 @@ class _Job:
             try:
                 with ProgressBar() as bar:
                     pace = Pace(self.bytes_per_second or 0, clock)
-                    restoration = Restoration(self.backup, self.snapshot, storage, clock, bar, pace)
+                    restoration = Restoration(
+                        self.backup, self.snapshot, storage, clock, bar, pace, open_catalogue_file
+                    )
                     restored = await restoration.bring_blobs(skip_damaged=self.skip_damaged)
                     secrets = restoration.restore_secrets(folder.path / "secrets")
                     await restoration.bring_catalogue(folder.catalogue, [digest for digest, _ in restored.damaged])

@@ -146,7 +146,8 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
 
 
 async def _require_damage(catalogue: Path) -> None:
-    from roadstead.database import DatabaseDamagedError, SqliteDatabase  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import open_catalogue_file  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.database import DatabaseDamagedError  # noqa: PLC0415
     from roadstead.database.integrity import find_damage  # noqa: PLC0415
     from roadstead.database.salvage import is_cut  # noqa: PLC0415
     from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
@@ -154,7 +155,7 @@ async def _require_damage(catalogue: Path) -> None:
     if is_cut(catalogue):
         return
     with contextlib.suppress(DatabaseDamagedError):
-        database = SqliteDatabase.open(catalogue)
+        database = open_catalogue_file(catalogue)
         try:
             damage = await find_damage(database, deep=True)
             phase = (await find_adoption(database)).phase

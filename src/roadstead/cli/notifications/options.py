@@ -9,6 +9,7 @@ import click
 
 from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.cli.terminal.session import Session
+from roadstead.clock import SystemClock
 
 if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.webhooks.inspection import Place
@@ -49,9 +50,8 @@ class SinceType(click.ParamType[int]):
         """Parses ``2026-11-24T02:00Z``, ``2026-11-24 02:00`` (local time), ``90m``, ``2h`` or ``7d``."""
         if isinstance(value, int):
             return value
-        now = dt.datetime.now(dt.UTC)
         if match := re.fullmatch(r"(\d{1,9})([smhd])", value):
-            return round((now.timestamp() - int(match[1]) * _UNITS[match[2]]) * 1000)
+            return SystemClock().now_ms() - int(match[1]) * _UNITS[match[2]] * 1000
         try:
             when = dt.datetime.fromisoformat(value)
         except ValueError:

@@ -14,9 +14,9 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
+from roadstead.registry.progress import Silence
 from tests.factories.access import BY_TEST
 from tests.factories.images import Image, image, index, layer
-from tests.factories.progress import Silence
 from tests.factories.registries import blob_file, make_folder, on_registry, opened, push_blob, push_image, push_manifest
 
 IMAGE = image([layer({"etc/greeting": b"hello" * 1000}), layer({"etc/name": b"roadstead"})])
