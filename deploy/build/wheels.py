@@ -80,12 +80,11 @@ def unpack(wheels: Sequence[Path], target: Path) -> None:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             for member in sorted(archive.namelist()):
-                if ".data/headers/" in member:
-                    continue  # for compilers
+                if member.endswith("/") or ".data/headers/" in member:
+                    continue  # folders are made for their files, and headers are for compilers
                 if ".data/" in member:
                     raise BuildError(f"{wheel.name}: {member} wants a place that unpacking does not know")
-                if not member.endswith("/"):
-                    _place(archive.read(member), target / member, wheel.name)
+                _place(archive.read(member), target / member, wheel.name)
 
 
 def _place(content: bytes, path: Path, wheel: str) -> None:

@@ -223,9 +223,15 @@ def test_nothing_is_left_of_what_was_refused(default_server: FaultyServer) -> No
     scene = prepare(default_server)
     for row in table.BLOBS.rows:
         send(scene, row)
-    uploads = {path.name for path in (default_server.data / "registry" / "uploads").iterdir()}
+    uploads = files_of_uploads(default_server)
     with Client(default_server.port) as client:
         client.ask("DELETE", scene.upload)
-    left = {path.name for path in (default_server.data / "registry" / "uploads").iterdir()}
+    left = files_of_uploads(default_server)
     assert scene.session not in left
     assert left <= uploads
+
+
+def files_of_uploads(server: FaultyServer) -> set[str]:
+    """Their names; the folder is made by the first upload that is too long for memory."""
+    folder = server.data / "registry" / "uploads"
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()

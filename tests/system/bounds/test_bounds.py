@@ -124,7 +124,7 @@ def test_a_page_of_referrers_of_long_manifests(server: FaultyServer) -> None:
         with measured(server) as found, ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in range(20):
                 assert set(pool.map(lambda _: list_referrers(), range(AT_ONCE))) == {100}
-    found.require(grown_bytes=16 * MIB)
+    found.require(grown_bytes=8 * LIMIT)  # of 100 manifests; a busy machine is still reading the last pushes
 
 
 def test_slow_pushes_of_manifests_share_a_budget(server: FaultyServer) -> None:

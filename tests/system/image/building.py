@@ -53,6 +53,7 @@ def build_once(what: str) -> Built:
         if not (folder / "complete").exists():
             for old in sorted(KEPT.glob(f"{what}-*"), key=lambda path: path.stat().st_mtime)[:-BUILDS_KEPT]:
                 shutil.rmtree(old)
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that did not end
             build(what, folder, umask=0o022)
             (folder / "complete").touch()
     return Built(folder, describe(ROOT).version)
