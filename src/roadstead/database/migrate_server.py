@@ -1,6 +1,8 @@
-"""Brings the schema of a catalogue on PostgreSQL to this version's, with Alembic, in one transaction.
+"""Brings the schema of a catalogue on PostgreSQL to this version's, with Alembic.
 
-Any number of replicas may start at once: the first one migrates, the others wait for it and find nothing to do.
+Any number of replicas may start at once: the first one migrates, the others wait for it and find nothing to do. The
+lock by which they wait is held in a transaction of its own, so that a migration may commit as it goes on: one that was
+interrupted is taken up where it stood.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from roadstead.database.migrate import FOLDER, HEAD
 BEFORE_SERVERS: Final = "0004"
 """The last revision that was for SQLite alone: what it and those before it made, the next one makes on a server."""
 
+_STAY: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('roadstead-migration', 0))")
 _IS_THERE: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _REVISION: Final = text("SELECT version_num FROM alembic_version")
@@ -51,17 +54,19 @@ async def _find_revision(url: str) -> str:
 
 
 async def _migrate(url: str) -> bool:
-    async with _connected(url) as connection:
-        if await _revision(connection) == HEAD:  # without a lock, so that a start costs one look-up
+    async with _connected(url) as turn:
+        if await _revision(turn) == HEAD:  # without a lock, so that a start costs one look-up
             return False
-        await connection.execute(_TURN)
-        revision = await _revision(connection)
+        await turn.execute(_STAY)
+        await turn.execute(_TURN)
+        revision = await _revision(turn)
         if revision > HEAD:
             raise SchemaUnknownError(revision, HEAD)
         if revision == HEAD:
             return False
-        await connection.run_sync(_upgrade, is_new=not revision)
-        await connection.commit()
+        async with _connected(url) as connection:
+            await connection.run_sync(_upgrade, is_new=not revision)
+            await connection.commit()
         return True
 
 

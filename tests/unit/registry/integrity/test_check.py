@@ -373,7 +373,7 @@ def test_records_that_stand_alone_are_named(
     folder: Path, statement: str, kind: FindingKind, severity: Severity, said: str
 ) -> None:
     if kind is FindingKind.GARBAGE_FORGOTTEN:
-        change(folder, "INSERT INTO blobs VALUES (NULL, ?, 0, 1, NULL, NULL)", "sha256:" + "0" * 64)
+        change(folder, "INSERT INTO blobs (digest, size_bytes, created_ms) VALUES (?, 0, 1)", "sha256:" + "0" * 64)
     change(folder, statement)
     found = [finding for finding in check(folder) if finding.kind is kind]
     assert found
