@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import ClauseElement, delete
 
 from roadstead.database import Database, Statement, Transaction, metadata
 from roadstead.database.migrate_server import migrate_server
@@ -56,6 +56,12 @@ def database_url(request: pytest.FixtureRequest, database_kind: str) -> str:
 def _deletions() -> list[Statement]:
     """Of every table; asked for when all that is tested has been imported."""
     return [Statement(delete(table)) for table in reversed(metadata.sorted_tables)]
+
+
+async def change(database: Database, element: ClauseElement, **parameters: object) -> int:
+    """Changes rows behind the registry's back and returns how many."""
+    statement = Statement(element)
+    return await database.write(lambda transaction: transaction.execute(statement, **parameters))
 
 
 async def empty(database: Database) -> None:

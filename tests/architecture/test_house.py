@@ -111,3 +111,50 @@ def test_nothing_is_left_for_later() -> None:
     words = ("TODO", "FIXME", "XXX", "HACK")
     left = [f"{name}: {word}" for name, text in modules() for word in words if word in text]
     assert not left, f"do it, or write an issue: {left}"
+
+
+DOMAIN = ("access", "backup", "events", "jobs", "registry", "registry2", "remotes", "webhooks")
+MACHINE = {"fcntl", "os", "pathlib", "shutil", "sqlite3", "tempfile"}
+ONE_DATABASE = {
+    f"roadstead.database.{name}" for name in ("integrity", "postgresql", "salvage", "snapshot", "sqlite", "wal_index")
+}
+PLACES = {
+    "backup/": "a backup is a folder on a disk, and a copy of an SQLite file",
+    "registry/integrity/check.py": "looks for damage inside an SQLite file; of a server it says what was not looked at",
+    "registry/operation/storage_owner.py": "names the folder to a person",
+    "registry2/adoption/rebuild.py": "takes what is left out of a damaged SQLite file",
+    "webhooks/receiver.py": "words for the numbers of the system's errors",
+}
+"""Where the domain may know of one machine, or of one database, and why."""
+
+
+def test_the_domain_knows_no_machine_and_no_database() -> None:
+    """What works on one machine alone, or on one database, does not work on a fleet."""
+    offenders = [
+        f"{name}: {', '.join(sorted(found))}"
+        for name, text in modules()
+        if name.startswith(tuple(f"{package}/" for package in DOMAIN)) and not name.startswith(tuple(PLACES))
+        if (found := imported(text) & (MACHINE | ONE_DATABASE))
+    ]
+    assert not offenders, f"ask the object store, the database or the settings: {offenders}"
+
+
+def test_the_places_that_know_a_machine_are_needed() -> None:
+    needed = {
+        place
+        for name, text in modules()
+        for place in PLACES
+        if name.startswith(place) and imported(text) & (MACHINE | ONE_DATABASE)
+    }
+    assert needed == set(PLACES), "take those out that are not"
+
+
+def imported(text: str) -> set[str]:
+    """The modules that a module imports, wherever it does."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+    return found

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def make_folder(folder: Path) -> Path:
     """An empty registry: its folders and its catalogue; the folder."""
-    prepare(load_settings(None, {}, {"data.folder": folder})).unlock()
+    prepare(load_settings(None, {}, {"data.folder": folder})).folder.unlock()
     return folder
 
 

@@ -14,8 +14,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path)
+async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+    instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
     yield instance
     await instance.close()

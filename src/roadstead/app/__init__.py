@@ -2,15 +2,13 @@
 
 from roadstead.app.authentication import build_authentication, build_policy, check_authentication
 from roadstead.app.background import background_work, build_scrubber, collect_garbage, follow_links, scrub, watch
-from roadstead.app.catalogue import (
+from roadstead.app.catalogue import open_registry, prepare, tidy_up, tidy_up_alone, with_known_storage
+from roadstead.app.installation import (
     CatalogueAbsentError,
+    CatalogueOnServerError,
     CatalogueOutdatedError,
-    open_registry,
-    prepare,
-    prepare_catalogue,
-    tidy_up,
-    tidy_up_alone,
-    with_known_storage,
+    Installation,
+    data_folder,
 )
 from roadstead.app.listeners import (
     build_fleet_operations,
@@ -20,7 +18,6 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
-from roadstead.app.ownership import data_folder, lock_storage, own_storage, require_storage
 from roadstead.app.services import (
     build_link_files,
     build_registry,
@@ -32,7 +29,9 @@ from roadstead.app.services import (
 
 __all__ = [
     "CatalogueAbsentError",
+    "CatalogueOnServerError",
     "CatalogueOutdatedError",
+    "Installation",
     "background_work",
     "build_authentication",
     "build_fleet_operations",
@@ -53,12 +52,8 @@ __all__ = [
     "follow_links",
     "garbage_rules",
     "keep_the_certificate",
-    "lock_storage",
     "open_registry",
-    "own_storage",
     "prepare",
-    "prepare_catalogue",
-    "require_storage",
     "scrub",
     "tidy_up",
     "tidy_up_alone",

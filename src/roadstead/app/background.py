@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from roadstead import webhooks
-from roadstead.app.ownership import data_folder
+from roadstead.app.installation import data_folder
 from roadstead.app.services import build_link_files, build_upstream
 from roadstead.clock import SystemClock
 from roadstead.config import Settings

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
@@ -10,56 +9,21 @@ import structlog
 
 from roadstead import __version__, webhooks
 from roadstead.app.authentication import check_authentication
-from roadstead.app.ownership import data_folder, require_storage
+from roadstead.app.installation import Installation
 from roadstead.app.services import build_registry, build_upstream, close_registry
 from roadstead.certificates.serving import prepare_certificate
 from roadstead.config import SecretText, Settings
-from roadstead.database import SqliteDatabase, migrate
-from roadstead.database.migrate import HEAD, current_revision
-from roadstead.errors import RoadsteadError
+from roadstead.database.migrate import HEAD
 from roadstead.jobs import delete_leases
 from roadstead.registry import Registry
 from roadstead.registry.operation.adoption_state import find_adoption
 from roadstead.registry.operation.recovery import recover
-from roadstead.storage import DataFolder
 from roadstead.telemetry import Metrics
 
 _log = structlog.get_logger("roadstead.app")
 
 
-class CatalogueAbsentError(RoadsteadError):
-    """A command was pointed at a folder that no registry lives in."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"there is no registry in {path}: name its folder with --data, or start one with `roadstead serve`"
-        )
-        self.path = path
-
-
-class CatalogueOutdatedError(RoadsteadError):
-    """A command met a catalogue of an older version."""
-
-    def __init__(self, path: Path, found: str) -> None:
-        super().__init__(f"the catalogue in {path} has schema {found or 'none'}, not {HEAD}: start the server once")
-        self.path = path
-
-
-def prepare_catalogue(settings: Settings) -> DataFolder:
-    """As ``prepare``, for a command that needs the folder for itself.
-
-    Raises:
-        DataFolderError, DatabaseError: as ``prepare``.
-    """
-    folder = data_folder(settings)
-    folder.prepare()
-    folder.lock()
-    folder.require_restored()
-    migrate(folder.catalogue)
-    return folder
-
-
-def prepare(settings: Settings) -> DataFolder:
+def prepare(settings: Settings) -> Installation:
     """Makes ready what a server needs before it opens anything, and locks the data folder; see ``own_storage`` too.
 
     Raises:
@@ -70,14 +34,12 @@ def prepare(settings: Settings) -> DataFolder:
     """
     check_authentication(settings)
     build_upstream(settings)
-    folder = data_folder(settings)
-    folder.prepare()
-    folder.lock()
-    folder.require_restored()
+    installation = Installation(settings)
+    installation.lock()
     prepare_certificate(settings)
-    if migrate(folder.catalogue):
+    if installation.migrate():
         _log.info("catalogue migrated", schema=HEAD)
-    return folder
+    return installation
 
 
 @contextlib.asynccontextmanager
@@ -93,17 +55,12 @@ async def open_registry(settings: Settings, *, needs_storage: bool = True) -> As
         CatalogueOutdatedError: it was not yet migrated to this version.
         DatabaseDamagedError, DatabaseUnavailableError: its catalogue cannot be read.
     """
-    folder = data_folder(settings)
-    if not folder.catalogue.exists():
-        raise CatalogueAbsentError(folder.path)
-    revision = current_revision(folder.catalogue)
-    if revision != HEAD:
-        raise CatalogueOutdatedError(folder.path, revision)
+    await Installation(settings).require_current()
     settings = await with_known_storage(settings)
     registry = await build_registry(settings, Metrics(__version__))
     try:
         if needs_storage:
-            await require_storage(registry, data_folder(settings))
+            await Installation(settings).require_storage(registry.database)
         # the command may not have been given the server's settings
         registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
@@ -117,10 +74,12 @@ async def with_known_storage(settings: Settings) -> Settings:
     Who adopted a folder elsewhere need not name it to each command; and a command that looked for the blobs in the data
     folder would find all of them missing.
     """
-    folder = data_folder(settings)
-    if settings.storage.url is not None or (folder.objects / "docker").exists() or not folder.catalogue.exists():
+    installation = Installation(settings)
+    if settings.storage.url is not None or (installation.folder.objects / "docker").exists():
         return settings
-    database = SqliteDatabase.open(folder.catalogue)
+    if await installation.find_revision() is None:
+        return settings
+    database = await installation.open_database()
     try:
         known = (await find_adoption(database)).storage
     finally:
@@ -132,9 +91,13 @@ async def with_known_storage(settings: Settings) -> Settings:
 
 
 async def tidy_up(registry: Registry, settings: Settings) -> None:
-    """What a crash has left behind, and what the first request must find; only while this process alone is here."""
-    await registry.database.write(delete_leases)
+    """Sees to what the first request must find; and to what a crash has left behind, where no other server can be."""
+    recovers = Installation(settings).recovers
+    if recovers:
+        await registry.database.write(delete_leases)
     await webhooks.register(registry.database, registry.clock, settings.notifications)
+    if not recovers:
+        return
     found = await recover(registry.database, registry.storage)
     if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
         _log.warning(

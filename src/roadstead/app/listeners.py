@@ -39,7 +39,7 @@ from roadstead.web.rates import ClientRates, RateLimit
 if TYPE_CHECKING:  # it brings cryptography, which a server without TLS does not need
     from roadstead.certificates.served import ServedCertificate
 
-from roadstead.app.ownership import data_folder
+from roadstead.app.installation import data_folder
 
 _log = structlog.get_logger("roadstead.app")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import structlog
 
 from roadstead import webhooks
-from roadstead.app.ownership import data_folder
+from roadstead.app.installation import Installation
 from roadstead.config import Settings
-from roadstead.database import SqliteDatabase
 from roadstead.events import Outbox
 from roadstead.jobs import open_clock
 from roadstead.oci import Digest
@@ -48,13 +47,13 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     Raises:
         DatabaseDamagedError, DatabaseUnavailableError: the catalogue cannot be opened.
     """
-    folder = data_folder(settings)
+    installation = Installation(settings)
 
     def on_quarantine(digest: Digest, reason: str) -> None:
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
-    database, boot_id = SqliteDatabase.open(folder.catalogue), _boot_id()
-    files = build_storage(folder, await find_owner(database))
+    database, boot_id = await installation.open_database(), _boot_id()
+    files = build_storage(installation.folder, await find_owner(database))
     clock = await open_clock(database, boot_id)
     return Registry.on(
         database,

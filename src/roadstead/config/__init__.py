@@ -3,7 +3,7 @@
 from roadstead.config.address import ListenAddress
 from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
 from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
-from roadstead.config.checks import require_files
+from roadstead.config.checks import database_server, require_files
 from roadstead.config.container import runs_in_container
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import (
@@ -29,6 +29,7 @@ from roadstead.config.sections import (
     MetricsSettings,
     StorageSettings,
 )
+from roadstead.config.server_url import is_server_url, name_of, shown_url, user_of
 from roadstead.config.serving_sections import HealthSettings, HttpSettings, TlsSettings
 from roadstead.config.settings import Settings
 
@@ -66,9 +67,14 @@ __all__ = [
     "SettingsInvalidError",
     "StorageSettings",
     "TlsSettings",
+    "database_server",
     "describe_settings",
+    "is_server_url",
     "load",
     "load_settings",
+    "name_of",
     "require_files",
     "runs_in_container",
+    "shown_url",
+    "user_of",
 ]

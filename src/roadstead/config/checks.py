@@ -19,6 +19,8 @@ from roadstead.config.errors import (
 )
 from roadstead.config.http_rules import http_faults
 from roadstead.config.probe_rules import content_faults, health_faults
+from roadstead.config.secret import SecretText
+from roadstead.config.server_url import find_fault, has_password, with_password
 from roadstead.config.settings import Settings
 from roadstead.oci.errors import NameInvalidError
 from roadstead.oci.reference import RepositoryName
@@ -59,6 +61,25 @@ def require_files(settings: Settings, sources: Sources) -> None:
     for key, file in needed:
         if file is not None:
             _require_file(file, sources.get(key, key))
+
+
+def database_server(settings: Settings) -> str:
+    """Returns the URL of the catalogue's server with its password, which stands in it, beside it or in a file.
+
+    Raises:
+        SettingInvalidError: the file cannot be read.
+    """
+    section, key = settings.database, "database.password_file"
+    password: str | None = section.password
+    if section.password_file is not None:
+        _require_file(section.password_file, key)
+        try:
+            password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise SettingInvalidError(key, f"{section.password_file}: {reason}", "correct it") from None
+    url = section.url or ""
+    return SecretText(with_password(url, password) if password else url)
 
 
 def _require_file(file: Path, source: str) -> None:
@@ -108,15 +129,45 @@ def _check_openness(settings: Settings, sources: Sources) -> None:
 
 def _check_stores(settings: Settings, sources: Sources) -> None:
     """Raises if a URL asks for a store that this version does not have: it must not be ignored."""
-    stores = (("database.url", settings.database.url, "sqlite:///"), ("storage.url", settings.storage.url, "file:///"))
-    for key, url, prefix in stores:
-        if url is not None and not url.startswith(prefix):
+    database, storage = settings.database.url, settings.storage.url
+    if database is not None and not settings.has_database_server and not database.startswith("sqlite:///"):
+        raise _refuse(
+            sources,
+            "database.url",
+            "database.url has a scheme that this version does not have",
+            "write sqlite:///ABSOLUTE/PATH or postgresql://USER@HOST:PORT/NAME, or leave it out",
+        )
+    if storage is not None and not storage.startswith("file:///"):
+        raise _refuse(
+            sources,
+            "storage.url",
+            "storage.url has a scheme that this version does not have",
+            "write file:///ABSOLUTE/PATH, or leave it out",
+        )
+
+
+def _check_database(settings: Settings, sources: Sources) -> None:
+    section = settings.database
+    passwords = [
+        key
+        for key, value in (("database.password", section.password), ("database.password_file", section.password_file))
+        if value is not None
+    ]
+    if section.url is None or not settings.has_database_server:
+        useless = [*passwords, *(key for key in ("database.connections",) if key in sources)]
+        if useless:
             raise _refuse(
                 sources,
-                key,
-                f"{key} has a scheme that this version does not have",
-                f"write {prefix}ABSOLUTE/PATH, or leave it out",
+                useless[0],
+                "it has no effect with a catalogue in a file",
+                "name the server of the catalogue as database.url, postgresql://USER@HOST:PORT/NAME, or remove it",
             )
+        return
+    if fault := find_fault(section.url):
+        raise _refuse(sources, "database.url", *fault)
+    given = [*(("database.url",) if has_password(section.url) else ()), *passwords]
+    if len(given) > 1:
+        raise _refuse(sources, given[1], f"{given[0]} has a password as well", "remove one of the two")
 
 
 def _check_http(settings: Settings, sources: Sources) -> None:
@@ -229,6 +280,7 @@ _CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
     _check_authentication,
     _check_openness,
     _check_stores,
+    _check_database,
     _check_http,
     _check_probes,
     _check_tls,

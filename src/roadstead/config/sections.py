@@ -38,11 +38,23 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         SecretText | None,
         meta(
-            "sqlite:///PATH of the catalogue; none means roadstead.db in the data folder.",
+            "sqlite:///PATH of the catalogue, or postgresql://USER@HOST:PORT/NAME for replicas that share one; none"
+            " means roadstead.db in the data folder.",
             flag="--database",
             secret=True,
         ),
     ] = None
+    password: Annotated[
+        SecretText | None,
+        meta("Password for the server of the catalogue, in place of one in the URL.", secret=True),
+    ] = None
+    password_file: Annotated[
+        Path | None, meta("File that holds that password, and nothing else; read when a process starts.")
+    ] = None
+    connections: Annotated[
+        int,
+        meta("Connections of one process to the server of the catalogue; about four a core of that.", ge=2, le=500),
+    ] = 8
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True):

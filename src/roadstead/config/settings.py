@@ -19,6 +19,7 @@ from roadstead.config.sections import (
     MetricsSettings,
     StorageSettings,
 )
+from roadstead.config.server_url import is_server_url
 from roadstead.config.serving_sections import HealthSettings, HttpSettings, TlsSettings
 
 DATABASE_FILE: Final = "roadstead.db"
@@ -49,10 +50,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics: MetricsSettings = MetricsSettings()
 
     @property
+    def has_database_server(self) -> bool:
+        """True if the catalogue is on a server, which any number of replicas share."""
+        return self.database.url is not None and is_server_url(self.database.url)
+
+    @property
     def database_file(self) -> Path:
-        """The file of the catalogue."""
+        """The file of the catalogue, where it is one."""
         url = self.database.url
-        return Path(url.removeprefix("sqlite://")) if url else self.data.folder / DATABASE_FILE
+        if url is None or self.has_database_server:
+            return self.data.folder / DATABASE_FILE
+        return Path(url.removeprefix("sqlite://"))
 
     @property
     def storage_folder(self) -> Path:

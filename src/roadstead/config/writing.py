@@ -15,6 +15,7 @@ from roadstead.config.caller_sections import NotificationEndpoint
 from roadstead.config.description import SettingDescription
 from roadstead.config.registry2 import WORTH_SAYING, Assignment, Registry2Configuration
 from roadstead.config.secret import SecretText
+from roadstead.config.server_url import find_fault, is_server_url, shown_url
 from roadstead.config.settings import Settings
 
 HIDDEN: Final = "…"
@@ -38,6 +39,8 @@ def plain_value(value: object) -> Any:  # noqa: ANN401 - what YAML and JSON can 
 def shown_value(description: SettingDescription, value: object) -> str:
     """Returns a setting's value in one line for anybody to see, without secrets, also those that URLs may hold."""
     if description.is_secret and isinstance(value, str):
+        if is_server_url(value) and find_fault(value) is None:
+            return shown_url(value)
         return str(value) if value.startswith(_PATHS) else HIDDEN
     shown = _spell(value, is_hidden=True)
     return shown if isinstance(shown, str) and shown else json.dumps(shown, ensure_ascii=False)

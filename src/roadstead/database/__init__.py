@@ -7,6 +7,7 @@ from roadstead.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
     SchemaUnknownError,
+    ServerUnavailableError,
 )
 from roadstead.database.insert import insert_or_skip, insert_or_update, upsert
 from roadstead.database.listed import as_list, listed
@@ -33,6 +34,7 @@ __all__ = [
     "Reader",
     "Row",
     "SchemaUnknownError",
+    "ServerUnavailableError",
     "SqliteDatabase",
     "Statement",
     "Transaction",

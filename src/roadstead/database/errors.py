@@ -43,6 +43,14 @@ class DatabaseUnavailableError(DatabaseError):
         self.detail = detail
 
 
+class ServerUnavailableError(DatabaseUnavailableError):
+    """The server of a catalogue cannot be used; ``remedy`` is what to do about it. Neither has a password."""
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.remedy = remedy
+
+
 class SchemaUnknownError(DatabaseError):
     """The database was written by another version of roadstead, whose schema this one does not know."""
 

@@ -6,19 +6,23 @@ interrupted is taken up where it stood.
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from roadstead.database.errors import DatabaseUnavailableError, SchemaUnknownError
+from roadstead.database.errors import SchemaUnknownError
 from roadstead.database.migrate import FOLDER, HEAD
+from roadstead.database.server import CONNECT_SECONDS, find_server_revision
+from roadstead.database.server_errors import explain, explained
 
 BEFORE_SERVERS: Final = "0004"
 """The last revision that was for SQLite alone: what it and those before it made, the next one makes on a server."""
@@ -33,24 +37,19 @@ def server_revision(url: str) -> str:
     """Returns the catalogue's revision, empty when it has no schema yet; not to be called in an event loop.
 
     Raises:
-        DatabaseUnavailableError: the server cannot be reached, or refuses the user.
+        ServerUnavailableError: the server cannot be reached, or refuses the user.
     """
-    return asyncio.run(_find_revision(url))
+    return asyncio.run(find_server_revision(url))
 
 
 def migrate_server(url: str) -> bool:
     """Upgrades the catalogue at ``url``, making it if need be; False when it was up to date. Not for an event loop.
 
     Raises:
-        DatabaseUnavailableError: as ``server_revision``; or the user may not change the schema.
+        ServerUnavailableError: as ``server_revision``; or the user may not change the schema.
         SchemaUnknownError: a newer version of roadstead wrote it.
     """
     return asyncio.run(_migrate(url))
-
-
-async def _find_revision(url: str) -> str:
-    async with _connected(url) as connection:
-        return await _revision(connection)
 
 
 async def _migrate(url: str) -> bool:
@@ -89,15 +88,22 @@ async def _revision(connection: AsyncConnection) -> str:
 async def _connected(url: str) -> AsyncGenerator[AsyncConnection, None]:
     """A connection in a transaction, which is undone unless it is committed; PgBouncer may stand in between."""
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        "postgresql+asyncpg://",
+        async_creator=functools.partial(_connect, url),
         poolclass=NullPool,
-        connect_args={"statement_cache_size": 0, "prepared_statement_cache_size": 0},
+        connect_args={"prepared_statement_cache_size": 0},
     )
     try:
-        async with engine.connect() as connection:
-            yield connection
-    except (DBAPIError, OSError) as error:
-        detail = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        raise DatabaseUnavailableError(detail) from error
+        with explained(url):
+            async with engine.connect() as connection:
+                yield connection
+    except DBAPIError as error:
+        cause = error.orig.__cause__ if error.orig is not None else None
+        raise explain(cause if isinstance(cause, Exception) else error, url) from error
     finally:
         await engine.dispose()
+
+
+async def _connect(url: str, **_arguments: object) -> "asyncpg.Connection[asyncpg.Record]":
+    """Connects by asyncpg's own reading of the address: SQLAlchemy's would take ``sslmode`` for its own."""
+    return await asyncpg.connect(url, statement_cache_size=0, timeout=CONNECT_SECONDS)

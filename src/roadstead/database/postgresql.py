@@ -27,6 +27,7 @@ from roadstead.database.errors import (
 )
 from roadstead.database.locks import Lock, NameLock, in_order
 from roadstead.database.protocol import Row, Transaction
+from roadstead.database.server_errors import explained
 from roadstead.database.statement import LockingStatement, Statement
 
 CONNECTIONS: Final = 8
@@ -82,9 +83,9 @@ class PostgresqlDatabase:
         """Opens the database, whose schema must be there already (see ``roadstead.database.migrate``).
 
         Raises:
-            DatabaseUnavailableError: it cannot be reached, or refuses the user.
+            ServerUnavailableError: it cannot be reached, or refuses the user.
         """
-        with _translated():
+        with explained(url):
             cached = 0 if await _is_pooled(url) else 512
             pool = await asyncpg.create_pool(
                 url,

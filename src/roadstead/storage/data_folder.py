@@ -4,7 +4,7 @@
 
     DIR/roadstead.lock   held by the one server (or the parent of its workers) that uses the folder
     DIR/roadstead.db     the catalogue, readable by nobody else
-    DIR/registry/        bytes (see ``roadstead.registry.layout``), with a lock of the same name
+    DIR/registry/        bytes (see ``roadstead.registry.layout``), with a lock of the same name; replicas share it
     DIR/restoring.json   there until a backup is restored
     DIR/secrets/         keys and passwords, readable by nobody else
 
@@ -150,10 +150,11 @@ class DataFolder:
                 " folder with --data, or let one server run several processes with --workers"
             )
 
-    def lock_objects(self, *, makes: bool = True) -> None:
+    def lock_objects(self, *, makes: bool = True, is_shared: bool = False) -> None:
         """Keeps every other server away from the objects, whichever catalogue it uses.
 
         ``makes``: whether a lock file may be made; where there is none, nobody of ours has ever been here.
+        ``is_shared``: others that lock them so may be at them too; they see to it that they have the same catalogue.
 
         Raises:
             DataFolderBusyError: another server has them.
@@ -162,7 +163,12 @@ class DataFolder:
         if not makes and not (self.objects / LOCK).exists():
             return
         flags = os.O_RDWR | (os.O_CREAT if makes else 0)
-        self._wait_for_objects(lambda: self._take(self.objects, flags))
+        self._wait_for_objects(lambda: self._take(self.objects, flags, is_shared=is_shared))
+
+    def unlock_objects(self) -> None:
+        """Unlocks the objects alone, unless they are in the data folder itself, where the two locks are one."""
+        if self.objects != self.path and self.objects in self._locks:
+            os.close(self._locks.pop(self.objects))
 
     def require_no_other_server(self) -> None:
         """Raises if a server of another data folder works on the objects; one of this data folder may.
@@ -192,7 +198,7 @@ class DataFolder:
             " name that one with --data, or give this one blobs of its own with --storage"
         )
 
-    def _take(self, folder: Path, flags: int) -> str | None:
+    def _take(self, folder: Path, flags: int, *, is_shared: bool = False) -> str | None:
         """Locks a folder; returns the holder's name if another process has it."""
         if self._has(folder):
             return None
@@ -201,14 +207,15 @@ class DataFolder:
         except OSError as error:
             raise folder_error(folder, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _name_in(descriptor)
             os.close(descriptor)
             return holder
         with contextlib.suppress(OSError):  # only for the message above, and a full disk must not keep us from serving
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            if not is_shared:
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._locks[folder] = descriptor
         return None
 

@@ -13,6 +13,7 @@ message to whoever comes with another. ``released`` says that another program is
 
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 from time import monotonic
@@ -76,7 +77,7 @@ def write_mark(root: Path, mark: Mark, modes: TreeModes) -> None:
     Raises:
         OSError: it has the one that it had before.
     """
-    temporary = root / f".{MARK}.{os.getpid()}"
+    temporary = root / f".{MARK}.{os.getpid()}-{secrets.token_hex(4)}"  # another machine may have the same process id
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.encode(mark) + b"\n")

@@ -1,4 +1,4 @@
-"""What a route needs before it is answered: one type, of which every plane declares one row for each of its routes.
+"""The requirements of a route: one type, of which every plane declares one row for each of its routes.
 
 A plane's table is all that decides what passes: who may come, whether the request counts against its client's rate, and
 whether maintenance refuses it. How a refusal is written is the plane's own: its clients know another form of errors.
@@ -29,14 +29,14 @@ class RouteRequirement:
 
     actions: tuple[Action, ...] = ()
     lists: bool = False
-    """Whether the answer holds only what the caller may pull, so that who may pull something gets one."""
+    """True if the answer holds only what the caller may pull, so that who may pull something gets one."""
     changes: bool = False
-    """Whether it changes something, so that a registry that is read-only, or without its storage, refuses it."""
+    """True if it changes something, so that a registry that is read-only, or without its storage, refuses it."""
     rate: RateClass = RateClass.CLIENT
     is_open: bool = False
-    """Whether anybody is answered, so that nobody is asked who they are."""
+    """True if anybody is answered, so that nobody is asked who they are."""
 
 
 def changes_something(requirement: RouteRequirement | None, method: str) -> bool:
-    """Whether a request does; where no route answers it (None), as HTTP has it for its method."""
+    """Returns True if a request changes something; where no route answers it (None), as HTTP has it for its method."""
     return method not in READING if requirement is None else requirement.changes

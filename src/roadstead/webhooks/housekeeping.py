@@ -8,7 +8,7 @@ from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.database import Database, Transaction
 from roadstead.events import EventAction
-from roadstead.jobs import delete_state, find_state, save_state
+from roadstead.jobs import delete_state, find_state, lock_state, save_state
 from roadstead.webhooks import store
 from roadstead.webhooks.endpoint_queue import add_cursors
 from roadstead.webhooks.event_ages import EventAges
@@ -29,7 +29,7 @@ async def get_instance(database: Database) -> str:
     """Returns the UUID of this registry, which is made at the first time."""
 
     async def work(transaction: Transaction) -> str:
-        known = await find_state(transaction, _INSTANCE)
+        known = await lock_state(transaction, _INSTANCE)
         if known is None:
             known = str(uuid.uuid4())
             await save_state(transaction, _INSTANCE, known)

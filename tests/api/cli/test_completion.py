@@ -86,3 +86,9 @@ def test_without_a_catalogue_nothing_is_proposed(tmp_path: Path, content: bytes 
         (tmp_path / "roadstead.db").write_bytes(content)
     assert find_repositories(tmp_path, "") == []
     assert find_tags(tmp_path, "a", "") == []
+
+
+def test_a_catalogue_on_a_server_is_not_asked(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROADSTEAD_DATABASE__URL", "postgresql://roadstead@192.0.2.1/never-answers")
+    assert find_repositories(command.folder, "") == []
+    assert find_tags(command.folder, "library/app", "") == []

@@ -199,7 +199,10 @@ def adopt(root: Path, data: Path) -> tuple[AdoptionSummary, list[TreeFinding]]:
     findings: list[TreeFinding] = []
 
     async def work() -> AdoptionSummary:
-        folder = app.prepare_catalogue(settings)
+        installation = app.Installation(settings)
+        installation.lock()
+        installation.migrate()
+        folder = installation.folder
         registry = await app.build_registry(settings, Metrics("0"))
         try:
             adoption = Adoption(

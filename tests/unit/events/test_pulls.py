@@ -20,8 +20,8 @@ PULL = Event(action=EventAction.PULL, repository="app", digest="sha256:0", cause
 
 
 @pytest.fixture
-async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path)
+async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+    instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
     instance.registry.outbox.want([EventAction.PULL])
     yield instance

@@ -16,8 +16,8 @@ Tell = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path)
+async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+    instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
     instance.registry.outbox.want(list(EventAction))
     yield instance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import pytest
@@ -196,3 +197,8 @@ async def test_marks_of_ages_do_not_grow(instance: Instance, tell: Tell) -> None
         await sweep(instance, settings)
     ages = await EventAges.read(instance.registry.database, instance.clock.grace_ms())
     assert len(ages.marks) <= 2 * MARKS + 1
+
+
+async def test_everybody_who_asks_at_once_is_told_one_identity(instance: Instance) -> None:
+    told = await asyncio.gather(*(get_instance(instance.registry.database) for _ in range(8)))
+    assert len(set(told)) == 1

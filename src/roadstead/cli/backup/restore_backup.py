@@ -60,7 +60,7 @@ def restore_backup(
     """
     import structlog  # noqa: PLC0415 - see cli.terminal.session
 
-    from roadstead.app import data_folder  # noqa: PLC0415
+    from roadstead.app import Installation, data_folder  # noqa: PLC0415
     from roadstead.backup import BackupFolder, claim, explained, release, require_own_objects  # noqa: PLC0415
     from roadstead.clock import SystemClock  # noqa: PLC0415
     from roadstead.config import load_settings  # noqa: PLC0415
@@ -68,6 +68,11 @@ def restore_backup(
 
     structlog.configure(processors=[_drop])  # a command says itself what it did
     settings = load_settings(config, overrides={"data.folder": data})
+    Installation(settings).require_file(
+        "a backup brings up only one that is a file",
+        "bring the database back with `pg_restore`, and the blobs with the tool that copied them; leave out"
+        " database.url to restore this backup with a catalogue in the data folder",
+    )
     backup, folder = BackupFolder(source), data_folder(settings)
     backup.require()
     _require_elsewhere(backup, folder)
@@ -88,7 +93,7 @@ def restore_backup(
                 _tell_moved(moved, as_json=as_json)
                 job = _Job(backup, snapshot, settings, bytes_per_second, skip_damaged=skip_damaged)
                 restored, secrets = job.run(data_folder(settings))
-                job.own(data_folder(settings))
+                job.own()
                 release(folder)
             job.check(report)
         finally:
@@ -147,7 +152,7 @@ class _Job:
 
         return asyncio.run(work())
 
-    def own(self, folder: "DataFolder") -> None:
+    def own(self) -> None:
         """Marks the blobs as belonging to the catalogue that was restored with them."""
         from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.telemetry import Metrics  # noqa: PLC0415
@@ -155,7 +160,7 @@ class _Job:
         async def work() -> None:
             registry = await app.build_registry(self.settings, Metrics(__version__))
             try:
-                await app.own_storage(registry, folder, takes_over=True)
+                await app.Installation(self.settings).own_storage(registry.database, takes_over=True)
             finally:
                 await app.close_registry(registry)
 

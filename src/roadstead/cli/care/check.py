@@ -25,6 +25,7 @@ _PUSH: Final = "push it again"
 
 REMEDIES: Final = {
     "catalogue-damaged": _RESTORE,
+    "catalogue-unchecked": "run `pg_amcheck --install-missing --heapallindexed NAME` as a superuser of its server",
     "tag-dangling": "push the tag again, or delete it",
     "record-dangling": "harmless when it is a note; otherwise restore the latest backup, and report it",
     "garbage-forgotten": "harmless: takes space; delete the blob by API",
@@ -38,6 +39,7 @@ REMEDIES: Final = {
     "blob-unreadable": f"look at the disk; {_QUARANTINE}",
     "blob-quarantined": _PUSH,
     "storage-unreadable": "check who owns the folder, and the disk",
+    "name-twice": "harmless: no name is changed; to have one of them, copy its images and delete the other",
     "bytes-unrecorded": "harmless: takes space, and nothing else",
     "open-to-others": "run `chmod o=` on a folder, `chmod go=` on secrets and the catalogue's files",
 }
@@ -151,8 +153,17 @@ async def _check(opened: session.Session, report: Report, *, deep: bool, quarant
                 put_aside = await _put_aside(opened, finding)
             with bar.aside():
                 report.add(finding, is_put_aside=put_aside)
-    for finding in _find_open(opened):
+    for finding in (*_find_unchecked(opened), *_find_open(opened)):
         report.add(finding, is_put_aside=False)
+
+
+def _find_unchecked(opened: session.Session) -> "Iterator[Finding]":
+    """Yields a finding that says what only the catalogue's server can look through."""
+    from roadstead.registry.integrity.findings import Finding, FindingKind, Severity  # noqa: PLC0415 - see cli.terminal.session
+
+    if opened.settings.has_database_server:
+        detail = "the records were compared; the pages and indexes in which PostgreSQL keeps them were not looked at"
+        yield Finding(FindingKind.CATALOGUE_UNCHECKED, "catalogue", detail, Severity.NOTE)
 
 
 def _find_open(opened: session.Session) -> "Iterator[Finding]":

@@ -49,10 +49,16 @@ def rebuild(context: click.Context, *, force: bool, data: Path | None, config: P
     links.mode), and from whatever the damaged file can still give; checks the result; keeps the old file beside the new
     one. The server must be stopped. Restoring a backup is better where there is one: it also knows what was deleted.
     """
-    from roadstead.config import load_settings  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.config import load_settings  # noqa: PLC0415
 
     session.silence_log()
     settings = load_settings(config, overrides={"data.folder": data})
+    Installation(settings).require_file(
+        "only the file of one can be rebuilt",
+        "bring the database back from its own backup, with `pg_restore` of a dump or by recovery to a point in time,"
+        " then run `roadstead check`",
+    )
     target = settings.database_file.absolute().with_name(f"{settings.database_file.name}.rebuilding")
     new = load_settings(config, overrides={"data.folder": data, "database.url": f"sqlite://{target}"})
     done = asyncio.run(_rebuild(settings, new, is_forced=force))
@@ -112,7 +118,8 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
     from roadstead.database import migrate  # noqa: PLC0415
     from roadstead.telemetry import Metrics  # noqa: PLC0415
 
-    folder = app.data_folder(settings)
+    installation = app.Installation(settings)
+    folder = installation.folder
     if not (folder.objects / LINK_TREE).is_dir():
         raise CommandRefusedError(
             f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
@@ -129,7 +136,7 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
         registry = await app.build_registry(new, Metrics(__version__))
         try:
             done = await _fill(registry, folder)
-            await app.own_storage(registry, folder, takes_over=True)  # from the catalogue that is lost
+            await installation.own_storage(registry.database, takes_over=True)  # from the catalogue that is lost
         finally:
             await app.close_registry(registry)
         done.kept = _swap(folder.catalogue, target)

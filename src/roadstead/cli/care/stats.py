@@ -78,16 +78,19 @@ class _Measured:
 
 
 async def _measure(opened: session.Session) -> _Measured:
-    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415
     from roadstead.registry.integrity.statistics import measure, measure_waiting  # noqa: PLC0415
 
     database = opened.registry.database
+    installation = Installation(opened.settings)
     return _Measured(
         totals=await measure(database),
         waiting=await measure_waiting(database),
         scrub=await find_scrub(database),
-        catalogue_bytes=_size_of(data_folder(opened.settings).catalogue),
+        catalogue_bytes=(await installation.look_at_server()).bytes
+        if installation.is_shared
+        else _size_of(installation.folder.catalogue),
         free_bytes=await opened.registry.storage.free_bytes(),
     )
 

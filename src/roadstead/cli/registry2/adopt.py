@@ -17,11 +17,11 @@ from roadstead.cli.terminal.progress import ProgressBar
 from roadstead.cli.terminal.refusal import CommandRefusedError
 
 if TYPE_CHECKING:  # see cli.terminal.session
+    from roadstead.app import Installation
     from roadstead.config import Settings
     from roadstead.database import Database
     from roadstead.registry2.adoption.adoption import AdoptionSummary
     from roadstead.registry2.links import TreeFinding
-    from roadstead.storage import DataFolder
 
 _CONFIG_HINT: Final = (
     "With --config FILE, which may be registry:2's own, passwords, rules and addresses stay as they are; without,"
@@ -75,6 +75,8 @@ def adopt(
             "storage.url": root.as_uri() if elsewhere and root != (data or root).absolute() else None,
         },
     )
+    if settings.has_database_server and not elsewhere:  # the folder is not that of the catalogue then
+        settings = load_settings(overrides={"storage.url": root.as_uri()})
     report = _Report(as_json)
     summary, served = asyncio.run(_adopt(settings, report, config, is_forced=force))
     report.finish(summary, served)
@@ -87,16 +89,22 @@ async def _adopt(
     from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.telemetry import Metrics  # noqa: PLC0415
 
-    require_tree(app.data_folder(settings))
-    folder = app.prepare_catalogue(settings)
+    installation = app.Installation(settings)
+    folder = installation.folder
+    require_tree(folder)
     try:
+        if installation.is_shared:
+            folder.lock_objects(makes=False)
+        else:
+            installation.lock()
+        await asyncio.to_thread(installation.migrate)
         registry = await app.build_registry(settings, Metrics(__version__))
         try:
             if is_forced:
                 folder.require_no_other_server()
             else:
-                await app.require_storage(registry, folder)
-                await _require_tree_in_charge(registry.database, folder)
+                await installation.require_storage(registry.database)
+                await _require_tree_in_charge(registry.database, installation)
             with ProgressBar() as bar:
 
                 def tell(finding: "TreeFinding") -> None:
@@ -110,14 +118,14 @@ async def _adopt(
         folder.unlock()
 
 
-async def _require_tree_in_charge(database: "Database", folder: "DataFolder") -> None:
+async def _require_tree_in_charge(database: "Database", installation: "Installation") -> None:
     from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption  # noqa: PLC0415
 
     if (await find_adoption(database)).phase is AdoptionPhase.IN_CHARGE:
         raise CommandRefusedError(
-            f"the catalogue {folder.catalogue} is in charge of {folder.objects} since roadstead served it, and knows"
-            " more than its links: nothing was changed. `roadstead release` writes the links; --force takes them as"
-            " they are"
+            f"the catalogue {installation.catalogue} is in charge of {installation.folder.objects} since roadstead"
+            " served it, and knows more than its links: nothing was changed. `roadstead release` writes the links;"
+            " --force takes them as they are"
         )
 
 

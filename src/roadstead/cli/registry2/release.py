@@ -67,13 +67,15 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
 
     settings = await app.with_known_storage(settings)
-    folder = app.data_folder(settings)
+    installation = app.Installation(settings)
+    folder = installation.folder
     root, back = str(folder.objects), adopt_command(settings, folder, config)
     async with app.open_registry(settings) as registry:
         if await _is_released(registry, folder):
             return None, root, back
         try:
-            folder.lock()
+            if not installation.is_shared:  # else each replica has a data folder of its own
+                folder.lock()
             folder.lock_objects(makes=False)
         except DataFolderBusyError:
             await _require_maintenance(registry)

@@ -15,7 +15,6 @@ from roadstead.cli.registry2.adoption import adopt_command, put_in_charge, run_a
 from roadstead.cli.terminal import text
 from roadstead.cli.terminal.progress import ProgressBar
 from roadstead.cli.terminal.refusal import CommandRefusedError
-from roadstead.config import Settings
 from roadstead.registry import Registry
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, find_adoption
 from roadstead.registry2.links import LINK_TREE, LinkTree, TreeFinding
@@ -28,9 +27,7 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger("roadstead.adoption")
 
 
-def settle_truth(
-    settings: Settings, folder: DataFolder, config: Path | None, *, adopts: bool, takes_over: bool
-) -> None:
+def settle_truth(installation: app.Installation, config: Path | None, *, adopts: bool, takes_over: bool) -> None:
     """Makes the catalogue the truth, after an adoption if one is due and wanted, and the blobs its own.
 
     The data folder is locked, and afterwards the blobs are. ``config`` is the settings file, for what a refusal says to
@@ -42,16 +39,17 @@ def settle_truth(
         CommandRefusedError: the links of registry:2 are the truth, or may be, and nobody said to adopt them.
         StorageError, DatabaseError: the adoption could not be finished.
     """
+    settings, folder = installation.settings, installation.folder
 
     async def work() -> None:
         registry = await app.build_registry(settings, Metrics(__version__))
         try:
-            state = await find_adoption(registry.database)
-            _require_same_storage(state, folder)
-            await app.lock_storage(registry, folder, takes_over=takes_over)
+            _require_same_storage(await find_adoption(registry.database), folder)
+            await installation.lock_storage(registry.database, takes_over=takes_over)
+            state = await find_adoption(registry.database)  # another replica may have been at it
             hint = functools.partial(adopt_command, settings, folder, config)
             await _take_charge(registry, state, folder, hint, adopts=adopts)
-            await app.own_storage(registry, folder, takes_over=takes_over)
+            await installation.own_storage(registry.database, takes_over=takes_over)
         finally:
             await app.close_registry(registry)
 

@@ -20,7 +20,6 @@ from roadstead.cli.serve.listeners import listener, raise_file_limit
 from roadstead.cli.serve.storage import require_said_storage
 from roadstead.config import ListenAddress, LoadedSettings, Settings, load, require_files
 from roadstead.config.registry2 import Verdict
-from roadstead.storage import DataFolder
 from roadstead.telemetry import LogWriter, configure_logging, log_stream
 
 SETTING_OF_FLAG: Final = {
@@ -54,7 +53,7 @@ _log = structlog.get_logger("roadstead.serve")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings in YAML, or registry:2's.")
 @click.option("--auth", metavar="MODE", help="How callers prove who they are: none, htpasswd.  [default: none]")
 @click.option("--htpasswd", metavar="FILE", help="Users and passwords, from roadstead htpasswd; sets --auth htpasswd.")
-@click.option("--database", metavar="URL", help="The catalogue: sqlite:///PATH.  [default: roadstead.db in DIR]")
+@click.option("--database", metavar="URL", help="The catalogue: sqlite:///… or postgresql://…  [default: in DIR]")
 @click.option("--storage", metavar="URL", help="The blobs: file:///PATH.  [default: registry in DIR]")
 @click.option("--tls", metavar="MODE", help="HTTPS: off, files, self-signed, acme.  [default: off]")
 @click.option("--tls-cert", metavar="FILE", help="Certificate with its chain; sets --tls files.")
@@ -89,6 +88,7 @@ def serve(
       roadstead serve --tls-cert server.crt --tls-key server.key
       roadstead serve --data /var/lib/registry --adopt
       roadstead serve --workers 4
+      roadstead serve --database postgresql://roadstead@db.example.com/roadstead --storage file:///mnt/blobs
     """  # noqa: D301 - click's mark for text that keeps its lines
     if (flags["tls_cert"] or flags["tls_key"]) and not flags["tls"]:
         flags["tls"] = "files"
@@ -129,19 +129,19 @@ def _serve_alone(
         main = stack.enter_context(listener(settings.listen.main, remedies[0]))
         operations = stack.enter_context(listener(settings.listen.operations, remedies[1]))
         require_said_storage(loaded, config)
-        folder = app.prepare(settings)
-        stack.callback(folder.unlock)
-        settle_truth(settings, folder, config, adopts=adopts, takes_over=takes_over)
+        installation = app.prepare(settings)
+        stack.callback(installation.folder.unlock)
+        settle_truth(installation, config, adopts=adopts, takes_over=takes_over)
         process = Process(settings=settings, read=read, main=main, operations=operations, log=log)
         _, out = stack.enter_context(log_stream(sys.stdout.fileno()))
 
         def on_start() -> None:
-            _greet(settings, main, folder, out)
+            _greet(installation, main, out)
 
         if settings.listen.workers == 1:
             _run(serve_process(process, on_start))
         else:
-            _run(serve_workers(process, folder, on_start))
+            _run(serve_workers(process, installation.folder, on_start))
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -167,12 +167,17 @@ def _how_to_trust(settings: Settings, address: str) -> str:
     return f"  roadstead certs trust {authority} --host {address}    # once, and again on every other machine\n"
 
 
-def _greet(settings: Settings, listening: socket.socket, folder: DataFolder, out: TextIO) -> None:
+def _greet(installation: app.Installation, listening: socket.socket, out: TextIO) -> None:
     """Prints the registry's address and what to try first; a failure to print is ignored."""
+    settings, folder = installation.settings, installation.folder
+    catalogue = installation.catalogue if installation.is_shared else str(folder.path)
     host, port = listening.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else host  # noqa: S104 - only shown
     listens = str(ListenAddress(host, port))
-    _log.info("serving", listen=listens, data=str(folder.path), storage=str(folder.objects), version=__version__)
+    where = {"database": catalogue} if installation.is_shared else {}
+    _log.info(
+        "serving", listen=listens, data=str(folder.path), **where, storage=str(folder.objects), version=__version__
+    )
     who = "this machine only" if host in {"127.0.0.1", "::1"} else "everybody who reaches it"
     if settings.authentication.mode == "htpasswd":
         who = f"users with a password in {settings.authentication.htpasswd_file}"
@@ -181,7 +186,7 @@ def _greet(settings: Settings, listening: socket.socket, folder: DataFolder, out
     scheme = "http" if settings.tls.mode == "off" else "https"
     out.write(
         f"roadstead {__version__} at {scheme}://{listens}, open to {who}\n"
-        f"catalogue in {folder.path}, blobs in {folder.objects}; stop with Ctrl-C. Try:\n\n"
+        f"catalogue in {catalogue}, blobs in {folder.objects}; stop with Ctrl-C. Try:\n\n"
         f"{_how_to_trust(settings, f'{shown}:{port}')}"
         f"  docker pull alpine\n"
         f"  docker tag alpine {shown}:{port}/alpine\n"

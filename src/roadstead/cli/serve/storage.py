@@ -6,7 +6,6 @@ from pathlib import Path
 from roadstead import app
 from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.config import LoadedSettings, Settings
-from roadstead.database import SqliteDatabase
 from roadstead.registry.operation.adoption_state import find_adoption
 
 _SAID_LATER = ("--", "ROADSTEAD_")
@@ -39,14 +38,14 @@ def require_said_storage(loaded: LoadedSettings, config: Path | None) -> None:
 
 def _is_known(settings: Settings) -> bool:
     """Returns True if the catalogue was made for these blobs."""
-    folder = app.data_folder(settings)
-    if not folder.catalogue.exists():
-        return False
+    installation = app.Installation(settings)
 
     async def ask() -> bool:
-        database = SqliteDatabase.open(folder.catalogue)
+        if await installation.find_revision() is None:
+            return False
+        database = await installation.open_database()
         try:
-            return (await find_adoption(database)).storage == folder.objects.as_uri()
+            return (await find_adoption(database)).storage == installation.folder.objects.as_uri()
         finally:
             await database.close()
 

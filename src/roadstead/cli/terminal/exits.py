@@ -49,6 +49,10 @@ def _catalogue_unavailable(error: database.DatabaseUnavailableError) -> str:
     return f"the catalogue cannot be used ({error.detail}); check that you may read and write the data folder"
 
 
+def _server_unavailable(error: database.ServerUnavailableError) -> str:
+    return f"{text.printable(error.detail)}: {error.remedy}"
+
+
 def _address_unsafe(error: config.ListenAddressUnsafeError) -> str:
     if not config.runs_in_container(os.environ):
         return str(error)
@@ -74,10 +78,12 @@ def _folder_forbidden(error: storage.DataFolderForbiddenError) -> str:
 
 def _storage_foreign(error: StorageForeignError) -> str:
     owner = f"that is in {error.catalogue}" if error.catalogue else "that nobody can name"
+    is_server = config.is_server_url(error.catalogue)
+    named = "it with --database" if is_server else "its folder with --data"
+    rebuilt = "" if is_server else " `roadstead rebuild` makes a new one, or"
     return (
-        f"the blobs in {error.root} belong to the catalogue {owner}: name its folder with --data, or give this one"
-        " blobs of its own; if that catalogue is lost, `roadstead rebuild` makes a new one, or `roadstead serve"
-        " --claim-storage` takes the blobs over for this one"
+        f"the blobs in {error.root} belong to the catalogue {owner}: name {named}, or give this one blobs of its own;"
+        f" if that catalogue is lost,{rebuilt} `roadstead serve --claim-storage` takes the blobs over for this one"
     )
 
 
@@ -129,6 +135,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
+    app.CatalogueOnServerError: (ExitCode.USAGE, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderForbiddenError: (ExitCode.UNREACHABLE, _folder_forbidden),
     storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),
@@ -136,6 +143,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     StorageMissingError: (ExitCode.UNREACHABLE, _storage_missing),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
+    database.ServerUnavailableError: (ExitCode.UNREACHABLE, _server_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),
     backup.BackupBusyError: (ExitCode.REFUSED, str),
     backup.SnapshotUnknownError: (ExitCode.REFUSED, str),

@@ -47,16 +47,26 @@ def run(
     import asyncio  # noqa: PLC0415 - see above
 
     from roadstead.app import open_registry  # noqa: PLC0415
-    from roadstead.config import load_settings  # noqa: PLC0415
 
     silence_log()
-    settings = load_settings(config, overrides={"data.folder": data})
+    settings = load(data, config)
 
     async def opened() -> _T:
         async with open_registry(settings, needs_storage=needs_storage) as registry:
             return await work(Session(settings, registry))
 
     return asyncio.run(opened())
+
+
+def load(data: Path | None, config: Path | None) -> "Settings":
+    """Loads the settings that ``run`` would open a registry with.
+
+    Raises:
+        SettingsInvalidError: the settings are wrong.
+    """
+    from roadstead.config import load_settings  # noqa: PLC0415 - see above
+
+    return load_settings(config, overrides={"data.folder": data})
 
 
 async def require_changeable(registry: "Registry") -> None:

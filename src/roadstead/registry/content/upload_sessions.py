@@ -31,7 +31,7 @@ import structlog
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.errors import RoadsteadError
-from roadstead.jobs import find_state, save_state
+from roadstead.jobs import find_state, lock_state, save_state
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.content.session_ids import YOUNG_SECONDS, SessionIds, new_key
@@ -264,7 +264,7 @@ def _row(begun: UploadSession, now_ms: int) -> dict[str, object]:
 
 
 async def _make_key(transaction: Transaction) -> str:
-    found = await find_state(transaction, STATE)
+    found = await lock_state(transaction, STATE)
     if found is None:
         found = new_key()
         await save_state(transaction, STATE, found)

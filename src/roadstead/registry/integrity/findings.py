@@ -18,6 +18,7 @@ class FindingKind(enum.StrEnum):
     """What is wrong."""
 
     CATALOGUE_DAMAGED = "catalogue-damaged"
+    CATALOGUE_UNCHECKED = "catalogue-unchecked"
     TAG_DANGLING = "tag-dangling"
     RECORD_DANGLING = "record-dangling"
     GARBAGE_FORGOTTEN = "garbage-forgotten"
@@ -31,6 +32,7 @@ class FindingKind(enum.StrEnum):
     BLOB_UNREADABLE = "blob-unreadable"
     BLOB_QUARANTINED = "blob-quarantined"
     STORAGE_UNREADABLE = "storage-unreadable"
+    NAME_TWICE = "name-twice"
     BYTES_UNRECORDED = "bytes-unrecorded"
     OPEN_TO_OTHERS = "open-to-others"
 

@@ -24,7 +24,7 @@ from msgspec import MsgspecError, Struct, json
 from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.errors import RoadsteadError
-from roadstead.jobs import delete_state, find_state, list_states, save_state
+from roadstead.jobs import delete_state, find_state, list_states, lock_state, save_state
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption
 
@@ -153,6 +153,7 @@ class Maintenance:
         """Sets the mode for all processes; returns the new setting, durably recorded."""
 
         async def work(transaction: Transaction) -> MaintenanceState:
+            await lock_state(transaction, STATE)
             before = await find_maintenance(transaction)
             state = MaintenanceState(mode, message, (before.generation if before else 0) + 1, self._clock.now_ms())
             row = _StateRow(state.mode, state.message, state.generation, state.since_ms)

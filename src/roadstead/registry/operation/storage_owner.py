@@ -22,7 +22,7 @@ from msgspec import MsgspecError, Struct, json
 from sqlalchemy import select
 
 from roadstead.database import Database, Reader, Statement, Transaction, parameter
-from roadstead.jobs import find_state, save_state
+from roadstead.jobs import find_state, lock_state, save_state
 from roadstead.oci import Digest
 from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry import layout
@@ -96,10 +96,20 @@ async def require_owned(database: Database, root: Path) -> None:
         raise StorageMissingError(root, f"none of the blobs of this catalogue is there; looked for {len(known)}")
 
 
-async def claim(database: Database, root: Path, catalogue: Path, *, takes_over: bool = False) -> None:
-    """Makes the bytes in ``root`` those of the catalogue in the file ``catalogue``; nothing is written if they are.
+async def is_owned(database: Database, root: Path) -> bool:
+    """Returns True if the catalogue has claimed the bytes in ``root``, and their mark says so too."""
+    row = await _find(database)
+    if row is None or not row.is_claimed:
+        return False
+    mark = read_mark(root)
+    return mark is not None and mark.owner == row.owner and not mark.released
 
-    The caller has both locked. ``takes_over``: also where they are another's, or nothing of them is there.
+
+async def claim(database: Database, root: Path, catalogue: str, *, takes_over: bool = False) -> None:
+    """Makes the bytes in ``root`` those of the catalogue, which is in ``catalogue``; nothing is written if they are.
+
+    The caller has the bytes locked. Others may claim them for the same catalogue meanwhile: its identity is made once,
+    and is there before any mark names it. ``takes_over``: also where they are another's, or nothing of them is there.
 
     Raises:
         StorageForeignError, StorageMissingError, StorageUnavailableError: as ``require_owned``.
@@ -107,17 +117,29 @@ async def claim(database: Database, root: Path, catalogue: Path, *, takes_over: 
     """
     if not takes_over:
         await require_owned(database, root)
-    row, folder = await _find(database), root / layout.BLOBS
-    owner = row.owner if row is not None else uuid.uuid4().hex
-    wanted = Mark(owner=owner, catalogue=str(catalogue))
-    if row is not None and row.is_claimed and folder.is_dir() and _is_marked(root, wanted):
+    row, folder = await _identify(database), root / layout.BLOBS
+    wanted = Mark(owner=row.owner, catalogue=catalogue)
+    if row.is_claimed and folder.is_dir() and _is_marked(root, wanted):
         return
-    await _save(database, _StateRow(owner, is_claimed=False))  # a mark that no catalogue knows would shut all out
     modes = TreeModes.of(root, layout.BLOBS)
     for changed in make_folders(str(folder), modes):
         sync_folder(changed)
     write_mark(root, wanted, modes)
-    await _save(database, _StateRow(owner, is_claimed=True))
+    await _save(database, _StateRow(row.owner, is_claimed=True))
+
+
+async def _identify(database: Database) -> _StateRow:
+    """Returns the row of the catalogue's identity, which whoever comes first makes."""
+
+    async def work(transaction: Transaction) -> _StateRow:
+        row = _decoded(await lock_state(transaction, STATE))
+        if row is None:
+            row = _StateRow(uuid.uuid4().hex, is_claimed=False)
+            await save_state(transaction, STATE, json.encode(row).decode())
+        return row
+
+    known = await _find(database)
+    return known if known is not None else await database.write(work)
 
 
 async def give_up(database: Database, root: Path) -> None:
@@ -146,7 +168,10 @@ def _is_of(mark: Mark, row: _StateRow | None) -> bool:
 
 
 async def _find(reader: Reader) -> _StateRow | None:
-    value = await find_state(reader, STATE)
+    return _decoded(await find_state(reader, STATE))
+
+
+def _decoded(value: str | None) -> _StateRow | None:
     try:
         return None if value is None else json.decode(value, type=_StateRow)
     except MsgspecError:

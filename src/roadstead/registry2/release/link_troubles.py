@@ -12,7 +12,7 @@ from msgspec import Struct, json, structs
 
 from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
-from roadstead.jobs import delete_state, delete_states, find_state, list_states, save_state
+from roadstead.jobs import delete_state, delete_states, list_states, lock_state, save_state
 
 FIRST_PAUSE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 600.0
@@ -44,7 +44,7 @@ async def save_trouble(transaction: Transaction, subject: str, trouble: Trouble)
 async def count_missed(transaction: Transaction, subjects: Iterable[str]) -> None:
     """Counts that notes of these subjects, which are set aside, are forgotten in the same transaction."""
     for subject in subjects:
-        value = await find_state(transaction, _PREFIX + subject)
+        value = await lock_state(transaction, _PREFIX + subject)
         if value is not None:
             trouble = json.decode(value, type=Trouble)
             await save_trouble(transaction, subject, structs.replace(trouble, missed=trouble.missed + 1))
@@ -54,7 +54,7 @@ async def end_trouble(database: Database, subject: str, trouble: Trouble) -> Non
     """Ends the trouble of ``subject``, which was written, unless notes were forgotten since ``trouble`` was read."""
 
     async def work(transaction: Transaction) -> None:
-        value = await find_state(transaction, _PREFIX + subject)
+        value = await lock_state(transaction, _PREFIX + subject)
         if value is not None and json.decode(value, type=Trouble).missed == trouble.missed:
             await delete_state(transaction, _PREFIX + subject)
 

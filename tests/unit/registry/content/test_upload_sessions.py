@@ -1,14 +1,15 @@
 """Sessions without a record: known to every process and after a restart, unknown once they have ended."""
 
-import sqlite3
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 
 import pytest
+from sqlalchemy import select
 
+from roadstead.database import Statement
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import layout
+from roadstead.registry import layout, tables
 from roadstead.registry.content import upload_sessions
 from roadstead.registry.content.session_ids import YOUNG_SECONDS, SessionIds
 from roadstead.registry.content.upload_sessions import RECORD_SECONDS
@@ -44,10 +45,12 @@ def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
     )
 
 
-def rows(instance: Instance) -> dict[str, int]:
+_ROWS = Statement(select(tables.upload_sessions.c.id, tables.upload_sessions.c.offset_bytes))
+
+
+async def rows(instance: Instance) -> dict[str, int]:
     """Each row's id and offset."""
-    with closing(sqlite3.connect(instance.catalogue)) as connection:
-        return dict(connection.execute("SELECT id, offset_bytes FROM upload_sessions"))
+    return {row[0]: row[1] for row in await instance.registry.database.fetch_all(_ROWS)}
 
 
 async def assert_unknown(uploads: Uploads, session: UploadSession) -> None:
@@ -71,9 +74,9 @@ async def test_a_session_has_no_row_before_its_first_bytes(instance: Instance) -
     session = await uploads.start(APP, "sha256", cause=BY_TEST)
     assert uuid.UUID(session.id).version == 8
     assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 0
-    assert rows(instance) == {}
+    assert (await rows(instance)) == {}
     await uploads.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
-    assert rows(instance) == {session.id: 5}
+    assert (await rows(instance)) == {session.id: 5}
 
 
 async def test_a_chunk_of_nothing_leaves_nothing(instance: Instance) -> None:
@@ -182,7 +185,7 @@ async def test_an_ended_session_stays_unknown_as_long_as_its_id_is_young_and_lat
             await assert_unknown(each, session)
         assert_no_bytes(instance, session)
         await uploads.sessions.tidy()
-    assert rows(instance) == {}
+    assert (await rows(instance)) == {}
 
 
 @ENDS
@@ -195,14 +198,14 @@ async def test_an_ended_session_stays_unknown_after_a_restart(instance: Instance
     await instance.registry.uploads.sessions.tidy()
     instance.clock.advance(2 * YOUNG_SECONDS + 1)
     await instance.registry.uploads.sessions.tidy()
-    assert rows(instance) == {}
+    assert (await rows(instance)) == {}
 
 
 async def test_a_process_that_slept_gives_no_row_to_what_may_have_ended(instance: Instance) -> None:
     session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     instance.clock.advance(YOUNG_SECONDS + 1)
     await instance.registry.uploads.sessions.tidy()
-    assert rows(instance) == {}
+    assert (await rows(instance)) == {}
     await assert_unknown(instance.registry.uploads, session)
     assert_no_bytes(instance, session)
 
@@ -230,10 +233,10 @@ async def test_bytes_that_arrive_after_the_session_was_cancelled_do_not_bring_it
 async def test_a_session_that_waits_for_its_first_bytes_gets_its_row(instance: Instance) -> None:
     session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await instance.registry.uploads.sessions.tidy()
-    assert rows(instance) == {}
+    assert (await rows(instance)) == {}
     instance.clock.advance(RECORD_SECONDS)
     await instance.registry.uploads.sessions.tidy()
-    assert rows(instance) == {session.id: 0}
+    assert (await rows(instance)) == {session.id: 0}
     instance.clock.advance(10 * YOUNG_SECONDS)
     await instance.restart()
     await instance.registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
@@ -242,7 +245,7 @@ async def test_a_session_that_waits_for_its_first_bytes_gets_its_row(instance: I
 async def test_more_than_so_many_are_recorded_at_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_sessions, "BEGUN_MOST", 3)
     begun = [(await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)).id for _ in range(4)]
-    assert rows(instance) == dict.fromkeys(begun, 0)
+    assert (await rows(instance)) == dict.fromkeys(begun, 0)
 
 
 async def test_what_is_remembered_is_asked_for_again(instance: Instance) -> None:
@@ -276,3 +279,12 @@ async def test_what_another_process_took_in_counts(instance: Instance) -> None:
     await two.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     await one.finish(APP, session.id, body(), DIGEST, cause=BY_TEST)
     assert (await instance.registry.blobs.get(APP, DIGEST, visible=ALL_VISIBLE)).size_bytes == len(CONTENT)
+
+
+async def test_sessions_that_are_the_first_of_all_at_once_are_all_known(instance: Instance) -> None:
+    """Many processes make the secret of the ids; it is that of one of them."""
+    processes = [another_process(instance) for _ in range(8)]
+    begun = await asyncio.gather(*(uploads.start(APP, "sha256", cause=BY_TEST) for uploads in processes))
+    for session in begun:
+        for uploads in processes:
+            assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 0

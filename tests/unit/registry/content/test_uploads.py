@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import null, update
 
 from roadstead.database import Database, NameLock, Transaction
 from roadstead.oci import Digest, RepositoryName
@@ -17,9 +17,11 @@ from roadstead.registry.content.blobs import Blobs
 from roadstead.registry.content.receiving import GATHER_BYTES
 from roadstead.registry.content.uploads import Uploads
 from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
+from roadstead.registry.tables import upload_sessions
 from roadstead.storage import StorageFullError, StorageUnavailableError, file_objects
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore
+from tests.databases import change
 from tests.factories.access import ALL_VISIBLE, BY_TEST
 
 T = TypeVar("T")
@@ -55,8 +57,7 @@ async def in_memory(instance: Instance) -> MemoryStore:
 async def test_a_digest_that_was_not_saved_is_computed_from_the_bytes(instance: Instance) -> None:
     session = await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
     await instance.registry.uploads.append(APP, session.id, body(CONTENT[:9]), cause=BY_TEST)
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute("UPDATE upload_sessions SET digest_state = NULL")
+    await change(instance.registry.database, update(upload_sessions).values(digest_state=null()))
     await instance.registry.uploads.finish(APP, session.id, body(CONTENT[9:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
 
@@ -130,7 +131,7 @@ async def test_a_write_that_fails_in_the_middle_of_a_long_body(instance: Instanc
 
 
 async def test_too_little_space_to_begin(instance: Instance) -> None:
-    strict = Instance(instance.folder, minimum_free_bytes=1 << 62)
+    strict = Instance(instance.folder, minimum_free_bytes=1 << 62, database_url=instance.database_url)
     await instance.close()
     await strict.open()
     with pytest.raises(StorageFullError):

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from roadstead.database import Transaction
+from roadstead.jobs import save_state
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
 from roadstead.registry.content import store
 from roadstead.registry.integrity.refetch import BATCH, Refetcher
 from roadstead.registry.integrity.scrub import Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.pace import Pace
+from roadstead.registry.tables import manifests
 from roadstead.remotes import Upstream
 from roadstead.storage import FilesystemStore, ObjectReader, StorageUnavailableError
 from roadstead.testing.instance import Instance
+from tests.databases import change
 
 pytestmark = pytest.mark.anyio
 
@@ -155,8 +157,7 @@ async def test_a_damaged_manifest_is_said_and_healed_by_whoever_can(instance: In
     content = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
     headers = {"content-type": "application/vnd.oci.image.index.v1+json"}
     assert (await instance.client.request("PUT", "/v2/app/manifests/v1", headers=headers, body=content)).status == 201
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute("UPDATE manifests SET body = CAST('rotten' AS BLOB)")
+    await change(instance.registry.database, update(manifests).values(body=b"rotten"))
     asked: list[str] = []
 
     async def heal(digest: Digest) -> bool:
@@ -232,8 +233,8 @@ async def test_another_process_is_followed(instance: Instance) -> None:
 
 async def test_a_state_that_cannot_be_read_begins_anew(instance: Instance) -> None:
     await instance.push_blob("app", b"content")
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute("INSERT INTO states VALUES ('scrub', ?)", (json.dumps({"after": 5}),))
+    unreadable = json.dumps({"after": 5})
+    await instance.registry.database.write(lambda transaction: save_state(transaction, "scrub", unreadable))
     witness = Witness()
     await scrubber(instance.registry, witness).round()
     assert witness.read == len(b"content")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from roadstead.database import SqliteDatabase, Transaction
+from roadstead.database import Database, Transaction
 from roadstead.jobs import list_states, save_state
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
 from roadstead.registry.operation.maintenance import (
@@ -29,14 +29,21 @@ OFF, READ_ONLY, CLOSED = MaintenanceMode
 class Process:
     """A serving process of its own on the same catalogue."""
 
-    def __init__(self, instance: Instance, floor: MaintenanceMode = OFF) -> None:
-        self.database = SqliteDatabase.open(instance.catalogue)
-        self.maintenance = Maintenance(self.database, instance.clock, floor=floor, message="as configured")
+    def __init__(self, instance: Instance, database: Database, floor: MaintenanceMode = OFF) -> None:
+        self.database = database
+        self.maintenance = Maintenance(database, instance.clock, floor=floor, message="as configured")
+
+    @classmethod
+    async def begin(cls, instance: Instance, floor: MaintenanceMode = OFF) -> Process:
+        """Opens the catalogue once more."""
+        opened = Instance(instance.folder, database_url=instance.database_url)
+        await opened.open()
+        return cls(instance, opened.registry.database, floor)
 
 
 @pytest.fixture
-def other(instance: Instance) -> Process:
-    return Process(instance)
+async def other(instance: Instance) -> Process:
+    return await Process.begin(instance)
 
 
 async def test_off_until_it_is_set(instance: Instance, other: Process) -> None:
@@ -80,7 +87,7 @@ async def test_a_process_that_was_frozen_looks_before_it_changes_anything(instan
 async def test_the_stricter_of_row_and_settings_counts(
     instance: Instance, floor: MaintenanceMode, mode: MaintenanceMode
 ) -> None:
-    process = Process(instance, floor)
+    process = await Process.begin(instance, floor)
     assert process.maintenance.state.mode is floor, "before the first look too"
     await instance.registry.maintenance.set(mode, "as set")
     state = await process.maintenance.refresh()
@@ -196,4 +203,11 @@ async def test_background_work_pauses_and_is_waited_for(instance: Instance, othe
     await other.maintenance.obey()
     assert await paused() is True
     assert len(rounds) == 2
+    await other.database.close()
+
+
+async def test_each_setting_is_a_generation_of_its_own(instance: Instance, other: Process) -> None:
+    both = (instance.registry.maintenance, other.maintenance)
+    states = await asyncio.gather(*(each.set(READ_ONLY) for each in both * 3))
+    assert sorted(state.generation for state in states) == [1, 2, 3, 4, 5, 6]
     await other.database.close()

@@ -1,15 +1,15 @@
 """What a start does about each state that a crash can leave, made by leaving exactly that state on the disk."""
 
-import sqlite3
-from contextlib import closing
-
 import pytest
+from sqlalchemy import delete, update
 
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.operation.recovery import Recovered
+from roadstead.registry.tables import upload_sessions
 from roadstead.testing.images import digest_of
 from roadstead.testing.instance import Instance
+from tests.databases import change
 
 pytestmark = pytest.mark.anyio
 
@@ -25,12 +25,10 @@ async def begin(instance: Instance, content: bytes = CONTENT) -> str:
     return location
 
 
-def mark(instance: Instance, location: str, digest: str = DIGEST) -> None:
+async def mark(instance: Instance, location: str, digest: str = DIGEST) -> None:
     """The record as it stands while the upload is being committed."""
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute(
-            "UPDATE upload_sessions SET committing_digest = ? WHERE id = ?", (digest, location.rpartition("/")[2])
-        )
+    marked = update(upload_sessions).where(upload_sessions.c.id == location.rpartition("/")[2])
+    await change(instance.registry.database, marked.values(committing_digest=digest))
 
 
 def move(instance: Instance, location: str, digest: str = DIGEST) -> None:
@@ -55,7 +53,7 @@ async def test_nothing_happened(instance: Instance) -> None:
 async def test_marked_and_not_moved(instance: Instance) -> None:
     """The client may close the upload again."""
     location = await begin(instance)
-    mark(instance, location)
+    await mark(instance, location)
     assert await instance.restart() == Recovered(0, 0, 0)
     assert (await instance.client.request("HEAD", f"/v2/app/blobs/{DIGEST}")).status == 404
     assert await close(instance, location) == 201
@@ -65,7 +63,7 @@ async def test_marked_and_not_moved(instance: Instance) -> None:
 async def test_moved_and_not_recorded(instance: Instance) -> None:
     """Nobody was told 201: the bytes go, and the client begins again."""
     location = await begin(instance)
-    mark(instance, location)
+    await mark(instance, location)
     move(instance, location)
     assert await instance.restart() == Recovered(orphaned_blobs=1, orphaned_uploads=0, ended_sessions=1)
     assert instance.files() == {}
@@ -77,7 +75,7 @@ async def test_moved_and_not_recorded(instance: Instance) -> None:
 async def test_moved_onto_a_blob_that_another_has_recorded(instance: Instance) -> None:
     """The bytes are the recorded blob's now, and stay."""
     location = await begin(instance)
-    mark(instance, location)
+    await mark(instance, location)
     move(instance, location)
     await instance.push_blob("other", CONTENT)
     assert await instance.restart() == Recovered(orphaned_blobs=0, orphaned_uploads=0, ended_sessions=1)
@@ -116,8 +114,7 @@ async def test_moved_and_named_by_nothing(instance: Instance) -> None:
     """After a loss of power the session's record may be gone: the bytes harm nobody, and a push takes them over."""
     location = await begin(instance)
     move(instance, location)
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute("DELETE FROM upload_sessions")
+    await change(instance.registry.database, delete(upload_sessions))
     await instance.restart()
     assert (await instance.client.request("HEAD", f"/v2/app/blobs/{DIGEST}")).status == 404
     await instance.push_blob("app", CONTENT)
@@ -136,8 +133,8 @@ async def test_recorded_and_the_upload_s_bytes_still_there(instance: Instance) -
 
 async def test_cancelled_and_the_bytes_still_there(instance: Instance) -> None:
     kept, cancelled = await begin(instance), await begin(instance)
-    with closing(sqlite3.connect(instance.catalogue)) as connection, connection:
-        connection.execute("DELETE FROM upload_sessions WHERE id = ?", (cancelled.rpartition("/")[2],))
+    is_cancelled = upload_sessions.c.id == cancelled.rpartition("/")[2]
+    await change(instance.registry.database, delete(upload_sessions).where(is_cancelled))
     assert await instance.restart() == Recovered(orphaned_blobs=0, orphaned_uploads=1, ended_sessions=0)
     assert await close(instance, kept) == 201
 
@@ -155,7 +152,7 @@ async def test_many_sessions_are_looked_at_in_batches(instance: Instance, monkey
     for number in range(5):
         content = b"%d" % number
         location = await begin(instance, content)
-        mark(instance, location, digest_of(content))
+        await mark(instance, location, digest_of(content))
         if number % 2:
             move(instance, location, digest_of(content))
     assert await instance.restart() == Recovered(orphaned_blobs=2, orphaned_uploads=0, ended_sessions=2)

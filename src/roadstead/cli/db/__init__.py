@@ -1,0 +1,1 @@
+"""Commands for the database of the catalogue."""
