@@ -10,7 +10,7 @@ changes of links, which have nothing to follow before. Rows about running proces
 each server says of itself. Nobody may change the source meanwhile; whoever calls sees to that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,12 +60,24 @@ class _Position(Struct, frozen=True):
 class CatalogueCopy:
     """The copy of one catalogue into another database with the same schema."""
 
-    def __init__(self, source: Database, target: Database, *, source_name: str, observer: CopyObserver) -> None:
-        """``source_name`` tells one source from another, so that no copy of one is gone on with from the other."""
+    def __init__(
+        self,
+        source: Database,
+        target: Database,
+        *,
+        source_name: str,
+        observer: CopyObserver,
+        require_still: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``source_name`` tells one source from another, so that no copy of one is gone on with from the other.
+
+        ``require_still`` raises if somebody may have changed the source since the copy began: the last thing asked.
+        """
         self._source = source
         self._target = target
         self._source_name = source_name
         self._observer = observer
+        self._require_still = require_still
         self._states = metadata.tables[_LAST]
         names = self._states.c.name
         self._find = Statement(select(self._states.c.value).where(names == parameter("name")))
@@ -91,6 +103,7 @@ class CatalogueCopy:
         copied += await self._compare(self._tables[:-1])
         await self._copy(self._tables[-1], position.after if position.table == _LAST else None)
         copied += await self._compare(self._tables[-1:])
+        await self._require_still()
         await self._end()
         return copied
 

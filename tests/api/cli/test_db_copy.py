@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +17,10 @@ from sqlalchemy import LargeBinary, Table, insert, select, text
 from roadstead.access import visible_to_operator
 from roadstead.app import open_registry
 from roadstead.cli import program
+from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.config import Settings, load_settings
 from roadstead.database import Database, SqliteDatabase, Statement, Transaction, metadata, migrate
-from roadstead.database.copy_errors import CopyUnfinishedError
+from roadstead.database.copy_errors import CopyDiffersError, CopyUnfinishedError
 from roadstead.database.copying import CatalogueCopy, CopyObserver
 from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest, RepositoryName, Tag
@@ -27,6 +28,7 @@ from roadstead.registry import Registry
 from tests.factories.access import BY_TEST
 from tests.factories.images import image, index, layer
 from tests.factories.registries import make_folder, on_registry, push_blob, push_image, push_referrer
+from tests.system.postgresql import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,6 +113,25 @@ def test_there_and_back(folder: Path, postgres_url: str, back: Path) -> None:
     assert rows_of_file(back) == before
 
 
+def test_a_password_in_the_settings_is_for_the_server_whichever_side_it_is(
+    folder: Path, postgres_url: str, back: Path
+) -> None:
+    file, bare = f"sqlite:///{folder / 'roadstead.db'}", postgres_url.replace(f":{PASSWORD}@", "@")
+    environment = {"ROADSTEAD_DATABASE__URL": bare, "ROADSTEAD_DATABASE__PASSWORD": PASSWORD}
+    for arguments in (["--from", file, "--to", bare], ["--to", f"sqlite:///{back}"]):
+        command = ["db", "copy", "--data", str(folder), *arguments]
+        result = CliRunner().invoke(program, command, env=environment)
+        assert result.exit_code == 0, result.output
+    assert rows_of_file(back) == rows_of_file(folder / "roadstead.db")
+
+
+@pytest.mark.parametrize("url", ["mysql://server/name", "postgresql://server:99999999/name"])
+def test_a_wrong_url_is_named_by_its_option(folder: Path, url: str) -> None:
+    result = copy(folder, "--to", url)
+    assert result.exit_code == 2
+    assert "--to" in result.stderr
+
+
 def test_the_registry_on_the_copy_serves_and_counts_on(folder: Path, postgres_url: str) -> None:
     assert copy(folder, "--to", postgres_url).exit_code == 0
 
@@ -185,6 +206,10 @@ class _KilledError(Exception):
     """The process ends here."""
 
 
+async def _still() -> None:
+    """Nobody changes the source."""
+
+
 async def _interrupted(source: Database, target: Database, name: str, writes: int) -> bool:
     """Copies until so many transactions were committed; whether it came to its end before."""
     done = 0
@@ -200,7 +225,7 @@ async def _interrupted(source: Database, target: Database, name: str, writes: in
     target.write = counted  # type: ignore[method-assign]
     observer = CopyObserver(begin=lambda _stage, _total: None, advance=lambda _rows: None)
     try:
-        await CatalogueCopy(source, target, source_name=name, observer=observer).run()
+        await CatalogueCopy(source, target, source_name=name, observer=observer, require_still=_still).run()
     except _KilledError:
         return False
     finally:
@@ -261,3 +286,49 @@ def test_a_part_of_a_copy_is_no_catalogue_and_of_no_other_source(folder: Path, p
     assert "a part of a copy of" in result.stderr
     assert copy(folder, "--to", f"sqlite:///{back}").exit_code == 0
     assert rows_of_file(back) == rows_of_file(folder / "roadstead.db")
+
+
+def test_a_source_that_changes_meanwhile_is_noticed_and_the_target_is_no_catalogue(folder: Path, back: Path) -> None:
+    """By the checksums, or because a server may do so by the time the copy ends."""
+    migrate(back)
+
+    async def copy_while(work: Callable[[Database], Awaitable[None]], *, is_still: bool) -> None:
+        source, target = SqliteDatabase.open(folder / "roadstead.db"), SqliteDatabase.open(back)
+        has_begun = asyncio.Event()
+
+        def begin(stage: str, _total: int) -> None:
+            if stage == "copying tag_history":
+                has_begun.set()
+
+        async def require_still() -> None:
+            if not is_still:
+                raise CommandRefusedError("a server has started")
+
+        observer = CopyObserver(begin=begin, advance=lambda _rows: None)
+        copying = CatalogueCopy(source, target, source_name="it", observer=observer, require_still=require_still)
+        try:
+            begun = asyncio.create_task(copying.run())
+            await asyncio.wait_for(has_begun.wait(), 10)
+            await work(source)
+            await begun
+        finally:
+            await source.close()
+            await target.close()
+
+    async def rename(source: Database) -> None:
+        renamed = Statement(text("UPDATE projects SET name = 'other' WHERE name = 'team'"))
+        await source.write(lambda transaction: transaction.execute(renamed))
+
+    async def nothing(_source: Database) -> None:
+        return
+
+    with pytest.raises(CopyDiffersError, match="projects"):
+        asyncio.run(copy_while(rename, is_still=True))
+    with closing(sqlite3.connect(folder / "roadstead.db")) as connection, connection:
+        connection.execute("UPDATE projects SET name = 'team' WHERE name = 'other'")
+    back.unlink()
+    migrate(back)
+    with pytest.raises(CommandRefusedError):
+        asyncio.run(copy_while(nothing, is_still=False))
+    with closing(sqlite3.connect(back)) as connection:
+        assert connection.execute("SELECT count(*) FROM states WHERE name = 'database-copy'").fetchone() == (1,)

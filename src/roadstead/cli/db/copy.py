@@ -33,16 +33,17 @@ def copy(*, from_url: str | None, to_url: str, data: Path | None, config: Path |
 
     Servers may go on with pulls: set them to read-only first, or stop them. Every table is copied, then read again on
     both sides, and its rows and checksums are compared. A copy that was interrupted goes on where it stopped when the
-    same command runs again. The bytes of blobs are not touched. Afterwards name the new database in the settings
+    same command runs again. A password may stand in a URL; a server whose URL has none gets the one in the settings
+    (database.password_file). The bytes of blobs are not touched. Afterwards name the new database in the settings
     (database.url), start the servers, and end the maintenance, which was copied too.
     """
     from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
-    from roadstead.config import load_settings  # noqa: PLC0415
+    from roadstead.config import with_other_database  # noqa: PLC0415
 
     session.silence_log()
-    overrides = {"data.folder": data}
-    source = Installation(load_settings(config, overrides={**overrides, "database.url": from_url}))
-    target = Installation(load_settings(config, overrides={**overrides, "database.url": to_url}))
+    settings = session.load(data, config)
+    source = Installation(with_other_database(settings, from_url, "--from") if from_url else settings)
+    target = Installation(with_other_database(settings, to_url, "--to"))
     if source.catalogue == target.catalogue:
         raise click.UsageError("--from and --to name the same database")
     asyncio.run(source.require_current())
@@ -80,9 +81,13 @@ async def _copy(source: "Installation", target: "Installation") -> "list[CopiedT
             observer = CopyObserver(
                 begin=lambda stage, total: bar.begin(stage, total, is_bytes=False), advance=bar.advance
             )
-            copied = await CatalogueCopy(ours, theirs, source_name=source.catalogue, observer=observer).run()
-        await _require_still(ours)
-        return copied
+            return await CatalogueCopy(
+                ours,
+                theirs,
+                source_name=source.catalogue,
+                observer=observer,
+                require_still=lambda: _require_still(ours),
+            ).run()
     finally:
         await ours.close()
         await theirs.close()
