@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
 import yaml
@@ -32,7 +32,16 @@ class Outcome:
     """APIs and kinds of data that did not pass."""
 
 
-def run(server: FaultyServer, results: Path, **settings: str) -> Outcome:
+class HasHost(Protocol):
+    """A server, or what stands before it."""
+
+    @property
+    def host(self) -> str:
+        """Its address with the port."""
+        ...
+
+
+def run(server: HasHost, results: Path, **settings: str) -> Outcome:
     """What became of each test."""
     unique = secrets.token_hex(4)
     all_settings = {

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,9 @@ BLOB = digest_of(CONTENT)
 IMAGE = image(b"one", b"two")
 OTHER = image(b"two", b"three")
 LIST = index(IMAGE, OTHER)
+MOST_STATEMENTS = 40
+"""More than any of the pieces below has."""
+
 UNTAGGED = GarbageRules(collects_untagged=True)
 
 Work = Callable[[Instance], Awaitable[object]]
@@ -342,36 +346,47 @@ async def counts(url: str) -> dict[str, int]:
     return found
 
 
-def explore(url: str, case: Case, wrap: type[SteppedDatabase], examples: int) -> None:
-    """Lets the two meet in so many orders."""
+def worlds(url: str, case: Case, wrap: type[SteppedDatabase]) -> Iterator[Callable[[Switches], None]]:
+    """Two replicas, and what lets them meet in an order."""
     runner = asyncio.Runner()
     world = World(url, case, wrap)
     runner.run(world.open())
-
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(first=st.integers(0, 1), lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4))
-    def meet(first: int, lengths: list[int]) -> None:
-        runner.run(world.meet(Switches(first, lengths)))
-
     try:
-        meet()
+        yield lambda order: runner.run(world.meet(order))
     finally:
         runner.run(world.close())
         runner.close()
 
 
+opened = contextmanager(worlds)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_lost_in_any_order(catalogue_url: str, name: str) -> None:
-    explore(catalogue_url, CASES[name], SteppedDatabase, scaled(6))
+    with opened(catalogue_url, CASES[name], SteppedDatabase) as meet:
+
+        @settings(
+            max_examples=scaled(6),
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(first=st.integers(0, 1), lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4))
+        def search(first: int, lengths: list[int]) -> None:
+            meet(Switches(first, lengths))
+
+        search()
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.needs_locks])
 def test_without_locks_something_is_lost(catalogue_url: str, name: str) -> None:
-    with pytest.raises((AssertionError, ExceptionGroup)):
-        explore(catalogue_url, CASES[name], LocklessDatabase, 100)
+    """One switch to the other, after each number of statements in turn, is enough to see it."""
+    with opened(catalogue_url, CASES[name], LocklessDatabase) as meet, pytest.raises((AssertionError, ExceptionGroup)):
+        meet_with_one_switch(meet)
+
+
+def meet_with_one_switch(meet: Callable[[Switches], None]) -> None:
+    for length in range(1, MOST_STATEMENTS):
+        for first in (0, 1):
+            meet(Switches(first, [length, MOST_STATEMENTS]))

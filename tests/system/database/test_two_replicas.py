@@ -11,7 +11,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,63 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.system.database.replicas import ROADSTEAD, Installation
 from tests.system.faults.client import NETWORK_ERRORS, Client, RefusedError, digest_of
-from tests.system.faults.server import environment
 from tests.system.oracle import Witness
-from tests.system.process import run
 from tests.system.servers import RegistryServer, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from tests.system.postgresql import PostgresServer
 
 pytestmark = [pytest.mark.needs("postgresql"), pytest.mark.timeout(300)]
 
-ROADSTEAD: Final = Path(sys.executable).parent / "roadstead"
 ROUNDS: Final = 10
 """Of a second replica that starts and is killed."""
-
-
-class Installation:
-    """A database, a folder of blobs, and as many servers on them as a test wants."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.blobs = folder / "shared" / "blobs"
-        self.blobs.parent.mkdir(parents=True)
-        self._stack = contextlib.ExitStack()
-
-    @property
-    def arguments(self) -> list[str]:
-        """Flags that all servers have in common."""
-        return ["--database", self.url, "--storage", self.blobs.as_uri()]
-
-    def replica(self, name: str, *more: str) -> RegistryServer:
-        """Another server, not started yet."""
-        return RegistryServer(self.folder / name, arguments=[*self.arguments, *more], peer="")
-
-    def started(self, name: str, *more: str) -> RegistryServer:
-        """Another server, which ends with the test."""
-        return self._stack.enter_context(self.replica(name, *more))
-
-    def command(self, *words: str, exit_code: int | None = 0, env: Mapping[str, str] | None = None) -> str:
-        """What a command printed that was told of the database alone."""
-        told = environment({"database.url": self.url, "data.folder": self.folder / "nowhere"})
-        answer = run([ROADSTEAD, *words], env={**told, **(env or {})}, exit_code=exit_code, cwd=self.folder)
-        return answer.stdout if exit_code == 0 else answer.both
-
-    def close(self) -> None:
-        """Stop the servers, each of which must have been well."""
-        self._stack.close()
-
-
-@pytest.fixture
-def installation(scratch: Path, postgres_url: str) -> Iterator[Installation]:
-    found = Installation(scratch / f"two-{os.urandom(4).hex()}", postgres_url)
-    yield found
-    found.close()
 
 
 def everything(server: RegistryServer, repository: str, reference: str) -> None:
