@@ -9,12 +9,13 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import null, select, update
 
 from roadstead.access import Action, Policy
 from roadstead.config import LimitSettings
 from roadstead.database import Statement, metadata
 from roadstead.oci import Digest
+from roadstead.registry import tables
 from roadstead.registry.content import store
 from roadstead.testing.images import ManifestContent
 from roadstead.testing.images import image as make_image
@@ -283,6 +284,48 @@ async def test_an_upload_belongs_to_its_repository(instance: Instance, gate: Gat
             answer = await gate.user(who)(method, f"/v2/{repository}/blobs/uploads/{session}?digest={digest}")
             assert answer.status == status, (who, repository, method)
     assert (await instance.client.request("GET", f"/v2/{OTHER}/blobs/uploads/{session}")).status == 204
+
+
+@pytest.mark.parametrize("has_bytes", [False, True])
+async def test_an_upload_belongs_to_who_began_it(instance: Instance, gate: Gate, *, has_bytes: bool) -> None:
+    """Also of those who may push to its repository nobody else can read, change, end or cancel it."""
+    content = b"0123"
+    owner, stranger = gate.user("developer"), gate.user("admin")
+    path = f"/v2/{MINE}/blobs/uploads/"
+    location = path + (await owner("POST", path)).header("docker-upload-uuid")
+    if has_bytes:
+        assert (await owner("PATCH", location, body=content[:2])).status == 202
+    digest = Digest.of(content)
+    for other in (stranger, Visitor("anonymous", instance.client)):
+        for method in ("GET", "HEAD", "PATCH", "PUT", "DELETE"):
+            answer = await other(method, f"{location}?digest={digest}", body=b"x" if method != "GET" else b"")
+            assert answer.status == 404, (other.name, method)
+            assert method == "HEAD" or answer.codes == ["BLOB_UPLOAD_UNKNOWN"]
+        answer = await other("PATCH", location, body=b"x", content_range="9-9")
+        assert answer.status == 404, "an offset that is wrong says as little"
+    assert (await owner("GET", location)).header("range") == ("0-1" if has_bytes else "0-0")
+    answer = await owner("PUT", f"{location}?digest={digest}", body=content[2:] if has_bytes else content)
+    assert answer.status == 201
+
+
+async def test_an_upload_of_nobody_in_particular_is_only_for_such(instance: Instance, gate: Gate) -> None:
+    session = await begin(instance, MINE)
+    assert (await gate.user("admin")("GET", f"/v2/{MINE}/blobs/uploads/{session}")).status == 404
+    assert (await instance.client.request("GET", f"/v2/{MINE}/blobs/uploads/{session}")).status == 204
+
+
+async def test_an_upload_from_before_owners_were_kept_is_for_all_who_may_push(instance: Instance, gate: Gate) -> None:
+    location = f"/v2/{MINE}/blobs/uploads/{await begin(instance, MINE)}"
+    assert (await instance.client.request("PATCH", location, body=b"01")).status == 202
+    forget_owner = Statement(update(tables.upload_sessions).values(owner=null()))
+    await instance.registry.database.write(lambda transaction: transaction.execute(forget_owner))
+    await instance.restart()
+    gate = Gate(instance, gate.file, *RULES)
+    assert (await gate.user("puller")("PATCH", location, body=b"2")).status == 403
+    assert (await gate.user("pusher")("PATCH", location, body=b"2")).status == 202
+    answer = await gate.user("developer")("PUT", f"{location}?digest={Digest.of(b'0123')}", body=b"3")
+    assert answer.status == 201
+    gate.close()
 
 
 async def test_who_has_not_logged_in_learns_no_names_of_users(instance: Instance, gate: Gate) -> None:

@@ -102,6 +102,7 @@ WHOLE: Final[dict[str, tuple[str, ...]]] = {
         "LIST_MISSING_BLOBS_OF_TRASH",
         "LIST_REPOSITORIES_OF_TRASH",
         "LIST_FULL_THOUGH_REMOVED",
+        "LIST_NAMES_TWICE",
         "LIST_DELETED_THOUGH_LIVE",
         "LIST_LINKED_THOUGH_GOING",
         "COUNT_LOST_REVIEWS",

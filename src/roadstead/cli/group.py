@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "scrub": "Read everything again, and put aside what rotted.",
     "backup": "Copy catalogue and blobs while the server goes on.",
     "restore-backup": "Bring a backup up in an empty data folder.",
-    "db": "Show the catalogue's database, or migrate its schema.",
+    "db": "Show the catalogue's database, migrate or copy it.",
     "config": "Check settings, convert registry:2's, or show those in effect.",
     "completion": "Print a script that completes commands in your shell.",
 }

@@ -3,7 +3,7 @@
 from roadstead.config.address import ListenAddress
 from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
 from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
-from roadstead.config.checks import database_server, require_files
+from roadstead.config.checks import database_server, require_files, with_other_database
 from roadstead.config.container import runs_in_container
 from roadstead.config.description import SettingDescription, describe_settings
 from roadstead.config.errors import (
@@ -77,4 +77,5 @@ __all__ = [
     "runs_in_container",
     "shown_url",
     "user_of",
+    "with_other_database",
 ]

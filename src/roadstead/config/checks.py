@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from roadstead.config.address import ListenAddress
 from roadstead.config.errors import (
     AuthenticationModeUnavailableError,
@@ -20,7 +22,7 @@ from roadstead.config.errors import (
 from roadstead.config.http_rules import http_faults
 from roadstead.config.probe_rules import content_faults, health_faults
 from roadstead.config.secret import SecretText
-from roadstead.config.server_url import find_fault, has_password, with_password
+from roadstead.config.server_url import find_fault, has_password, is_server_url, with_password
 from roadstead.config.settings import Settings
 from roadstead.oci.errors import NameInvalidError
 from roadstead.oci.reference import RepositoryName
@@ -80,6 +82,28 @@ def database_server(settings: Settings) -> str:
             raise SettingInvalidError(key, f"{section.password_file}: {reason}", "correct it") from None
     url = section.url or ""
     return SecretText(with_password(url, password) if password else url)
+
+
+def with_other_database(settings: Settings, url: str, source: str) -> Settings:
+    """Returns the settings with another catalogue; ``source`` is where its URL was given, for messages.
+
+    The password that stands beside the URL in ``settings`` goes with a server whose URL has none.
+
+    Raises:
+        SettingsInvalidError: the URL is wrong.
+    """
+    section, sources = settings.database, {"database.url": source}
+    is_for_it = is_server_url(url) and not has_password(url)
+    changed = structs.replace(
+        section,
+        url=SecretText(url),
+        password=section.password if is_for_it else None,
+        password_file=section.password_file if is_for_it else None,
+    )
+    settings = structs.replace(settings, database=changed)
+    _check_stores(settings, sources)
+    _check_database(settings, sources)
+    return settings
 
 
 def _require_file(file: Path, source: str) -> None:

@@ -1,6 +1,8 @@
-"""Brings the schema of a catalogue on PostgreSQL to this version's, with Alembic, in one transaction.
+"""Brings the schema of a catalogue on PostgreSQL to this version's, with Alembic.
 
-Any number of replicas may start at once: the first one migrates, the others wait for it and find nothing to do.
+Any number of replicas may start at once: the first one migrates, the others wait for it and find nothing to do. The
+lock by which they wait is held in a transaction of its own, so that a migration may commit as it goes on: one that was
+interrupted is taken up where it stood.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from roadstead.database.server_errors import explain, explained
 BEFORE_SERVERS: Final = "0004"
 """The last revision that was for SQLite alone: what it and those before it made, the next one makes on a server."""
 
+_STAY: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('roadstead-migration', 0))")
 
 
@@ -39,15 +42,17 @@ def migrate_server(url: str) -> bool:
 
 
 async def _migrate(url: str) -> bool:
-    async with _connected(url) as connection:
-        await connection.execute(_TURN)
-        revision = await _revision(connection)
+    async with _connected(url) as turn:
+        await turn.execute(_STAY)
+        await turn.execute(_TURN)
+        revision = await _revision(turn)
         if revision > HEAD:
             raise SchemaUnknownError(revision, HEAD)
         if revision == HEAD:
             return False
-        await connection.run_sync(_upgrade, is_new=not revision)
-        await connection.commit()
+        async with _connected(url) as connection:
+            await connection.run_sync(_upgrade, is_new=not revision)
+            await connection.commit()
         return True
 
 

@@ -39,13 +39,21 @@ class PushedManifest:
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """An upload as its record has it."""
+    """An upload as its record has it.
+
+    ``owner`` is the actor who began it, empty for an anonymous client; None where a version recorded it that kept none.
+    """
 
     id: str
     repository: RepositoryName
     algorithm: str
     offset: int
     digest_state: bytes | None
+    owner: str | None
+
+    def is_open_to(self, repository: str, actor: str) -> bool:
+        """True if ``actor`` may go on with it in ``repository``."""
+        return self.repository == repository and self.owner in {None, actor}
 
 
 @dataclass(frozen=True, slots=True)

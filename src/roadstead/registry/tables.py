@@ -5,8 +5,10 @@ the order that the distribution specification asks of listings.
 
 ::
 
+    projects --< repositories                             the first part of a name, or ``library``
+         .
     repositories --< repository_blobs     >-- blobs       a blob may be read in the repositories that it is linked to
-         |
+         |                                       +--< blob_parts   its bytes, where they are not one object
          +------< repository_manifests    >-- manifests --< manifest_blobs, manifest_children
          |                  ^
          +------< tags -----+                             a tag points at a manifest of its own repository
@@ -14,6 +16,10 @@ the order that the distribution specification asks of listings.
                          those with is_required must be there for it to be accepted
     manifest_children    the entries of an index: what reaches manifests without a tag
     upload_sessions                                       not tied to a repository's row: there may be none yet
+
+What versions before 0006 write has NULL in the columns that these do not know: a repository without ``project_id`` gets
+it with the next push, a blob without ``store`` and ``object_key`` is one object in the only store, under the key of its
+digest (``layout``), an upload session without ``owner`` is of whoever may push there.
 
 What was deleted and can still be restored, and what must be looked at by the collector (see ``garbage.collection``)::
 
@@ -30,6 +36,14 @@ from sqlalchemy import BigInteger, Column, ForeignKey, ForeignKeyConstraint, Ind
 
 from roadstead.database import KEY, TEXT, metadata
 
+projects: Final = Table(
+    "projects",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("name", TEXT, nullable=False, unique=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
 repositories: Final = Table(
     "repositories",
     metadata,
@@ -38,6 +52,7 @@ repositories: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("removed_ms", BigInteger, nullable=True),
     Column("left_alone_ms", BigInteger, nullable=True),  # adopted with content that only registry:2 understands
+    Column("project_id", KEY, ForeignKey("projects.id"), nullable=True, index=True),
 )
 
 blobs: Final = Table(
@@ -49,6 +64,8 @@ blobs: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("quarantined_ms", BigInteger, nullable=True),
     Column("deleting_ms", BigInteger, nullable=True),
+    Column("store", TEXT, nullable=True),
+    Column("object_key", TEXT, nullable=True),
 )
 Index(
     "ix_blobs_quarantined_ms",
@@ -61,6 +78,16 @@ Index(
     blobs.c.deleting_ms,
     sqlite_where=blobs.c.deleting_ms.is_not(None),
     postgresql_where=blobs.c.deleting_ms.is_not(None),
+)
+
+blob_parts: Final = Table(  # in the order of ``number``
+    "blob_parts",
+    metadata,
+    Column("blob_id", KEY, ForeignKey("blobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", KEY, primary_key=True),
+    Column("object_key", TEXT, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 repository_blobs: Final = Table(
@@ -155,6 +182,7 @@ upload_sessions: Final = Table(
     Column("committing_digest", TEXT, nullable=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),  # no index: purging reads the few rows there are
+    Column("owner", TEXT, nullable=True),  # who began it, empty for an anonymous client
     sqlite_with_rowid=False,
 )
 

@@ -39,6 +39,7 @@ REMEDIES: Final = {
     "blob-unreadable": f"look at the disk; {_QUARANTINE}",
     "blob-quarantined": _PUSH,
     "storage-unreadable": "check who owns the folder, and the disk",
+    "name-twice": "harmless: no name is changed; to have one of them, copy its images and delete the other",
     "bytes-unrecorded": "harmless: takes space, and nothing else",
     "open-to-others": "run `chmod o=` on a folder, `chmod go=` on secrets and the catalogue's files",
 }

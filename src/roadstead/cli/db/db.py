@@ -2,6 +2,7 @@
 
 import click
 
+from roadstead.cli.db.copy import copy
 from roadstead.cli.db.migrate import migrate
 from roadstead.cli.db.status import status
 
@@ -11,14 +12,16 @@ from roadstead.cli.db.status import status
 Examples:
   roadstead db status
   roadstead db migrate --config roadstead.yaml
+  roadstead db copy --to postgresql://roadstead@db.example.com/roadstead
   ROADSTEAD_DATABASE__URL=postgresql://roadstead@db.example.com/roadstead roadstead db status --json"""
 )
 def db() -> None:
-    """Show the catalogue's database, or migrate its schema.
+    """Show the catalogue's database, migrate or copy it.
 
     The catalogue is where the settings say: in the data folder, or on a PostgreSQL server (database.url).
     """
 
 
+db.add_command(copy)
 db.add_command(migrate)
 db.add_command(status)

@@ -13,6 +13,7 @@ from roadstead.cli.terminal import text
 from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.refusal import CommandRefusedError, EndpointSilentError
 from roadstead.cli.terminal.target import spell
+from roadstead.database import copy_errors
 from roadstead.errors import RoadsteadError
 from roadstead.oci import errors as oci
 from roadstead.registry import errors as registry
@@ -142,6 +143,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     StorageForeignError: (ExitCode.REFUSED, _storage_foreign),
     StorageMissingError: (ExitCode.UNREACHABLE, _storage_missing),
     database.DatabaseError: (ExitCode.UNREACHABLE, str),
+    copy_errors.CopyRefusedError: (ExitCode.REFUSED, str),
+    copy_errors.CopyDiffersError: (ExitCode.REFUSED, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
     database.ServerUnavailableError: (ExitCode.UNREACHABLE, _server_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),

@@ -1,6 +1,7 @@
 """Repositories: found, made, listed."""
 
 from roadstead.access import VisibleRepositories
+from roadstead.access.pattern import LIBRARY
 from roadstead.clock import Clock
 from roadstead.database import Database, Reader, Transaction
 from roadstead.oci import RepositoryName
@@ -79,12 +80,40 @@ async def get_repository_id(reader: Reader, repository: RepositoryName) -> int:
     return int(row[0])
 
 
+def project_of(repository: RepositoryName) -> str:
+    """The name of the project that a repository belongs to: the first part of its own, or ``library``."""
+    first, slash, _ = repository.partition("/")
+    return first if slash else LIBRARY
+
+
 async def ensure_repository(transaction: Transaction, repository: RepositoryName, clock: Clock) -> int:
-    """The key of a repository's row, made if need be; a removed one is brought back."""
+    """The key of a repository's row, made if need be, with its project; a removed one is brought back."""
     row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
     if row is None:
-        await transaction.execute(store.ADD_REPOSITORY, name=repository, created_ms=clock.now_ms())
-        return await get_repository_id(transaction, repository)
-    if row[1] is not None:
-        await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=row[0])
+        return await add_repository(transaction, repository, clock.now_ms())
+    repository_id, removed_ms, project_id = row
+    if removed_ms is not None:
+        await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=repository_id)
+    if project_id is None:  # made by a version that knew no projects
+        project_id = await _ensure_project(transaction, repository, clock.now_ms())
+        await transaction.execute(store.PUT_REPOSITORY_INTO_PROJECT, repository_id=repository_id, project_id=project_id)
+    return int(repository_id)
+
+
+async def add_repository(transaction: Transaction, repository: RepositoryName, created_ms: int) -> int:
+    """The key of a new repository's row, or of one that somebody else has just made; its project is made if need be."""
+    project_id = await _ensure_project(transaction, repository, created_ms)
+    row = await transaction.fetch_one(
+        store.ADD_REPOSITORY, name=repository, created_ms=created_ms, project_id=project_id
+    )
+    return await get_repository_id(transaction, repository) if row is None else int(row[0])
+
+
+async def _ensure_project(transaction: Transaction, repository: RepositoryName, created_ms: int) -> int:
+    """The key of the row of a repository's project, which stays as long as the transaction lasts."""
+    row = await transaction.lock_one(store.FIND_PROJECT_TO_KEEP, project=project_of(repository))
+    if row is None:
+        row = await transaction.fetch_one(store.ADD_PROJECT, project=project_of(repository), created_ms=created_ms)
+    if row is None:
+        raise RuntimeError("an insert that updates what is there gave no row back")
     return int(row[0])

@@ -1,9 +1,10 @@
 """Ids of upload sessions that prove by themselves who gave them out, for what, and when.
 
 An id is a UUID of version 8 (RFC 9562, section 5.8): when it was given out, chance, and a code over these, the
-repository, the algorithm and this run of the machine, made with the registry's own secret. So a session that has no
-bytes yet needs no record: any process of the registry, also one started a moment later, recognises its id. An id of
-another repository, one that somebody made up, and one from before the machine was started anew are not recognised.
+repository, the algorithm, the owner and this run of the machine, made with the registry's own secret. So a session that
+has no bytes yet needs no record: any process of the registry, also one started a moment later, recognises its id. An id
+of another repository or owner, one that somebody made up, and one from before the machine was started anew are not
+recognised.
 """
 
 import hashlib
@@ -36,18 +37,18 @@ class SessionIds:
         self._boot_id = boot_id
         self._clock = clock
 
-    def issue(self, repository: RepositoryName, algorithm: str) -> str:
+    def issue(self, repository: RepositoryName, algorithm: str, owner: str) -> str:
         """An id that nobody has."""
         head = self._stamp() << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS)
-        return _uuid(head << _CODE_BITS | self._code(head, repository, algorithm))
+        return _uuid(head << _CODE_BITS | self._code(head, repository, algorithm, owner))
 
-    def find_algorithm(self, repository: RepositoryName, session_id: str) -> str | None:
-        """The algorithm of a session that ``issue`` gave out for this repository less than ``YOUNG_SECONDS`` ago."""
+    def find_algorithm(self, repository: RepositoryName, session_id: str, owner: str) -> str | None:
+        """The algorithm of a session that ``issue`` gave out for both of these less than ``YOUNG_SECONDS`` ago."""
         number = _number(session_id)
         if number is None or not self._is_young(number):
             return None
         head, code = number >> _CODE_BITS, number & (1 << _CODE_BITS) - 1
-        return next((each for each in ALGORITHMS if self._code(head, repository, each) == code), None)
+        return next((each for each in ALGORITHMS if self._code(head, repository, each, owner) == code), None)
 
     def is_young(self, session_id: str) -> bool:
         """Whether a session with this id, if there is one, may still be without a record."""
@@ -61,10 +62,15 @@ class SessionIds:
     def _stamp(self) -> int:
         return int(self._clock.monotonic_seconds() * 1000) & (1 << _STAMP_BITS) - 1
 
-    def _code(self, head: int, repository: RepositoryName, algorithm: str) -> int:
-        said = b"%d %b %b %b" % (head, algorithm.encode(), repository.encode(), self._boot_id)
+    def _code(self, head: int, repository: RepositoryName, algorithm: str, owner: str) -> int:
+        # The owner stands last, since it is the only one that may have spaces in it.
+        said = b"%d %b %b %b %b" % (head, algorithm.encode(), repository.encode(), self._boot_id, _encoded(owner))
         found = hashlib.blake2b(said, key=self._key, digest_size=8).digest()
         return int.from_bytes(found, "big") >> 64 - _CODE_BITS
+
+
+def _encoded(owner: str) -> bytes:
+    return owner.encode("utf-8", "surrogatepass")
 
 
 def new_key() -> str:

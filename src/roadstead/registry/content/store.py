@@ -26,6 +26,7 @@ from roadstead.registry.tables import (
     manifest_blobs,
     manifest_children,
     manifests,
+    projects,
     repositories,
     repository_blobs,
     repository_manifests,
@@ -50,7 +51,26 @@ _of_repository = and_(repositories.c.name == _repository, repositories.c.id == r
 FIND_REPOSITORY: Final = Statement(
     select(repositories.c.id).where(repositories.c.name == _repository, repositories.c.removed_ms.is_(None))
 )
-ADD_REPOSITORY: Final = Statement(insert_or_skip(repositories, "name", "created_ms"))
+ADD_REPOSITORY: Final = Statement(  # gives back its key, unless there is one of this name
+    upsert(repositories)
+    .values(name=parameter("name"), created_ms=parameter("created_ms"), project_id=parameter("project_id"))
+    .on_conflict_do_nothing()
+    .returning(repositories.c.id)
+)
+PUT_REPOSITORY_INTO_PROJECT: Final = Statement(
+    update(repositories)
+    .where(repositories.c.id == _repository_id, repositories.c.project_id.is_(None))
+    .values(project_id=parameter("project_id"))
+)
+FIND_PROJECT_TO_KEEP: Final = LockingStatement(
+    select(projects.c.id).where(projects.c.name == parameter("project")), Lock.KEEP
+)
+_new_project: Final = upsert(projects).values(name=parameter("project"), created_ms=parameter("created_ms"))
+ADD_PROJECT: Final = Statement(  # gives back its key, also if there is one of this name, which then stays
+    _new_project.on_conflict_do_update(index_elements=["name"], set_={"name": _new_project.excluded.name}).returning(
+        projects.c.id
+    )
+)
 LIST_REPOSITORIES_IN_RANGE: Final = Statement(
     select(repositories.c.name)
     .where(  # one bound on each side: an index is followed by one, and what else is said is only looked at
@@ -324,6 +344,7 @@ _new_upload: Final = upsert(upload_sessions).values(
     committing_digest=parameter("committing"),
     created_ms=parameter("now_ms"),
     updated_ms=parameter("now_ms"),
+    owner=parameter("owner"),
 )
 _changed_upload: Final = {
     "offset_bytes": parameter("offset"),
@@ -349,6 +370,7 @@ FIND_UPLOAD: Final = Statement(
         upload_sessions.c.algorithm,
         upload_sessions.c.offset_bytes,
         upload_sessions.c.digest_state,
+        upload_sessions.c.owner,
     ).where(upload_sessions.c.id == parameter("session_id"))
 )
 LIST_ENDED_UPLOADS: Final = Statement(

@@ -17,6 +17,9 @@ nothing, and why nobody can use an id again whose session has ended:
 An id has this run of one machine in it. Where several machines share the catalogue, a session has its row from the
 beginning.
 
+A session belongs to the actor who began it (``owner``), and to nobody else does it exist: neither by its row nor by its
+id. One whose row was written by a version that kept no owners is of whoever may push to its repository.
+
 Rows are lost, at worst, together with the power of the machine; no id from before that is recognised.
 """
 
@@ -73,17 +76,17 @@ class UploadSessions:
         self._remembered: OrderedDict[str, UploadSession] = OrderedDict()
         self._has_looked = False
 
-    async def begin(self, repository: RepositoryName, algorithm: str) -> UploadSession:
+    async def begin(self, repository: RepositoryName, algorithm: str, owner: str) -> UploadSession:
         """A new session of ``repository``, without bytes."""
         ids = self._ids or await self._get_ids()
-        session = UploadSession(ids.issue(repository, algorithm), repository, algorithm, 0, None)
+        session = UploadSession(ids.issue(repository, algorithm, owner), repository, algorithm, 0, None, owner)
         self._note_begun(session)
         if self._is_shared or len(self._begun) > BEGUN_MOST:
             await self._record_begun(0.0)
         return session
 
-    async def get(self, repository: RepositoryName, session_id: str) -> UploadSession:
-        """A session of this repository as it stands; another repository's is unknown here.
+    async def get(self, repository: RepositoryName, session_id: str, actor: str) -> UploadSession:
+        """A session of this repository as it stands; another repository's, or another owner's, is unknown here.
 
         Raises:
             UploadUnknownError: there is none, or none any more.
@@ -91,19 +94,20 @@ class UploadSessions:
         ids = self._ids or await self._get_ids()
         row = await self._database.fetch_one(store.FIND_UPLOAD, session_id=session_id)
         if row is None:
-            algorithm = ids.find_algorithm(repository, session_id)
+            algorithm = ids.find_algorithm(repository, session_id, actor)
             if algorithm is None:
                 raise UploadUnknownError(session_id)
-            session = UploadSession(session_id, repository, algorithm, 0, None)
+            session = UploadSession(session_id, repository, algorithm, 0, None, actor)
             if session_id not in self._begun:
                 self._note_begun(session)  # another process has begun it
             return session
         self._begun.pop(session_id, None)  # it has its row, from another process if not from this one
-        if row[0] != repository or row[2] == ENDED:
+        session = UploadSession(session_id, RepositoryName(row[0]), row[1], row[2], row[3], row[4])
+        if session.offset == ENDED or not session.is_open_to(repository, actor):
             raise UploadUnknownError(session_id)
-        return UploadSession(session_id, repository, row[1], row[2], row[3])
+        return session
 
-    async def recall(self, repository: RepositoryName, session_id: str) -> UploadSession:
+    async def recall(self, repository: RepositoryName, session_id: str, actor: str) -> UploadSession:
         """As ``get``, or as this process saw it last: whoever relies on it asks ``get`` once nobody else can write.
 
         Raises:
@@ -112,9 +116,9 @@ class UploadSessions:
         session = self._remembered.pop(session_id, None)
         if session is None:
             session = self._begun.get(session_id, (0.0, None))[1]
-        if session is not None and session.repository == repository:
+        if session is not None and session.is_open_to(repository, actor):
             return session
-        return await self.get(repository, session_id)
+        return await self.get(repository, session_id, actor)
 
     async def save(self, transaction: Transaction, session: UploadSession, *, committing: Digest | None = None) -> None:
         """Records how a session stands; ``committing`` is the blob that it is about to become.
@@ -149,6 +153,7 @@ class UploadSessions:
             offset=offset,
             state=state,
             committing=committing,
+            owner=session.owner,
             now_ms=self._clock.grace_ms(),
         )
         if not changed:
@@ -258,6 +263,7 @@ def _row(begun: UploadSession, now_ms: int) -> dict[str, object]:
         "offset": 0,
         "state": None,
         "committing": None,
+        "owner": begun.owner,
         "now_ms": now_ms,
     }
 

@@ -74,7 +74,7 @@ PURGE_BATCH: Final = 200
 
 
 class Uploads:
-    """The upload sessions of a registry."""
+    """The upload sessions of a registry, each open to the actor alone who began it."""
 
     def __init__(
         self,
@@ -106,24 +106,26 @@ class Uploads:
         self._maximum_blob_bytes = maximum_blob_bytes
         self._receiving = Receiving(self._require_space)
 
-    async def start(self, repository: RepositoryName, algorithm: str, *, cause: Cause) -> UploadSession:  # noqa: ARG002 - a session will say who began it
+    async def start(self, repository: RepositoryName, algorithm: str, *, cause: Cause) -> UploadSession:
         """Begins an upload whose digest will be of ``algorithm``.
 
         Raises:
             StorageFullError: there is too little space to begin anything.
         """
         await self._require_space()
-        return await self.sessions.begin(repository, algorithm)
+        return await self.sessions.begin(repository, algorithm, cause.actor)
 
-    async def get(self, repository: RepositoryName, session_id: str, *, visible: VisibleRepositories) -> UploadSession:
-        """A session of this repository; another repository's is unknown here.
+    async def get(
+        self, repository: RepositoryName, session_id: str, *, visible: VisibleRepositories, cause: Cause
+    ) -> UploadSession:
+        """A session of this repository; another repository's, and one that another actor began, is unknown here.
 
         Raises:
             UploadUnknownError: there is none.
         """
         if repository not in visible:
             raise UploadUnknownError(session_id)
-        return await self.sessions.get(repository, session_id)
+        return await self.sessions.get(repository, session_id, cause.actor)
 
     async def append(
         self,
@@ -133,7 +135,7 @@ class Uploads:
         *,
         begin: int | None = None,
         length: int | None = None,
-        cause: Cause,  # noqa: ARG002 - a session will say who began it
+        cause: Cause,
     ) -> UploadSession:
         """Adds ``body`` to a session; ``begin`` is the offset at which the client says it belongs.
 
@@ -147,7 +149,7 @@ class Uploads:
             BlobTooLargeError: it gets larger than a blob may be; the session is gone.
             StorageFullError, StorageUnavailableError: the bytes could not be kept.
         """
-        session, writer = await self._open(repository, session_id, begin)
+        session, writer = await self._open(repository, session_id, begin, cause.actor)
         try:
             running = await self._take_in(session, writer, body, length or 0)
             return await self._record(session, writer, running)
@@ -174,7 +176,7 @@ class Uploads:
             UploadDigestMismatchError: they have another digest; the session is gone.
             and what ``append`` raises.
         """
-        session, writer = await self._open(repository, session_id, begin)
+        session, writer = await self._open(repository, session_id, begin, cause.actor)
         try:
             running = await self._take_in(session, writer, body, length or 0)
             actual = await self._digest(session, writer, running, digest.algorithm)
@@ -188,13 +190,13 @@ class Uploads:
         finally:
             writer.close()
 
-    async def cancel(self, repository: RepositoryName, session_id: str, *, cause: Cause) -> None:  # noqa: ARG002 - a session will say who began it
+    async def cancel(self, repository: RepositoryName, session_id: str, *, cause: Cause) -> None:
         """Ends a session and removes its bytes.
 
         Raises:
             UploadUnknownError: there is none.
         """
-        await self._forget(await self.sessions.get(repository, session_id))
+        await self._forget(await self.sessions.get(repository, session_id, cause.actor))
 
     async def purge(self, *, older_than_ms: int) -> int:
         """Ends sessions that nobody has touched for that long; returns how many."""
@@ -220,21 +222,21 @@ class Uploads:
                 raise StorageFullError
 
     async def _open(
-        self, repository: RepositoryName, session_id: str, begin: int | None
+        self, repository: RepositoryName, session_id: str, begin: int | None, actor: str
     ) -> tuple[UploadSession, ObjectWriter]:
         """The session as it stands once nobody else can write to it, and its writer."""
         for _ in range(BUSY_TRIES):
-            session = await self.sessions.recall(repository, session_id)
+            session = await self.sessions.recall(repository, session_id, actor)
             if begin is not None and begin > session.offset:
-                session = await self.sessions.get(repository, session_id)
+                session = await self.sessions.get(repository, session_id, actor)
                 if begin > session.offset:
                     raise UploadOffsetError(session_id, session.offset)
             with contextlib.suppress(ObjectBusyError):
-                return session, await self._open_writer(session, begin)
+                return session, await self._open_writer(session, begin, actor)
             await asyncio.sleep(BUSY_WAIT_SECONDS)  # a request that broke off needs a moment to record what it had
         raise UploadBusyError(session_id)
 
-    async def _open_writer(self, session: UploadSession, begin: int | None) -> ObjectWriter:
+    async def _open_writer(self, session: UploadSession, begin: int | None, actor: str) -> ObjectWriter:
         """The writer, once it is certain that the record has not changed before we had the lock."""
         try:
             writer = await self._storage.open_writer(layout.upload_key(session.id), session.offset)
@@ -247,7 +249,7 @@ class Uploads:
             await self._drop_first_bytes(session)
             raise
         try:
-            await self._require_unchanged(session, begin)
+            await self._require_unchanged(session, begin, actor)
         except BaseException as error:
             if isinstance(error, UploadUnknownError):  # it has ended, and opening it has made its object again
                 await self._storage.delete(layout.upload_key(session.id))
@@ -255,8 +257,8 @@ class Uploads:
             raise
         return writer
 
-    async def _require_unchanged(self, session: UploadSession, begin: int | None) -> None:
-        latest = await self.sessions.get(session.repository, session.id)
+    async def _require_unchanged(self, session: UploadSession, begin: int | None, actor: str) -> None:
+        latest = await self.sessions.get(session.repository, session.id, actor)
         if begin is not None and begin != latest.offset:
             raise UploadOffsetError(session.id, latest.offset)
         if latest.offset != session.offset:

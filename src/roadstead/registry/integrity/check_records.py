@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from roadstead.access.pattern import LIBRARY
 from roadstead.database import Database, Row, Statement
 from roadstead.registry.integrity import store as check_store
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
@@ -27,9 +28,20 @@ async def find_dangling_records(database: Database) -> AsyncIterator[Finding]:
         row = await database.fetch_one(statement)
         if row and row[0]:
             yield _note("catalogue", f"{row[0]} {what} refer to something that is not there")
+    async for finding in _find_names_twice(database):
+        yield finding
     async for repository, digest in _iter_unreviewed(database):
         detail = "no manifest names it, and nothing is going to look at it: its space is never freed"
         yield Finding(FindingKind.GARBAGE_FORGOTTEN, f"{repository}@{digest}", detail, Severity.NOTE)
+
+
+async def _find_names_twice(database: Database) -> AsyncIterator[Finding]:
+    """Repositories that are two, although some clients and users take their names for the same."""
+    after = ""
+    while rows := await database.fetch_all(check_store.LIST_NAMES_TWICE, after=after, limit=PAGE):
+        for (after,) in rows:
+            detail = f"{LIBRARY}/{after} exists beside it, in the same project; each has content of its own"
+            yield Finding(FindingKind.NAME_TWICE, after, detail, Severity.NOTE)
 
 
 async def _iter_unreviewed(database: Database) -> AsyncIterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import Table, and_, exists, func, literal, or_, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
+from roadstead.access.pattern import LIBRARY
 from roadstead.database import Statement, parameter
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
@@ -47,6 +48,20 @@ LIST_REPOSITORIES_OF_TRASH: Final = Statement(
     .join(removed_manifests, removed_manifests.c.repository_id == repositories.c.id)
     .join(manifests, manifests.c.id == removed_manifests.c.manifest_id)
     .where(manifests.c.digest == parameter("digest"))
+    .limit(_limit)
+)
+
+_in_library: Final = repositories.alias("in_library")
+LIST_NAMES_TWICE: Final = Statement(  # names without a slash that are also there below ``library``
+    select(repositories.c.name)
+    .join(_in_library, _in_library.c.name == literal(LIBRARY + "/") + repositories.c.name)
+    .where(
+        repositories.c.name > parameter("after"),
+        repositories.c.name.not_like("%/%"),
+        repositories.c.removed_ms.is_(None),
+        _in_library.c.removed_ms.is_(None),
+    )
+    .order_by(repositories.c.name)
     .limit(_limit)
 )
 

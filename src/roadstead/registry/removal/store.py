@@ -137,7 +137,9 @@ LIST_TAGS_LOST_WITH: Final = Statement(  # the tags that went when a manifest wa
 # --- trash
 
 FIND_REPOSITORY_EVEN_REMOVED: Final = Statement(
-    select(repositories.c.id, repositories.c.removed_ms).where(repositories.c.name == parameter("repository"))
+    select(repositories.c.id, repositories.c.removed_ms, repositories.c.project_id).where(
+        repositories.c.name == parameter("repository")
+    )
 )
 MARK_REPOSITORY_REMOVED: Final = Statement(
     update(repositories).where(repositories.c.id == _repository_id).values(removed_ms=_now_ms)

@@ -8,6 +8,7 @@ from roadstead.database import Reader, Row, Statement, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
 from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.content.repositories import add_repository
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.transitions import (
     Change,
@@ -87,9 +88,7 @@ class RepositoryRecords:
     async def ensure(self, transaction: Transaction, created_ms: int) -> int:
         """Returns the key of the repository's row, which is made or brought back if need be."""
         if not self.repository_id:
-            await transaction.execute(store.ADD_REPOSITORY, name=self.name, created_ms=created_ms)
-            row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=self.name)
-            self.repository_id = int(row[0]) if row else 0
+            self.repository_id = await add_repository(transaction, self.name, created_ms)
         elif self.is_removed:
             await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=self.repository_id)
             self.is_removed = False

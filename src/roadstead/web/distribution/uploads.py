@@ -133,7 +133,9 @@ class UploadChunkEndpoint:
         return Response(204, _progress(request, await self._get(request, route)))
 
     async def _get(self, request: Request, route: Route) -> UploadSession:
-        return await self._uploads.get(route.repository, route.reference, visible=visible_of(request))
+        return await self._uploads.get(
+            route.repository, route.reference, visible=visible_of(request), cause=cause_of(request)
+        )
 
     async def patch(self, request: Request, route: Route) -> Response:
         """A chunk, or a stream of unknown length."""

@@ -65,7 +65,7 @@ async def rows(instance: Instance) -> dict[str, int]:
 async def assert_unknown(uploads: Uploads, session: UploadSession) -> None:
     """In every way in which a client may ask for it; and nothing is left of having asked."""
     with pytest.raises(UploadUnknownError):
-        await uploads.get(session.repository, session.id, visible=ALL_VISIBLE)
+        await uploads.get(session.repository, session.id, visible=ALL_VISIBLE, cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
         await uploads.append(session.repository, session.id, body(b"more"), cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
@@ -82,7 +82,7 @@ async def test_a_session_has_no_row_before_its_first_bytes(alone: Instance) -> N
     uploads = alone.registry.uploads
     session = await uploads.start(APP, "sha256", cause=BY_TEST)
     assert uuid.UUID(session.id).version == 8
-    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 0
+    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 0
     assert (await rows(alone)) == {}
     await uploads.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
     assert (await rows(alone)) == {session.id: 5}
@@ -101,7 +101,7 @@ async def test_a_chunk_of_nothing_leaves_nothing(instance: Instance) -> None:
 async def test_another_process_takes_it_up(instance: Instance, algorithm: str) -> None:
     session = await instance.registry.uploads.start(APP, algorithm, cause=BY_TEST)
     other = another_process(instance)
-    assert (await other.get(APP, session.id, visible=ALL_VISIBLE)) == session
+    assert (await other.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)) == session
     await other.append(APP, session.id, body(CONTENT[:5]), cause=BY_TEST)
     await instance.registry.uploads.append(APP, session.id, body(CONTENT[5:9]), begin=5, cause=BY_TEST)
     digest = Digest.of(CONTENT, algorithm)
@@ -128,7 +128,7 @@ async def test_it_is_unknown_in_another_repository(instance: Instance) -> None:
     await instance.registry.uploads.append(APP, written.id, body(CONTENT), cause=BY_TEST)
     for uploads in (instance.registry.uploads, another_process(instance)):
         for session in (begun, written):
-            there = UploadSession(session.id, OTHER, "sha256", 0, None)
+            there = UploadSession(session.id, OTHER, "sha256", 0, None, BY_TEST.actor)
             await assert_unknown(uploads, there)
     await instance.registry.uploads.finish(APP, written.id, body(), DIGEST, cause=BY_TEST)
     await instance.registry.uploads.finish(APP, begun.id, body(CONTENT), DIGEST, cause=BY_TEST)
@@ -139,7 +139,7 @@ async def test_it_is_unknown_in_another_repository(instance: Instance) -> None:
 )
 async def test_an_id_that_nobody_gave_out_is_unknown(instance: Instance, made_up: str) -> None:
     await instance.registry.uploads.start(APP, "sha256", cause=BY_TEST)
-    await assert_unknown(instance.registry.uploads, UploadSession(made_up, APP, "sha256", 0, None))
+    await assert_unknown(instance.registry.uploads, UploadSession(made_up, APP, "sha256", 0, None, BY_TEST.actor))
     assert instance.files() == {}
 
 
@@ -149,9 +149,9 @@ async def test_a_changed_id_is_unknown(instance: Instance) -> None:
         if digit != "-":
             changed = f"{session.id[:position]}{'0' if digit != '0' else '1'}{session.id[position + 1 :]}"
             with pytest.raises(UploadUnknownError):
-                await another_process(instance).get(APP, changed, visible=ALL_VISIBLE)
+                await another_process(instance).get(APP, changed, visible=ALL_VISIBLE, cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
-        await another_process(instance).get(APP, session.id.upper(), visible=ALL_VISIBLE)
+        await another_process(instance).get(APP, session.id.upper(), visible=ALL_VISIBLE, cause=BY_TEST)
 
 
 async def finish_whole(uploads: Uploads, session: UploadSession) -> None:
@@ -184,7 +184,7 @@ async def test_an_ended_session_stays_unknown_as_long_as_its_id_is_young_and_lat
     session = await uploads.start(APP, "sha256", cause=BY_TEST)
     slow = another_process(instance)
     await slow.get(
-        APP, session.id, visible=ALL_VISIBLE
+        APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST
     )  # it knows the session from before its end, and is slow to record it
     await end(uploads, session)
     for seconds in (0.0, RECORD_SECONDS, YOUNG_SECONDS / 2, YOUNG_SECONDS, 2 * YOUNG_SECONDS, 2 * YOUNG_SECONDS):
@@ -272,10 +272,11 @@ async def test_what_is_remembered_is_asked_for_again(instance: Instance) -> None
 async def test_ids_do_not_repeat_and_grow_old() -> None:
     clock = SettableClock()
     ids = SessionIds(b"k" * 32, b"boot", clock)
-    issued = {ids.issue(APP, "sha256") for _ in range(10_000)}
+    issued = {ids.issue(APP, "sha256", "me") for _ in range(10_000)}
     assert len(issued) == 10_000
     clock.advance(YOUNG_SECONDS)
-    assert all(ids.find_algorithm(APP, each) == "sha256" for each in issued)
+    assert not any(ids.find_algorithm(APP, each, "other") for each in issued)
+    assert all(ids.find_algorithm(APP, each, "me") == "sha256" for each in issued)
     clock.advance(0.002)
     assert not any(ids.is_young(each) for each in issued)
 
@@ -295,7 +296,7 @@ async def test_sessions_that_are_the_first_of_all_at_once_are_all_known(instance
     begun = await asyncio.gather(*(uploads.start(APP, "sha256", cause=BY_TEST) for uploads in processes))
     for session in begun:
         for uploads in processes:
-            assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 0
+            assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 0
 
 
 async def test_an_upload_goes_on_at_another_machine(tmp_path: Path, catalogue_url: str) -> None:

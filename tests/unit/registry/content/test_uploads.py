@@ -100,7 +100,7 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged(instance: Instanc
     storage.fail_next(StorageFullError())
     with pytest.raises(StorageFullError):
         await uploads.append(APP, session.id, body(CONTENT[5:]), cause=BY_TEST)
-    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 5
+    assert (await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 5
     await uploads.finish(APP, session.id, body(CONTENT[5:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
     assert storage.open_handles == 0
@@ -114,7 +114,7 @@ async def test_a_failed_write_ends_the_session(instance: Instance) -> None:
     with pytest.raises(StorageUnavailableError):
         await uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     with pytest.raises(UploadUnknownError):
-        await uploads.get(APP, session.id, visible=ALL_VISIBLE)
+        await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)
     assert [found async for found in storage.iter_objects("")] == []
     assert storage.open_handles == 0
 
@@ -126,7 +126,7 @@ async def test_a_write_that_fails_in_the_middle_of_a_long_body(instance: Instanc
     pieces = [bytes(GATHER_BYTES)] * 5
     with pytest.raises(StorageFullError):
         await instance.registry.uploads.append(APP, session.id, body(*pieces), cause=BY_TEST)
-    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 0
+    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 0
     assert storage.open_handles == 0
 
 
@@ -153,10 +153,10 @@ async def test_purging(instance: Instance) -> None:
     assert await uploads.purge(older_than_ms=100_000) == 2
     assert list(instance.files()) == [layout.upload_key(old[1].id)]
     for session in (old[1], young):
-        await uploads.get(APP, session.id, visible=ALL_VISIBLE)
+        await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)
     for session in (old[0], old[2]):
         with pytest.raises(UploadUnknownError):
-            await uploads.get(APP, session.id, visible=ALL_VISIBLE)
+            await uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)
 
 
 async def test_a_request_that_is_cancelled_keeps_what_arrived(instance: Instance) -> None:
@@ -173,7 +173,7 @@ async def test_a_request_that_is_cancelled_keeps_what_arrived(instance: Instance
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset == 7
+    assert (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset == 7
     await instance.registry.uploads.finish(APP, session.id, body(CONTENT[7:]), DIGEST, cause=BY_TEST)
     assert await pull(instance.registry) == CONTENT
 
@@ -199,7 +199,7 @@ async def test_a_request_that_is_cancelled_while_bytes_are_written(
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    reached = (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE)).offset
+    reached = (await instance.registry.uploads.get(APP, session.id, visible=ALL_VISIBLE, cause=BY_TEST)).offset
     assert reached == sum(len(piece) for piece in pieces)
     await instance.registry.uploads.finish(APP, session.id, body(), Digest.of(b"".join(pieces)), cause=BY_TEST)
 

@@ -364,8 +364,19 @@ def test_records_that_stand_alone_are_named(
     folder: Path, statement: str, kind: FindingKind, severity: Severity, said: str
 ) -> None:
     if kind is FindingKind.GARBAGE_FORGOTTEN:
-        change(folder, "INSERT INTO blobs VALUES (NULL, ?, 0, 1, NULL, NULL)", "sha256:" + "0" * 64)
+        change(folder, "INSERT INTO blobs (digest, size_bytes, created_ms) VALUES (?, 0, 1)", "sha256:" + "0" * 64)
     change(folder, statement)
     found = [finding for finding in check(folder) if finding.kind is kind]
     assert found
     assert all(finding.severity is severity and said in finding.detail for finding in found)
+
+
+def test_a_repository_beside_its_namesake_in_library_is_a_note(folder: Path) -> None:
+    async def push(registry: Registry) -> None:
+        for name in ("myapp", "library/myapp", "library/other", "my__team/myapp"):
+            await push_image(registry, name, IMAGE, "v1")
+
+    on_registry(folder, push)
+    (found,) = [finding for finding in check(folder) if finding.kind is FindingKind.NAME_TWICE]
+    assert (found.subject, found.severity) == ("myapp", Severity.NOTE)
+    assert "library/myapp" in found.detail
