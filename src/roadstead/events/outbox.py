@@ -7,16 +7,9 @@ import msgspec
 from sqlalchemy import insert
 
 from roadstead.clock import Clock
-from roadstead.database import Lock, NameLock, Statement, Transaction, parameter
+from roadstead.database import Statement, Transaction, parameter
 from roadstead.events.model import Event, EventAction
 from roadstead.events.tables import events
-
-KEPT: Final = NameLock(Lock.KEEP, "events")
-"""Whoever writes an event holds this until its transaction ends; see ``SETTLED``."""
-
-SETTLED: Final = NameLock(Lock.CHANGE, "events")
-"""Whoever gets this for a moment sees every event whose number was given before, so that none comes late in an order
-that is followed (``Database.fetch_settled``)."""
 
 _COLUMNS: Final = (
     "at_ms",

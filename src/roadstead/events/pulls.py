@@ -15,7 +15,8 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.events.model import Event, EventAction
-from roadstead.events.outbox import KEPT, Outbox
+from roadstead.events.order import KEPT
+from roadstead.events.outbox import Outbox
 
 MOST_WAITING: Final = 20_000
 """Events in memory: more than a process can serve pulls in the second between two writes, about 20 MB."""

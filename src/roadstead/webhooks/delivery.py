@@ -17,7 +17,7 @@ from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings, Settings
 from roadstead.database import Database
 from roadstead.errors import RoadsteadError
-from roadstead.events import EventAction, StoredEvent
+from roadstead.events import EventAction, SettledOrder, StoredEvent
 from roadstead.jobs import Lease
 from roadstead.registry import Registry
 from roadstead.registry.content import store as registry_store
@@ -82,7 +82,8 @@ class Delivery:
 
     async def _work(self, lease: Lease) -> None:
         source = await self.source()
-        work = [self._tell(endpoint, source) for endpoint in self.endpoints]
+        order = SettledOrder(self.database, store.LAST_EVENT_ID)
+        work = [self._tell(endpoint, source, order) for endpoint in self.endpoints]
         async with _running([*work, self._keep_house()]):
             while await lease.take():
                 await self._measure()
@@ -109,9 +110,11 @@ class Delivery:
             if any(endpoint.name == row[0] for endpoint in self.endpoints):
                 self.metrics.set_pending(row[0], max(0, (last[0] if last else 0) - row[1]))
 
-    async def _tell(self, endpoint: NotificationEndpoint, source: Source) -> None:
+    async def _tell(self, endpoint: NotificationEndpoint, source: Source, order: SettledOrder) -> None:
         receiver = Receiver(endpoint)
-        teller = _Teller(self, self.policy(endpoint, self.settings.attempts), receiver, source)
+        policy = self.policy(endpoint, self.settings.attempts)
+        queue = EndpointQueue(self.database, self.clock, policy, order)
+        teller = _Teller(self, policy, receiver, source, queue)
         try:
             while True:
                 try:
@@ -136,12 +139,14 @@ class Delivery:
 class _Teller:
     """The sender of events to one endpoint."""
 
-    def __init__(self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source) -> None:
+    def __init__(
+        self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source, queue: EndpointQueue
+    ) -> None:
         self._delivery = delivery
         self._policy = policy
         self._receiver = receiver
         self._source = source
-        self._queue = EndpointQueue(delivery.database, delivery.clock, policy)
+        self._queue = queue
         self._is_down = False
 
     async def tell(self) -> None:

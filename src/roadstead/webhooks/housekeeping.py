@@ -6,8 +6,8 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings
-from roadstead.database import Database, Transaction
-from roadstead.events import EventAction
+from roadstead.database import Database, DatabaseBusyError, Transaction
+from roadstead.events import EventAction, SettledOrder
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.webhooks import store
 from roadstead.webhooks.endpoint_queue import add_cursors
@@ -98,12 +98,12 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
     await _mark(database, clock, settings)
     ages = await EventAges.read(database, clock.grace_ms())
     dropped: dict[str, int] = {}
+    last_id = await _find_last(database)
     while True:
         now_ms = clock.now_ms()
-        rows = await database.fetch_all(store.AGES, limit=BATCH)
+        rows = await database.fetch_all(store.AGES, upto=last_id, limit=BATCH)
         aged = [(event_id, ages.age_ms(event_id, now_ms - at_ms)) for event_id, at_ms in rows]
-        last = await database.fetch_one(store.LAST_EVENT_ID)
-        bound = _bound(aged, cursors, settings, last[0] if last else 0)
+        bound = _bound(aged, cursors, settings, last_id)
         if not bound:
             return dropped
         for name, position in cursors.items():
@@ -116,10 +116,18 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
 
 async def _mark(database: Database, clock: Clock, settings: NotificationSettings) -> None:
     """Records the last event's time, for the ages of events."""
+    try:
+        last_id = await _find_last(database)
+    except DatabaseBusyError:
+        return  # the next time will do
     ages = await EventAges.read(database, clock.grace_ms())
-    last = await database.fetch_one(store.LAST_EVENT_ID)
     keep_ms = max(settings.keep_seconds * 1000, DAY_MS)
-    await database.write(lambda transaction: ages.mark(transaction, last[0] if last else 0, keep_ms), durable=False)
+    await database.write(lambda transaction: ages.mark(transaction, last_id, keep_ms), durable=False)
+
+
+async def _find_last(database: Database) -> int:
+    """Returns the last event before which none comes late: what does would get a wrong age, or be removed unseen."""
+    return await SettledOrder(database, store.LAST_EVENT_ID).wait()
 
 
 async def _touch(database: Database, now_ms: int, told: Mapping[str, NotificationEndpoint]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Final
 from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.database import Database, Reader, Row, Transaction
-from roadstead.events import Event, StoredEvent
+from roadstead.events import Event, SettledOrder, StoredEvent
 from roadstead.webhooks import store
 
 PAGE: Final = 500
@@ -224,8 +224,9 @@ async def replay_since(database: Database, clock: Clock, place: Place, since_ms:
 
 async def discard_event(database: Database, place: Place, event_id: int) -> bool:
     """Discards an event that is parked or would be sent next; returns False if it is neither."""
+    settled_id = await SettledOrder(database, store.LAST_EVENT_ID).wait()
     first = await _find_first(database, place)
-    is_next = first is not None and first.id == event_id
+    is_next = first is not None and first.id == event_id <= settled_id
 
     async def work(transaction: Transaction) -> bool:
         if await transaction.execute(store.UNPARK, endpoint=place.name, event_id=event_id):
@@ -248,8 +249,7 @@ async def discard_parked(database: Database, place: Place) -> int:
 
 async def discard_pending(database: Database, place: Place) -> int:
     """Discards all events that the endpoint was not sent yet; returns about their number."""
-    last = await database.fetch_one(store.LAST_EVENT_ID)
-    last_id = int(last[0]) if last else 0
+    last_id = await SettledOrder(database, store.LAST_EVENT_ID).wait()
     count = await _count_pending(database, place, last_id)
 
     async def work(transaction: Transaction) -> None:
