@@ -104,8 +104,6 @@ async def open_registry(settings: Settings, *, needs_storage: bool = True) -> As
     try:
         if needs_storage:
             await require_storage(registry, data_folder(settings))
-        # the command may not have been given the server's settings
-        registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
     finally:
         await close_registry(registry)
@@ -134,7 +132,7 @@ async def with_known_storage(settings: Settings) -> Settings:
 async def tidy_up(registry: Registry, settings: Settings) -> None:
     """What a crash has left behind, and what the first request must find; only while this process alone is here."""
     await registry.database.write(delete_leases)
-    await webhooks.register(registry.database, registry.clock, settings.notifications)
+    await webhooks.register(registry.database, registry.clock, settings.notifications, settings.events)
     found = await recover(registry.database, registry.storage)
     if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
         _log.warning(

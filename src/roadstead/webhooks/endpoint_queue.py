@@ -31,6 +31,7 @@ from roadstead.database import Database, Transaction
 from roadstead.events import Event, SettledOrder, StoredEvent
 from roadstead.webhooks import store
 from roadstead.webhooks.receiver import Answer, Result
+from roadstead.webhooks.wanted import wants_event
 
 READ_EVENTS: Final = 200
 """Number of events read at once."""
@@ -86,10 +87,7 @@ class Policy:
 
     def accepts(self, event: Event) -> bool:
         """Returns True if the endpoint wants to be notified of ``event``."""
-        return (
-            event.action.value not in self.endpoint.ignored_actions
-            and event.media_type not in self.endpoint.ignored_media_types
-        )
+        return wants_event(self.endpoint, event)
 
     def wait_seconds(self, attempts: int, asked_seconds: float = 0.0) -> float:
         """Returns the wait after ``attempts`` failed tries: as registry:2 up to the threshold, then ever longer."""

@@ -9,6 +9,7 @@ from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.database import Database, Reader, Row, Transaction
 from roadstead.events import Event, SettledOrder, StoredEvent
 from roadstead.webhooks import store
+from roadstead.webhooks.wanted import wants, wants_event
 
 PAGE: Final = 500
 """Number of events that are read, or put back, at once."""
@@ -53,10 +54,7 @@ class Place:
 
     def accepts(self, event: Event) -> bool:
         """Returns True if the endpoint is notified of ``event``."""
-        return self.endpoint is None or (
-            event.action.value not in self.endpoint.ignored_actions
-            and event.media_type not in self.endpoint.ignored_media_types
-        )
+        return wants_event(self.endpoint, event)
 
 
 async def list_places(reader: Reader, settings: NotificationSettings) -> list[Place]:
@@ -100,13 +98,8 @@ def _state(place: Place, *, error: str, is_held: bool) -> str:
 
 
 async def _count_pending(reader: Reader, place: Place, last_id: int) -> int:
-    ignored: NotificationEndpoint | None = place.endpoint
     rows = await reader.fetch_all(store.COUNT_BETWEEN, after=place.position, last_id=last_id)
-    return sum(
-        int(count)
-        for action, media_type, count in rows
-        if ignored is None or (action not in ignored.ignored_actions and media_type not in ignored.ignored_media_types)
-    )
+    return sum(int(count) for action, media_type, count in rows if wants(place.endpoint, action, media_type))
 
 
 async def _find_first(reader: Reader, place: Place) -> StoredEvent | None:

@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from roadstead.config import NotificationEndpoint, NotificationSettings
+from roadstead.config import EventSettings, NotificationEndpoint, NotificationSettings
 from roadstead.database import Transaction
 from roadstead.events import KEPT, Event, EventAction, Outbox, SettledOrder
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
@@ -55,7 +55,6 @@ def anyio_backend() -> str:
 async def instance(tmp_path: Path, catalogue_url: str) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path, database_url=catalogue_url)
     await instance.open()
-    instance.registry.outbox.want(list(EventAction))
     yield instance
     await instance.close()
 
@@ -207,7 +206,7 @@ async def test_old_events_go_up_to_where_they_are_settled(instance: Instance, mo
     database = instance.registry.database
     async with under_way(instance) as end:
         await write_event(instance)
-        tidying = asyncio.create_task(tidy(database, instance.clock, SETTINGS))
+        tidying = asyncio.create_task(tidy(database, instance.clock, SETTINGS, EventSettings(keep_days=0)))
         await asyncio.sleep(0.2)
         assert len(await database.fetch_all(store.LIST_EVENTS, after=0, limit=10)) == 1
         await end()

@@ -56,6 +56,5 @@ async def execute(transaction: Transaction, statement: Statement) -> None:
 
 
 async def record(instance: Instance, transaction: Transaction) -> None:
-    instance.registry.outbox.want(list(EventAction))
     event = Event(action=EventAction.DELETE, repository="app", digest="sha256:0", cause=BY_TEST)
     await instance.registry.outbox.record(transaction, event)

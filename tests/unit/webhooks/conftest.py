@@ -19,7 +19,7 @@ Tell = Callable[..., Awaitable[None]]
 async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path)
     await instance.open()
-    instance.registry.outbox.want(list(EventAction))
+    instance.registry.outbox.wants_pulls = True
     yield instance
     await instance.close()
 

@@ -197,8 +197,6 @@ class Manifests:
         tags: Sequence[Tag],
         cause: Cause,
     ) -> None:
-        if not self._outbox.wants(EventAction.PUSH):
-            return
         for tag in tags or ("",):
             event = Event(
                 action=EventAction.PUSH,

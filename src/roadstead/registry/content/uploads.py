@@ -383,16 +383,15 @@ class Uploads:
             )
             if record is not None:
                 await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
-            if self._outbox.wants(EventAction.PUSH):
-                event = Event(
-                    action=EventAction.PUSH,
-                    repository=session.repository,
-                    digest=digest,
-                    media_type=OCTETS,
-                    size_bytes=size_bytes,
-                    cause=cause,
-                )
-                await self._outbox.record(transaction, event)
+            event = Event(
+                action=EventAction.PUSH,
+                repository=session.repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                cause=cause,
+            )
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work, locks=adding_to(session.repository))
         self.sessions.forget(session.id)
