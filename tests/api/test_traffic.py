@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from roadstead.database import DatabaseBusyError, Row, Statement
 from roadstead.registry.content import traffic
-from roadstead.registry.content.traffic import GET_PULLS, Traffic, project_of, sum_pulls
+from roadstead.registry.content.traffic import GET_PULLS, Traffic, forget_old_days, project_of, sum_pulls
 from roadstead.registry.tables import project_days
 from roadstead.testing.images import image
 from roadstead.testing.instance import Instance
@@ -120,6 +120,16 @@ async def test_memory_is_bounded(instance: Instance, monkeypatch: pytest.MonkeyP
     assert counting.dropped == 2
     await flush(instance)
     assert await sum_pulls(instance.registry.database, instance.clock, 1) == 3
+
+
+async def test_old_days_go(instance: Instance) -> None:
+    database = instance.registry.database
+    instance.registry.traffic.sent("team/app", 1)
+    await flush(instance)
+    for advance, left in ((traffic.DAYS_KEPT, 1), (1, 0)):
+        instance.clock.advance(advance * 24 * 3600)
+        await forget_old_days(database, instance.clock)
+        assert len(await database.fetch_all(DAYS)) == left
 
 
 @pytest.mark.parametrize(("repository", "project"), [("a/b/c", "a"), ("a", "library"), ("library/a", "library")])

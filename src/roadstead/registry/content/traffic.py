@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import structlog
-from sqlalchemy import BigInteger, func, select
+from sqlalchemy import BigInteger, delete, func, select, tuple_
 
 from roadstead.clock import Clock
 from roadstead.database import TEXT, Database, Reader, Statement, Transaction, parameter, upsert
@@ -33,6 +33,9 @@ BATCH: Final = 500
 """Rows written in one transaction, which then keeps other writers waiting for a few milliseconds."""
 
 DAY_MS: Final = 24 * 3600 * 1000
+
+DAYS_KEPT: Final = 800
+"""Days for which a project's traffic is known: two years and the month to compare with."""
 
 NO_FOLDER: Final = "library"
 """The project of repositories whose names have no slash, as for rules of access."""
@@ -59,6 +62,11 @@ ADD_TO_DAY: Final = Statement(
         index_elements=["project", "day"],
         set_={name: project_days.c[name] + _passed.excluded[name] for name in _COUNTS},
     )
+)
+_old = select(project_days.c.project, project_days.c.day).where(project_days.c.day < parameter("day")).limit(BATCH)
+FIND_OLD_DAY: Final = Statement(_old)
+FORGET_OLD_DAYS: Final = Statement(
+    delete(project_days).where(tuple_(project_days.c.project, project_days.c.day).in_(_old))
 )
 SUM_PULLS_SINCE: Final = Statement(
     select(func.coalesce(func.sum(project_days.c.pulls), 0)).where(project_days.c.day >= parameter("day"))
@@ -149,6 +157,7 @@ class Traffic:
                 await asyncio.sleep(INTERVAL_SECONDS)
                 try:
                     await self.flush(database)
+                    await forget_old_days(database, self._clock)
                 except RoadsteadError as error:
                     _log.error("traffic not written", reason=str(error))
                 if self.dropped > told:
@@ -163,6 +172,13 @@ async def sum_pulls(reader: Reader, clock: Clock, days: int) -> int:
     """Returns the pulls of the last ``days`` days, today's among them; days are those of UTC."""
     row = await reader.fetch_one(SUM_PULLS_SINCE, day=clock.now_ms() // DAY_MS - days + 1)
     return int(row[0]) if row else 0
+
+
+async def forget_old_days(database: Database, clock: Clock) -> None:
+    """Removes some of what is older than ``DAYS_KEPT``; costs a look at an index where there is nothing."""
+    day = clock.now_ms() // DAY_MS - DAYS_KEPT
+    if await database.fetch_one(FIND_OLD_DAY, day=day) is not None:
+        await _write(database, FORGET_OLD_DAYS, [{"day": day}])
 
 
 def project_of(repository: str) -> str:
