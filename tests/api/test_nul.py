@@ -93,4 +93,4 @@ async def test_a_header_with_one_is_in_the_event(instance: Instance) -> None:
     answer = await instance.client.request("DELETE", f"/v2/app/manifests/{IMAGE.digest}", headers=headers)
     assert answer.status == 202
     rows = await instance.registry.database.fetch_all(store.LIST_EVENTS, after=0, limit=10)
-    assert [StoredEvent.of(row).event.cause.user_agent for row in rows] == ["a\x00b"]
+    assert [StoredEvent.of(row).event.cause.user_agent for row in rows[-1:]] == ["a\x00b"]

@@ -60,7 +60,7 @@ class Instance:
         self._foreign_urls = foreign_urls
         self._rules = rules
         self.wrap_database: Callable[[Database], Database] = GuardedDatabase
-        """What stands between the registry and its database from the next ``open`` on."""
+        """The wrapper that the registry's database gets, from the next ``open`` on."""
         self.registry: Registry
         self.client: AsgiClient
 
