@@ -20,6 +20,7 @@ from sqlalchemy import ClauseElement, delete
 
 from roadstead.database import Database, Statement, Transaction, metadata
 from roadstead.database.migrate_server import migrate_server
+from roadstead.events import KEPT
 from tests.skips import require
 from tests.system.postgresql import PgBouncer, PostgresServer
 
@@ -71,7 +72,7 @@ async def empty(database: Database) -> None:
         for statement in _deletions():
             await transaction.execute(statement)
 
-    await database.write(work, durable=False)
+    await database.write(work, locks=[KEPT], durable=False)
 
 
 @pytest.fixture(scope="session")

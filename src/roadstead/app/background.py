@@ -84,6 +84,7 @@ def background_work(
         registry.uploads.sessions.keep_tidy(),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
+        registry.traffic.keep_flushing(registry.database),
         monitor.watch(),
         *webhooks.background_work(registry, settings, metrics.notifications),
         *collect_garbage(registry, settings, metrics),

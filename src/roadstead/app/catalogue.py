@@ -62,8 +62,6 @@ async def open_registry(settings: Settings, *, needs_storage: bool = True) -> As
     try:
         if needs_storage:
             await Installation(settings).require_storage(registry.database)
-        # the command may not have been given the server's settings
-        registry.outbox.want(await webhooks.find_wanted(registry.database))
         yield registry
     finally:
         await close_registry(registry)
@@ -106,7 +104,7 @@ async def tidy_up(registry: Registry, settings: Settings) -> None:
     recovers = Installation(settings).recovers
     if recovers:
         await registry.database.write(delete_leases)
-    await webhooks.register(registry.database, registry.clock, settings.notifications)
+    await webhooks.register(registry.database, registry.clock, settings.notifications, settings.events)
     if not recovers:
         return
     found = await recover(registry.database, registry.storage)

@@ -79,7 +79,7 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         ),
         maximum_blob_bytes=settings.limits.blob_bytes,
         foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
-        outbox=Outbox(clock, webhooks.wanted_actions(settings.notifications)),
+        outbox=Outbox(clock, wants_pulls=webhooks.wants_pulls(settings.notifications)),
     )
 
 

@@ -1,7 +1,13 @@
 """The settings: read from a file, the environment and flags, checked together, then frozen."""
 
 from roadstead.config.address import ListenAddress
-from roadstead.config.caller_sections import AccessRule, AccessSettings, NotificationEndpoint, NotificationSettings
+from roadstead.config.caller_sections import (
+    AccessRule,
+    AccessSettings,
+    EventSettings,
+    NotificationEndpoint,
+    NotificationSettings,
+)
 from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.checks import database_server, require_files, with_other_database
 from roadstead.config.container import runs_in_container
@@ -41,6 +47,7 @@ __all__ = [
     "ContentSettings",
     "DataSettings",
     "DatabaseSettings",
+    "EventSettings",
     "GarbageSettings",
     "HealthSettings",
     "HttpSettings",

@@ -1,4 +1,4 @@
-"""The sections about people and other systems: rules of access, notifications."""
+"""The sections about people and other systems: rules of access, events, notifications."""
 
 import re
 from typing import Annotated, Final, Literal
@@ -41,6 +41,15 @@ class AccessSettings(Struct, frozen=True, kw_only=True):
             ],
         ),
     ] = ()
+
+
+class EventSettings(Struct, frozen=True, kw_only=True):
+    """Events: what was changed, when and by whom. Every change writes one; pulls are counted."""
+
+    keep_days: Annotated[int, meta("Days for which events are kept.", ge=0)] = 30
+    keep_rows: Annotated[
+        int, meta("Events kept at most; beyond that the oldest go. A million take about 0.5 GB.", ge=1)
+    ] = 1_000_000
 
 
 class NotificationEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,5 +117,7 @@ class NotificationSettings(Struct, frozen=True, kw_only=True):
     )
     keep_events: Annotated[
         int,
-        meta("Events kept at most; beyond that the oldest go, delivered or not. A million take about 0.5 GB.", ge=1),
+        meta(
+            "Events kept for endpoints at most; beyond that and events.keep_rows the oldest go, delivered or not.", ge=1
+        ),
     ] = 1_000_000

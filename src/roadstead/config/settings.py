@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from roadstead.config.caller_sections import AccessSettings, NotificationSettings
+from roadstead.config.caller_sections import AccessSettings, EventSettings, NotificationSettings
 from roadstead.config.care_sections import GarbageSettings, LinkSettings, MaintenanceSettings, ScrubSettings
 from roadstead.config.sections import (
     AuthenticationSettings,
@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     garbage: GarbageSettings = GarbageSettings()
     links: LinkSettings = LinkSettings()
     scrub: ScrubSettings = ScrubSettings()
+    events: EventSettings = EventSettings()
     notifications: NotificationSettings = NotificationSettings()
     health: HealthSettings = HealthSettings()
     limits: LimitSettings = LimitSettings()

@@ -1,8 +1,21 @@
 """What happened, for those who want to know: written with the change itself, read later."""
 
-from roadstead.events.model import UNKNOWN, Cause, Event, EventAction
-from roadstead.events.outbox import KEPT, SETTLED, Outbox
+from roadstead.events.model import TOLD, UNKNOWN, Cause, Event, EventAction
+from roadstead.events.order import KEPT, SETTLED, SettledOrder
+from roadstead.events.outbox import Outbox
 from roadstead.events.pulls import PullLog
 from roadstead.events.stored import StoredEvent
 
-__all__ = ["KEPT", "SETTLED", "UNKNOWN", "Cause", "Event", "EventAction", "Outbox", "PullLog", "StoredEvent"]
+__all__ = [
+    "KEPT",
+    "SETTLED",
+    "TOLD",
+    "UNKNOWN",
+    "Cause",
+    "Event",
+    "EventAction",
+    "Outbox",
+    "PullLog",
+    "SettledOrder",
+    "StoredEvent",
+]

@@ -1,4 +1,4 @@
-"""An event: who did what to which content. The words are those of registry:2's notifications."""
+"""An event: who did what to which content. Most words are those of registry:2's notifications."""
 
 import enum
 from dataclasses import dataclass
@@ -6,12 +6,22 @@ from typing import Final, Self
 
 
 class EventAction(enum.StrEnum):
-    """What was done."""
+    """What was done. The first four are registry:2's words, and the only ones that other systems are told."""
 
     PUSH = "push"
     PULL = "pull"
     MOUNT = "mount"
     DELETE = "delete"
+    RESTORE = "restore"
+    """A manifest was taken out of the trash."""
+    REMOVE = "remove"
+    """A repository was removed, after all that it held; there is no digest."""
+    QUARANTINE = "quarantine"
+    """A blob was found damaged and is not served any more; there is no repository, since many may share it."""
+
+
+TOLD: Final = frozenset({EventAction.PUSH, EventAction.PULL, EventAction.MOUNT, EventAction.DELETE})
+"""The actions that other systems are told of: they know registry:2's vocabulary and no other."""
 
 
 @dataclass(frozen=True, slots=True)

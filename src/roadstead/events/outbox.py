@@ -1,22 +1,18 @@
-"""Writes events in the transaction of the change that they tell of, so that one is never without the other."""
+"""Writes events in the transaction of the change that they tell of, so that one is never without the other.
 
-from collections.abc import Collection
+Every change has its event, whoever wants to know, since plots, audits and replication ask for what was. Events of pulls
+are written only where an endpoint is to be told each one; else pulls are counted (``registry.content.traffic``).
+"""
+
 from typing import Final
 
 import msgspec
 from sqlalchemy import insert
 
 from roadstead.clock import Clock
-from roadstead.database import Lock, NameLock, Statement, Transaction, parameter
+from roadstead.database import Statement, Transaction, parameter
 from roadstead.events.model import Event, EventAction
 from roadstead.events.tables import events
-
-KEPT: Final = NameLock(Lock.KEEP, "events")
-"""Whoever writes an event holds this until its transaction ends; see ``SETTLED``."""
-
-SETTLED: Final = NameLock(Lock.CHANGE, "events")
-"""Whoever gets this for a moment sees every event whose number was given before, so that none comes late in an order
-that is followed (``Database.fetch_settled``)."""
 
 _COLUMNS: Final = (
     "at_ms",
@@ -33,23 +29,19 @@ _ADD_EVENT: Final = Statement(insert(events).values({name: parameter(name) for n
 
 
 class Outbox:
-    """Where events go. ``wanted`` are the actions that somebody waits for; others are not written."""
+    """Where events go."""
 
-    def __init__(self, clock: Clock, wanted: Collection[EventAction] = ()) -> None:
+    def __init__(self, clock: Clock, *, wants_pulls: bool = False) -> None:
         self._clock = clock
-        self._wanted = frozenset(wanted)
-
-    def wants(self, action: EventAction) -> bool:
-        """Whether such events are written at all."""
-        return action in self._wanted
-
-    def want(self, actions: Collection[EventAction]) -> None:
-        """Writes such events from now on, beside those that were wanted before."""
-        self._wanted |= frozenset(actions)
+        self.wants_pulls = wants_pulls
+        """Whether anybody is to be told of each pull; their events are not written where not."""
 
     async def record(self, transaction: Transaction, event: Event, *, at_ms: int | None = None) -> None:
-        """Writes ``event`` with whatever else ``transaction`` changes; ``at_ms`` is when it happened if not now."""
-        if event.action not in self._wanted:
+        """Writes ``event`` with whatever else ``transaction`` changes; ``at_ms`` is when it happened if not now.
+
+        The transaction holds ``KEPT``.
+        """
+        if event.action is EventAction.PULL and not self.wants_pulls:
             return
         await transaction.execute(
             _ADD_EVENT,

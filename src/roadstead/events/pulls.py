@@ -14,8 +14,9 @@ import structlog
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.errors import RoadsteadError
-from roadstead.events.model import Event, EventAction
-from roadstead.events.outbox import KEPT, Outbox
+from roadstead.events.model import Event
+from roadstead.events.order import KEPT
+from roadstead.events.outbox import Outbox
 
 MOST_WAITING: Final = 20_000
 """Events in memory: more than a process can serve pulls in the second between two writes, about 20 MB."""
@@ -41,7 +42,7 @@ class PullLog:
     @property
     def is_wanted(self) -> bool:
         """Whether anybody waits for such events: where not, none need be made."""
-        return self._outbox.wants(EventAction.PULL)
+        return self._outbox.wants_pulls
 
     def add(self, event: Event) -> None:
         """Keeps ``event`` until the next ``flush``."""

@@ -11,6 +11,7 @@ from roadstead.registry.content.manifests import Manifests
 from roadstead.registry.content.referrers import Referrers
 from roadstead.registry.content.repositories import Repositories
 from roadstead.registry.content.tags import Tags
+from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.content.undo import Undo
 from roadstead.registry.content.uploads import Uploads
 from roadstead.registry.operation.maintenance import Maintenance
@@ -28,6 +29,7 @@ class Registry:
     rules: GarbageRules
     outbox: Outbox
     pulls: PullLog
+    traffic: Traffic
     maintenance: Maintenance
     repositories: Repositories
     tags: Tags
@@ -59,6 +61,7 @@ class Registry:
         """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters."""
         rules = rules or GarbageRules()
         outbox = outbox or Outbox(clock)
+        traffic = Traffic(clock)
         return cls(
             database=database,
             storage=storage,
@@ -66,6 +69,7 @@ class Registry:
             rules=rules,
             outbox=outbox,
             pulls=PullLog(outbox, clock),
+            traffic=traffic,
             maintenance=maintenance or Maintenance(database, clock),
             undo=Undo(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
             repositories=Repositories(database),
@@ -75,6 +79,7 @@ class Registry:
                 clock,
                 rules,
                 outbox,
+                traffic,
                 accepts_missing_blobs=accepts_missing_blobs,
                 accepts_wrong_sizes=accepts_wrong_sizes,
                 foreign_urls=foreign_urls,
@@ -87,6 +92,7 @@ class Registry:
                 clock,
                 rules,
                 outbox,
+                traffic,
                 boot_id=boot_id,
                 is_shared=is_shared,
                 minimum_free_bytes=minimum_free_bytes,

@@ -235,3 +235,28 @@ link_changes: Final = Table(  # filled by triggers (migration 0002) while ``link
     Column("item", TEXT, nullable=False),  # a digest or a tag
     sqlite_autoincrement=True,
 )
+
+pulls: Final = Table(  # of a manifest from a repository; see content.traffic
+    "pulls",
+    metadata,
+    Column("repository_id", KEY, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("manifest_id", KEY, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
+    Column("pulls", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Index("ix_pulls_manifest_id", "manifest_id"),
+    sqlite_with_rowid=False,
+)
+
+project_days: Final = Table(
+    "project_days",
+    metadata,
+    Column("project", TEXT, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970, UTC
+    Column("pulls", BigInteger, nullable=False),
+    Column("pulled_bytes", BigInteger, nullable=False),
+    Column("pushes", BigInteger, nullable=False),
+    Column("pushed_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=True),  # None: not measured on that day
+    Index("ix_project_days_day", "day"),
+    sqlite_with_rowid=False,
+)

@@ -22,6 +22,7 @@ from roadstead.storage import FilesystemStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.clock import SettableClock
+from roadstead.testing.guarded_database import GuardedDatabase
 from roadstead.testing.images import BlobContent, ManifestContent
 from roadstead.web.authentication import Authentication
 from roadstead.web.distribution import Distribution
@@ -60,7 +61,7 @@ class Instance:
         self._minimum_free_bytes = minimum_free_bytes
         self._foreign_urls = foreign_urls
         self._rules = rules
-        self.wrap_database: Callable[[Database], Database] = lambda database: database
+        self.wrap_database: Callable[[Database], Database] = GuardedDatabase
         """The wrapper that the registry's database gets, from the next ``open`` on."""
         self.registry: Registry
         self.client: AsgiClient

@@ -17,8 +17,8 @@ from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings, Settings
 from roadstead.database import Database
 from roadstead.errors import RoadsteadError
-from roadstead.events import EventAction, StoredEvent
-from roadstead.jobs import Lease
+from roadstead.events import EventAction, SettledOrder, StoredEvent
+from roadstead.jobs import Lease, run_alone
 from roadstead.registry import Registry
 from roadstead.registry.content import store as registry_store
 from roadstead.telemetry.notifications import NotificationMetrics
@@ -26,11 +26,15 @@ from roadstead.webhooks import housekeeping, store
 from roadstead.webhooks.endpoint_queue import EndpointQueue, FailedTry, NextEvent, Policy
 from roadstead.webhooks.envelope import BLOB, Source
 from roadstead.webhooks.receiver import Answer, Receiver, Result
+from roadstead.webhooks.wanted import enabled
 
 ENVELOPE_IN_THREAD_BYTES: Final = 64 << 10
 """Length from which a manifest's references are listed in a thread, so that clients need not wait for them."""
 
 LEASE: Final = "notifications"
+
+HOUSEKEEPING: Final = "events"
+"""Name of the lease of whoever removes old events."""
 
 RENEW_SECONDS: Final = 5.0
 """Time between two renewals of the lease, or tries to take it; a sixth of its length."""
@@ -82,8 +86,9 @@ class Delivery:
 
     async def _work(self, lease: Lease) -> None:
         source = await self.source()
-        work = [self._tell(endpoint, source) for endpoint in self.endpoints]
-        async with _running([*work, self._keep_house()]):
+        order = SettledOrder(self.database, store.LAST_EVENT_ID)
+        work: list[Coroutine[None, None, None]] = [self._tell(endpoint, source, order) for endpoint in self.endpoints]
+        async with _running(work):
             while await lease.take():
                 await self._measure()
                 await asyncio.sleep(RENEW_SECONDS)
@@ -92,26 +97,17 @@ class Delivery:
         """Returns the source that events name: this registry."""
         return Source(await housekeeping.get_instance(self.database), self.address, self.base_url)
 
-    async def _keep_house(self) -> None:
-        while True:
-            try:
-                dropped = await housekeeping.tidy(self.database, self.clock, self.settings)
-                for name, events in dropped.items():
-                    self.metrics.count(name, "Dropped", events)
-                    _log.error("events dropped: nobody took them in time", endpoint=name, events=events)
-            except RoadsteadError as error:
-                _log.error("old events not removed", reason=str(error))
-            await asyncio.sleep(housekeeping.INTERVAL_SECONDS)
-
     async def _measure(self) -> None:
         last = await self.database.fetch_one(store.LAST_EVENT_ID)
         for row in await self.database.fetch_all(store.LIST_CURSORS):
             if any(endpoint.name == row[0] for endpoint in self.endpoints):
                 self.metrics.set_pending(row[0], max(0, (last[0] if last else 0) - row[1]))
 
-    async def _tell(self, endpoint: NotificationEndpoint, source: Source) -> None:
+    async def _tell(self, endpoint: NotificationEndpoint, source: Source, order: SettledOrder) -> None:
         receiver = Receiver(endpoint)
-        teller = _Teller(self, self.policy(endpoint, self.settings.attempts), receiver, source)
+        policy = self.policy(endpoint, self.settings.attempts)
+        queue = EndpointQueue(self.database, self.clock, policy, order)
+        teller = _Teller(self, policy, receiver, source, queue)
         try:
             while True:
                 try:
@@ -136,12 +132,14 @@ class Delivery:
 class _Teller:
     """The sender of events to one endpoint."""
 
-    def __init__(self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source) -> None:
+    def __init__(
+        self, delivery: Delivery, policy: Policy, receiver: Receiver, source: Source, queue: EndpointQueue
+    ) -> None:
         self._delivery = delivery
         self._policy = policy
         self._receiver = receiver
         self._source = source
-        self._queue = EndpointQueue(delivery.database, delivery.clock, policy)
+        self._queue = queue
         self._is_down = False
 
     async def tell(self) -> None:
@@ -212,27 +210,13 @@ class _Teller:
                 return
 
 
-def enabled(settings: NotificationSettings) -> list[NotificationEndpoint]:
-    """Returns the endpoints that are not disabled."""
-    return [endpoint for endpoint in settings.endpoints if not endpoint.disabled]
-
-
-def wanted_actions(settings: NotificationSettings) -> frozenset[EventAction]:
-    """Returns the actions that at least one endpoint wants to be notified of."""
-    return frozenset(
-        action
-        for endpoint in enabled(settings)
-        for action in EventAction
-        if action.value not in endpoint.ignored_actions
-    )
-
-
 def background_work(
     registry: Registry, settings: Settings, metrics: NotificationMetrics
 ) -> list[Coroutine[None, None, None]]:
-    """Returns the work of a serving process that sends events, each until cancelled; nothing without an endpoint."""
-    if not wanted_actions(settings.notifications):
-        return []
+    """Returns the work of a serving process that sends events and removes old ones, each until cancelled."""
+    work: list[Coroutine[None, None, None]] = [_keep_house(registry, settings, metrics)]
+    if not enabled(settings.notifications):
+        return work
     metrics.dropped_pulls.set_function(lambda: registry.pulls.dropped)
     delivery = Delivery(
         database=registry.database,
@@ -242,7 +226,21 @@ def background_work(
         address=f"{socket.gethostname()}:{settings.listen.main.port}",
         base_url=_external_url(settings),
     )
-    return [delivery.run(), registry.pulls.keep_flushing(registry.database)]
+    return [*work, delivery.run(), registry.pulls.keep_flushing(registry.database)]
+
+
+async def _keep_house(registry: Registry, settings: Settings, metrics: NotificationMetrics) -> None:
+    """Removes old events, in one process of the fleet, and says what an endpoint has not been told of them."""
+
+    async def tidy() -> bool:
+        dropped = await housekeeping.tidy(registry.database, registry.clock, settings.notifications, settings.events)
+        for name, events in dropped.items():
+            metrics.count(name, "Dropped", events)
+            _log.error("events dropped: nobody took them in time", endpoint=name, events=events)
+        return False
+
+    lease = Lease(registry.database, registry.clock, HOUSEKEEPING)
+    await run_alone(lease, tidy, interval_seconds=housekeeping.INTERVAL_SECONDS, name="events")
 
 
 def _external_url(settings: Settings) -> str:

@@ -14,7 +14,8 @@ more; if that fails the next event is tried once, and if it fails too, the endpo
 tried again after the longest back-off, and nothing else is parked. So an endpoint that was away for a night is told
 everything in order when it comes back, and an event that it cannot digest stops nobody.
 
-The cursor is moved only from where this object saw it last. When the command line, or another process that took the
+The cursor is moved only over events that are settled, so that none that commits late is behind it; and only from
+where this object saw it last. When the command line, or another process that took the
 lease, has moved it, that counts, and this object begins there.
 """
 
@@ -27,9 +28,10 @@ from typing import Final
 from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint
 from roadstead.database import Database, Transaction
-from roadstead.events import Event, StoredEvent
+from roadstead.events import Event, SettledOrder, StoredEvent
 from roadstead.webhooks import store
 from roadstead.webhooks.receiver import Answer, Result
+from roadstead.webhooks.wanted import wants_event
 
 READ_EVENTS: Final = 200
 """Number of events read at once."""
@@ -85,10 +87,7 @@ class Policy:
 
     def accepts(self, event: Event) -> bool:
         """Returns True if the endpoint wants to be notified of ``event``."""
-        return (
-            event.action.value not in self.endpoint.ignored_actions
-            and event.media_type not in self.endpoint.ignored_media_types
-        )
+        return wants_event(self.endpoint, event)
 
     def wait_seconds(self, attempts: int, asked_seconds: float = 0.0) -> float:
         """Returns the wait after ``attempts`` failed tries: as registry:2 up to the threshold, then ever longer."""
@@ -114,8 +113,10 @@ class Policy:
 class EndpointQueue:
     """The queue of events for one endpoint; call ``load`` first."""
 
-    def __init__(self, database: Database, clock: Clock, policy: Policy) -> None:
+    def __init__(self, database: Database, clock: Clock, policy: Policy, order: SettledOrder | None = None) -> None:
+        """``order`` may be shared by queues, so that writers are kept waiting once for all of them."""
         self._database = database
+        self._order = order or SettledOrder(database, store.LAST_EVENT_ID)
         self._clock = clock
         self._policy = policy
         self._name = policy.endpoint.name
@@ -195,7 +196,10 @@ class EndpointQueue:
                     return NextEvent(stored, self._attempts, is_parked=False)
                 self._pass(stored.id)
                 await self._save_when_due()
-            rows = await self._database.fetch_all(store.LIST_EVENTS, after=self._position, limit=READ_EVENTS)
+            upto = await self._order.find()
+            rows = await self._database.fetch_all(
+                store.LIST_SETTLED_EVENTS, after=self._position, upto=upto, limit=READ_EVENTS
+            )
             if not rows:
                 return None
             self._waiting.extend(StoredEvent.of(row) for row in rows)
@@ -317,16 +321,23 @@ class EndpointQueue:
 
 
 async def add_cursors(database: Database, clock: Clock, names: list[str]) -> None:
-    """Gives endpoints that the catalogue does not know a cursor at the newest event; others stay."""
+    """Gives endpoints that the catalogue does not know a cursor at the newest event; others stay.
+
+    Raises:
+        DatabaseBusyError: writers stood in the way for too long.
+    """
+    there = {row[0] for row in await database.fetch_all(store.LIST_CURSORS)}
+    if there.issuperset(names):
+        return
+    last_id = await SettledOrder(database, store.LAST_EVENT_ID).wait()
 
     async def work(transaction: Transaction) -> None:
-        last = await transaction.fetch_one(store.LAST_EVENT_ID)
         known = await transaction.fetch_one(store.LAST_CURSOR)
         for name in names:
             await transaction.execute(
                 store.ADD_CURSOR,
                 endpoint=name,
-                event_id=max(last[0] if last else 0, known[0] if known else 0),
+                event_id=max(last_id, known[0] if known else 0),
                 attempts=0,
                 next_ms=1,
                 error="",

@@ -2,16 +2,18 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.config import NotificationEndpoint, NotificationSettings
-from roadstead.database import Database, Transaction
-from roadstead.events import EventAction
-from roadstead.jobs import delete_state, find_state, lock_state, save_state
+from roadstead.config import EventSettings, NotificationEndpoint, NotificationSettings
+from roadstead.database import Database, DatabaseBusyError, Transaction
+from roadstead.events import SettledOrder
+from roadstead.jobs import find_state, lock_state, save_state
 from roadstead.webhooks import store
 from roadstead.webhooks.endpoint_queue import add_cursors
 from roadstead.webhooks.event_ages import EventAges
+from roadstead.webhooks.wanted import enabled, wants
 
 INTERVAL_SECONDS: Final = 60
 
@@ -21,8 +23,9 @@ BATCH: Final = 500
 DAY_MS: Final = 24 * 3600 * 1000
 """Time for which an event waits for its endpoint at least, and the place of an endpoint without settings is kept."""
 
+KEPT_BY_DEFAULT: Final = EventSettings()
+
 _INSTANCE: Final = "notifications.instance"
-_WANTED: Final = "notifications.wanted"
 
 
 async def get_instance(database: Database) -> str:
@@ -39,25 +42,18 @@ async def get_instance(database: Database) -> str:
     return await database.write(work) if found is None else found
 
 
-async def register(database: Database, clock: Clock, settings: NotificationSettings) -> None:
+async def register(
+    database: Database, clock: Clock, settings: NotificationSettings, events: EventSettings = KEPT_BY_DEFAULT
+) -> None:
     """Makes the settings' endpoints known before the first change can happen.
 
     A new endpoint begins with what happens from now on. One that is disabled is forgotten, and begins anew when it is
-    enabled. What is wanted is kept too, for commands that were not told the settings.
+    enabled.
     """
-    told = [endpoint.name for endpoint in settings.endpoints if not endpoint.disabled]
-    if not told and await find_state(database, _WANTED) is None:
+    told = [endpoint.name for endpoint in enabled(settings)]
+    if not told and not await database.fetch_all(store.LIST_CURSORS):
         return
     await add_cursors(database, clock, told)
-    wanted = sorted(
-        {
-            action.value
-            for endpoint in settings.endpoints
-            if not endpoint.disabled
-            for action in EventAction
-            if action.value not in endpoint.ignored_actions
-        }
-    )
 
     async def work(transaction: Transaction) -> None:
         for endpoint in settings.endpoints:
@@ -66,19 +62,9 @@ async def register(database: Database, clock: Clock, settings: NotificationSetti
         for name in told:
             await transaction.execute(store.RETRY_NOW, endpoint=name)
             await transaction.execute(store.TOUCH_CURSOR, endpoint=name, updated_ms=clock.grace_ms())
-        if wanted:
-            await save_state(transaction, _WANTED, " ".join(wanted))
-        else:
-            await delete_state(transaction, _WANTED)
 
     await database.write(work)
-    await _mark(database, clock, settings)
-
-
-async def find_wanted(database: Database) -> frozenset[EventAction]:
-    """Returns the actions that the server's endpoints wanted to be notified of when it last started."""
-    found = await find_state(database, _WANTED)
-    return frozenset(EventAction(word) for word in (found or "").split())
+    await _mark(database, clock, Retention.of(events, settings))
 
 
 async def forget(transaction: Transaction, endpoint: str) -> None:
@@ -87,23 +73,43 @@ async def forget(transaction: Transaction, endpoint: str) -> None:
     await transaction.execute(store.UNPARK_ALL, endpoint=endpoint)
 
 
-async def tidy(database: Database, clock: Clock, settings: NotificationSettings) -> Mapping[str, int]:
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The bounds within which events are kept: the wider ones of those for the past and those for endpoints."""
+
+    keep_ms: int
+    keep_rows: int
+
+    @classmethod
+    def of(cls, events: EventSettings, notifications: NotificationSettings) -> "Retention":
+        """Returns what the settings say."""
+        has_endpoints = bool(enabled(notifications))
+        return cls(
+            max(events.keep_days * DAY_MS, notifications.keep_seconds * 1000 if has_endpoints else 0),
+            max(events.keep_rows, notifications.keep_events if has_endpoints else 0),
+        )
+
+
+async def tidy(
+    database: Database, clock: Clock, settings: NotificationSettings, events: EventSettings
+) -> Mapping[str, int]:
     """Removes events that are old enough, in small steps; returns how many were dropped for which endpoint.
 
-    Events go once they are older than ``keep_seconds`` and every endpoint has passed them; those that one still waits
-    for stay for a day at least, and go at the latest when more than ``keep_events`` are there.
+    Events go once they are old enough and every endpoint has passed them; those that one still waits for stay for a day
+    at least. All go at the latest when more than may be kept are there.
     """
-    told = {endpoint.name: endpoint for endpoint in settings.endpoints if not endpoint.disabled}
+    told = {endpoint.name: endpoint for endpoint in enabled(settings)}
+    retention = Retention.of(events, settings)
     cursors = await _touch(database, clock.grace_ms(), told)
-    await _mark(database, clock, settings)
+    await _mark(database, clock, retention)
     ages = await EventAges.read(database, clock.grace_ms())
     dropped: dict[str, int] = {}
+    last_id = await _find_last(database)
     while True:
         now_ms = clock.now_ms()
-        rows = await database.fetch_all(store.AGES, limit=BATCH)
+        rows = await database.fetch_all(store.AGES, upto=last_id, limit=BATCH)
         aged = [(event_id, ages.age_ms(event_id, now_ms - at_ms)) for event_id, at_ms in rows]
-        last = await database.fetch_one(store.LAST_EVENT_ID)
-        bound = _bound(aged, cursors, settings, last[0] if last else 0)
+        bound = _bound(aged, cursors, retention, last_id)
         if not bound:
             return dropped
         for name, position in cursors.items():
@@ -114,12 +120,20 @@ async def tidy(database: Database, clock: Clock, settings: NotificationSettings)
         await _remove(database, list(cursors), bound)
 
 
-async def _mark(database: Database, clock: Clock, settings: NotificationSettings) -> None:
+async def _mark(database: Database, clock: Clock, retention: Retention) -> None:
     """Records the last event's time, for the ages of events."""
+    try:
+        last_id = await _find_last(database)
+    except DatabaseBusyError:
+        return  # the next time will do
     ages = await EventAges.read(database, clock.grace_ms())
-    last = await database.fetch_one(store.LAST_EVENT_ID)
-    keep_ms = max(settings.keep_seconds * 1000, DAY_MS)
-    await database.write(lambda transaction: ages.mark(transaction, last[0] if last else 0, keep_ms), durable=False)
+    keep_ms = max(retention.keep_ms, DAY_MS)
+    await database.write(lambda transaction: ages.mark(transaction, last_id, keep_ms), durable=False)
+
+
+async def _find_last(database: Database) -> int:
+    """Returns the last event before which none comes late: what does would get a wrong age, or be removed unseen."""
+    return await SettledOrder(database, store.LAST_EVENT_ID).wait()
 
 
 async def _touch(database: Database, now_ms: int, told: Mapping[str, NotificationEndpoint]) -> dict[str, int]:
@@ -138,13 +152,11 @@ async def _touch(database: Database, now_ms: int, told: Mapping[str, Notificatio
     return {row[0]: row[1] for row in rows if row[0] in told}
 
 
-def _bound(
-    aged: list[tuple[int, int]], cursors: Mapping[str, int], settings: NotificationSettings, last_id: int
-) -> int:
+def _bound(aged: list[tuple[int, int]], cursors: Mapping[str, int], retention: Retention, last_id: int) -> int:
     """Returns the last of some events with their ages, oldest first, that may be removed; 0 for none."""
-    keep_ms = settings.keep_seconds * 1000
+    keep_ms = retention.keep_ms
     passed = min(cursors.values(), default=last_id)
-    overflow = last_id - settings.keep_events
+    overflow = last_id - retention.keep_rows
     bound = 0
     for event_id, age_ms in aged:
         is_old = age_ms >= keep_ms if event_id <= passed else age_ms >= max(keep_ms, DAY_MS)
@@ -161,11 +173,7 @@ async def _count_lost(database: Database, endpoint: NotificationEndpoint, positi
     if position >= bound:
         return lost
     rows = await database.fetch_all(store.COUNT_BETWEEN, after=position, last_id=bound)
-    return lost + sum(
-        int(count)
-        for action, media_type, count in rows
-        if action not in endpoint.ignored_actions and media_type not in endpoint.ignored_media_types
-    )
+    return lost + sum(int(count) for action, media_type, count in rows if wants(endpoint, action, media_type))
 
 
 async def _remove(database: Database, names: list[str], bound: int) -> None:

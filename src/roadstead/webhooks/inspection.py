@@ -7,8 +7,9 @@ from typing import Final
 from roadstead.clock import Clock
 from roadstead.config import NotificationEndpoint, NotificationSettings
 from roadstead.database import Database, Reader, Row, Transaction
-from roadstead.events import Event, StoredEvent
+from roadstead.events import Event, SettledOrder, StoredEvent
 from roadstead.webhooks import store
+from roadstead.webhooks.wanted import wants, wants_event
 
 PAGE: Final = 500
 """Number of events that are read, or put back, at once."""
@@ -53,10 +54,7 @@ class Place:
 
     def accepts(self, event: Event) -> bool:
         """Returns True if the endpoint is notified of ``event``."""
-        return self.endpoint is None or (
-            event.action.value not in self.endpoint.ignored_actions
-            and event.media_type not in self.endpoint.ignored_media_types
-        )
+        return wants_event(self.endpoint, event)
 
 
 async def list_places(reader: Reader, settings: NotificationSettings) -> list[Place]:
@@ -100,13 +98,8 @@ def _state(place: Place, *, error: str, is_held: bool) -> str:
 
 
 async def _count_pending(reader: Reader, place: Place, last_id: int) -> int:
-    ignored: NotificationEndpoint | None = place.endpoint
     rows = await reader.fetch_all(store.COUNT_BETWEEN, after=place.position, last_id=last_id)
-    return sum(
-        int(count)
-        for action, media_type, count in rows
-        if ignored is None or (action not in ignored.ignored_actions and media_type not in ignored.ignored_media_types)
-    )
+    return sum(int(count) for action, media_type, count in rows if wants(place.endpoint, action, media_type))
 
 
 async def _find_first(reader: Reader, place: Place) -> StoredEvent | None:
@@ -224,8 +217,9 @@ async def replay_since(database: Database, clock: Clock, place: Place, since_ms:
 
 async def discard_event(database: Database, place: Place, event_id: int) -> bool:
     """Discards an event that is parked or would be sent next; returns False if it is neither."""
+    settled_id = await SettledOrder(database, store.LAST_EVENT_ID).wait()
     first = await _find_first(database, place)
-    is_next = first is not None and first.id == event_id
+    is_next = first is not None and first.id == event_id <= settled_id
 
     async def work(transaction: Transaction) -> bool:
         if await transaction.execute(store.UNPARK, endpoint=place.name, event_id=event_id):
@@ -248,8 +242,7 @@ async def discard_parked(database: Database, place: Place) -> int:
 
 async def discard_pending(database: Database, place: Place) -> int:
     """Discards all events that the endpoint was not sent yet; returns about their number."""
-    last = await database.fetch_one(store.LAST_EVENT_ID)
-    last_id = int(last[0]) if last else 0
+    last_id = await SettledOrder(database, store.LAST_EVENT_ID).wait()
     count = await _count_pending(database, place, last_id)
 
     async def work(transaction: Transaction) -> None:

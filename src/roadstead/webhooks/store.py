@@ -20,6 +20,12 @@ GET_EVENT: Final = Statement(select(*COLUMNS).where(events.c.id == _event_id))
 LIST_EVENTS: Final = Statement(
     select(*COLUMNS).where(events.c.id > parameter("after")).order_by(events.c.id).limit(_limit)
 )
+LIST_SETTLED_EVENTS: Final = Statement(
+    select(*COLUMNS)
+    .where(events.c.id > parameter("after"), events.c.id <= parameter("upto"))
+    .order_by(events.c.id)
+    .limit(_limit)
+)
 LIST_EVENTS_BACK: Final = Statement(
     select(*COLUMNS).where(events.c.id < parameter("before")).order_by(events.c.id.desc()).limit(_limit)
 )
@@ -106,7 +112,9 @@ LIST_PARKED: Final = Statement(
 
 # ── What is old ───────────────────────────────────────────────────────────────────────────────────────────────
 
-AGES: Final = Statement(select(events.c.id, events.c.at_ms).order_by(events.c.id).limit(_limit))
+AGES: Final = Statement(
+    select(events.c.id, events.c.at_ms).where(events.c.id <= parameter("upto")).order_by(events.c.id).limit(_limit)
+)
 DELETE_EVENTS_UP_TO: Final = Statement(delete(events).where(events.c.id <= _event_id))
 COUNT_BETWEEN: Final = Statement(
     select(events.c.action, events.c.media_type, func.count())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -42,10 +44,16 @@ def config(tmp_path: Path, server: ReceivingServer) -> Path:
 
 @pytest.fixture
 def told(folder: Path, config: Path, command: Command) -> Command:
-    """Two deletions, made by a command that was not told of any endpoint; ``ci`` has refused the first."""
+    """Two deletions, made by a command that was not told of any endpoint; ``ci`` has refused the first.
+
+    The events of what is in the folder are gone, and numbers begin anew.
+    """
     settings = load_settings(config, {}, {"data.folder": folder})
 
     async def begin() -> None:
+        with contextlib.closing(sqlite3.connect(folder / "roadstead.db", isolation_level=None)) as connection:
+            connection.execute("DELETE FROM events")
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
         async with open_registry(settings) as registry:
             await register(registry.database, registry.clock, settings.notifications)
 

@@ -23,7 +23,7 @@ PULL = Event(action=EventAction.PULL, repository="app", digest="sha256:0", cause
 async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
-    instance.registry.outbox.want([EventAction.PULL])
+    instance.registry.outbox.wants_pulls = True
     yield instance
     await instance.close()
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from roadstead.database import Statement, Transaction, metadata, parameter
+from roadstead.events import KEPT
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.operation.maintenance import MaintenanceMode
 from roadstead.registry2.adoption import store as adoption_store
@@ -50,7 +51,7 @@ async def follow(follower: LinkFollower) -> None:
 
 
 async def notes(instance: Instance) -> int:
-    return len(await instance.registry.database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=1000))
+    return len(await instance.registry.database.fetch_all(adoption_store.LIST_LINK_CHANGES, upto=2**62, limit=1000))
 
 
 def links(instance: Instance) -> set[str]:
@@ -129,7 +130,7 @@ async def test_bytes_of_a_manifest_go_with_its_record(instance: Instance) -> Non
         for table in ("repository_manifests", "manifest_blobs", "manifests"):
             await transaction.execute(_delete(table), digest=gone.digest)
 
-    await instance.registry.database.write(collect)
+    await instance.registry.database.write(collect, locks=[KEPT])
     await follow(follower)
     files = instance.files()
     assert not [key for key in files if gone.digest.partition(":")[2] in key and "/tags/" not in key]

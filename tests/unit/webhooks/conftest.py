@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roadstead.database import Transaction
-from roadstead.events import Event, EventAction, Outbox
+from roadstead.events import KEPT, Event, EventAction, Outbox
 from roadstead.testing.instance import Instance
 from tests.factories.access import BY_TEST
 
@@ -19,7 +19,7 @@ Tell = Callable[..., Awaitable[None]]
 async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path, database_url=database_url)
     await instance.open()
-    instance.registry.outbox.want(list(EventAction))
+    instance.registry.outbox.wants_pulls = True
     yield instance
     await instance.close()
 
@@ -43,4 +43,4 @@ async def write_events(instance: Instance, count: int, action: EventAction = Eve
             event = Event(action=action, repository=f"app{number % 3}", digest="sha256:" + "0" * 64, cause=BY_TEST)
             await outbox.record(transaction, event)
 
-    await instance.registry.database.write(work, durable=False)
+    await instance.registry.database.write(work, locks=[KEPT], durable=False)

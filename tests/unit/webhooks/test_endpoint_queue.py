@@ -251,7 +251,7 @@ async def _live(folder: Path, steps: list[str], poison: set[int]) -> None:
     instance = Instance(folder)
     await instance.open()
     try:
-        instance.registry.outbox.want(list(EventAction))
+        instance.registry.outbox.wants_pulls = True
         await registered(instance)
         await write_events(instance, 4)
         taken: list[int] = []

@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
-from roadstead.config import NotificationEndpoint, NotificationSettings
+from roadstead.config import EventSettings, NotificationEndpoint, NotificationSettings
 from roadstead.events import EventAction, StoredEvent
 from roadstead.testing.instance import Instance
-from roadstead.webhooks import find_wanted, inspection, register, store, wanted_actions
+from roadstead.webhooks import inspection, register, store, wants_pulls
 from roadstead.webhooks.endpoint_queue import EndpointQueue, Policy
 from roadstead.webhooks.event_ages import MARKS, EventAges
 from roadstead.webhooks.housekeeping import BATCH, get_instance, tidy
@@ -48,8 +48,14 @@ async def deliver(instance: Instance, endpoint: NotificationEndpoint, *answers: 
     await line.save()
 
 
-async def sweep(instance: Instance, settings: NotificationSettings) -> dict[str, int]:
-    return dict(await tidy(instance.registry.database, instance.clock, settings))
+ENDPOINTS_ALONE: Final = EventSettings(keep_days=0, keep_rows=1)
+"""Events are kept for endpoints and nobody else."""
+
+
+async def sweep(
+    instance: Instance, settings: NotificationSettings, events: EventSettings = ENDPOINTS_ALONE
+) -> dict[str, int]:
+    return dict(await tidy(instance.registry.database, instance.clock, settings, events))
 
 
 async def test_delivered_events_go_after_their_time_in_several_steps(instance: Instance, tell: Tell) -> None:
@@ -145,20 +151,57 @@ async def test_a_new_endpoint_begins_at_the_end_even_when_all_events_are_gone(in
     assert pending == [5]
 
 
-async def test_what_is_wanted_is_known_to_commands_without_the_settings(instance: Instance) -> None:
-    database, clock = instance.registry.database, instance.clock
-    assert await find_wanted(database) == frozenset()
-    await register(database, clock, told(AUDIT))
-    assert await find_wanted(database) == {EventAction.PUSH, EventAction.MOUNT, EventAction.DELETE}
-    await register(database, clock, told())
-    assert await find_wanted(database) == frozenset()
-
-
-def test_wanted_is_what_any_enabled_endpoint_wants() -> None:
+def test_pulls_are_wanted_if_any_enabled_endpoint_wants_them() -> None:
     off = NotificationEndpoint(name="off", url=URL, disabled=True)
-    assert wanted_actions(told(off)) == frozenset()
-    assert EventAction.PULL not in wanted_actions(told(off, AUDIT))
-    assert wanted_actions(told(AUDIT, CI)) == frozenset(EventAction)
+    assert not wants_pulls(told(off))
+    assert not wants_pulls(told(off, AUDIT))
+    assert wants_pulls(told(AUDIT, CI))
+
+
+async def test_without_endpoints_events_are_kept_for_their_days(instance: Instance, tell: Tell) -> None:
+    month = EventSettings(keep_days=30)
+    await tell(BATCH + 1)
+    instance.clock.advance(20 * DAY)
+    await sweep(instance, told(), month)
+    await tell(1)
+    instance.clock.advance(9 * DAY)
+    await sweep(instance, told(), month)
+    assert len(await kept(instance)) == BATCH + 2
+    instance.clock.advance(2 * DAY)
+    await sweep(instance, told(), month)
+    assert await kept(instance) == [BATCH + 2]
+
+
+async def test_without_endpoints_never_more_events_than_the_settings_allow(instance: Instance, tell: Tell) -> None:
+    await tell(25)
+    await sweep(instance, told(), EventSettings(keep_days=30, keep_rows=10))
+    assert await kept(instance) == list(range(16, 26))
+
+
+async def test_the_longer_claim_counts(instance: Instance, tell: Tell) -> None:
+    """What an endpoint was not told yet stays while its own bounds would keep it, and the other way round."""
+    settings = told(CI, keep_seconds=0, keep_events=20)
+    await register(instance.registry.database, instance.clock, settings)
+    await tell(25)
+    assert await sweep(instance, settings, EventSettings(keep_days=30, keep_rows=10)) == {"ci": 5}
+    assert await kept(instance) == list(range(6, 26))
+    await deliver(instance, CI)
+    instance.clock.advance(2 * DAY)
+    assert await sweep(instance, settings, EventSettings(keep_days=3)) == {}
+    assert await kept(instance) == list(range(6, 26))
+
+
+async def test_an_endpoint_is_told_only_what_its_vocabulary_has(instance: Instance, tell: Tell) -> None:
+    await register(instance.registry.database, instance.clock, told(CI))
+    for action in EventAction:
+        await tell(1, action)
+    (place,) = await inspection.list_places(instance.registry.database, told(CI))
+    pending = [one.stored.event.action async for one in inspection.iter_pending(instance.registry.database, place)]
+    assert pending == [EventAction.PUSH, EventAction.PULL, EventAction.MOUNT, EventAction.DELETE]
+    assert (await inspection.get_status(instance.registry.database, instance.clock, place)).pending == 4
+    await deliver(instance, CI)
+    (place,) = await inspection.list_places(instance.registry.database, told(CI))
+    assert place.position == len(EventAction)
 
 
 async def test_the_instance_stays_the_same(instance: Instance) -> None:

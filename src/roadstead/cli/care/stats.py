@@ -48,6 +48,7 @@ def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
             ("Uploads", f"{text.number(totals.uploads)} not finished ({text.size(totals.upload_bytes)})"),
             ("Catalogue", text.size(found.catalogue_bytes)),
             ("Free space", "unlimited" if free is None else text.size(free)),
+            ("Pulls", f"{text.number(found.pulls_today)} today, {text.number(found.pulls_week)} in seven days"),
             ("Scrub", describe_scrub(found.scrub, totals.blob_bytes)),
         ]
     )
@@ -75,10 +76,13 @@ class _Measured:
     scrub: "ScrubState"
     catalogue_bytes: int
     free_bytes: int | None
+    pulls_today: int
+    pulls_week: int
 
 
 async def _measure(opened: session.Session) -> _Measured:
     from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.registry.content.traffic import sum_pulls  # noqa: PLC0415
     from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415
     from roadstead.registry.integrity.statistics import measure, measure_waiting  # noqa: PLC0415
 
@@ -92,6 +96,8 @@ async def _measure(opened: session.Session) -> _Measured:
         if installation.is_shared
         else _size_of(installation.folder.catalogue),
         free_bytes=await opened.registry.storage.free_bytes(),
+        pulls_today=await sum_pulls(database, opened.registry.clock, 1),
+        pulls_week=await sum_pulls(database, opened.registry.clock, 7),
     )
 
 
@@ -107,5 +113,7 @@ def _record(found: _Measured) -> dict[str, object]:
         **dataclasses.asdict(found.waiting),
         "catalogue_bytes": found.catalogue_bytes,
         "free_bytes": found.free_bytes,
+        "pulls_today": found.pulls_today,
+        "pulls_week": found.pulls_week,
         "scrub": scrub_record(found.scrub),
     }

@@ -7,7 +7,7 @@ from typing import Final
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
-from roadstead.events import Cause, Event, EventAction, Outbox
+from roadstead.events import KEPT, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
@@ -26,6 +26,9 @@ Notice = Callable[[Digest, str], None]
 
 OCTETS: Final = "application/octet-stream"
 """The media type that registry:2 gives every blob in its events."""
+
+BY_QUARANTINE: Final = Cause.of_work("quarantine")
+"""The cause of a quarantine: whoever came upon the damage did not make it."""
 
 
 class Blobs:
@@ -146,8 +149,12 @@ class Blobs:
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+            event = Event(
+                action=EventAction.QUARANTINE, repository="", digest=digest, media_type=OCTETS, cause=BY_QUARANTINE
+            )
+            await self._outbox.record(transaction, event)
 
-        await self._database.write(work)
+        await self._database.write(work, locks=[KEPT])
         try:
             await self._storage.move(layout.blob_key(digest), layout.quarantine_key(digest))
         except ObjectUnknownError:

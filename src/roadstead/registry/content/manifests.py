@@ -20,6 +20,7 @@ from roadstead.registry.content import store
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.content.manifest_caches import BodyCache, FoundCache
 from roadstead.registry.content.repositories import ensure_repository, get_repository_id, require_visible
+from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.errors import (
     ManifestBlobUnknownError,
     ManifestDigestMismatchError,
@@ -43,6 +44,7 @@ class Manifests:
         clock: Clock,
         rules: GarbageRules,
         outbox: Outbox,
+        traffic: Traffic,
         *,
         accepts_missing_blobs: bool = False,
         accepts_wrong_sizes: bool = False,
@@ -52,6 +54,7 @@ class Manifests:
         self._clock = clock
         self._rules = rules
         self._outbox = outbox
+        self._traffic = traffic
         self._accepts_missing_blobs = accepts_missing_blobs
         self._accepts_wrong_sizes = accepts_wrong_sizes
         self._foreign_urls = foreign_urls or UrlRules()
@@ -179,6 +182,7 @@ class Manifests:
             return len(missing) + absent, len(wrong_sizes)
 
         missing, wrong_sizes = await self._database.write(work, locks=adding_to(repository), is_long=is_long)
+        self._traffic.pushed(repository, len(body), is_manifest=True)
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
 
@@ -197,8 +201,6 @@ class Manifests:
         tags: Sequence[Tag],
         cause: Cause,
     ) -> None:
-        if not self._outbox.wants(EventAction.PUSH):
-            return
         for tag in tags or ("",):
             event = Event(
                 action=EventAction.PUSH,

@@ -148,7 +148,7 @@ class Undo:
         async def work(transaction: Transaction) -> Restored:
             repository_id = await self._bring_back(transaction, repository)
             digest = to or await self._earlier(transaction, repository_id, repository, tag)
-            manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
+            manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest, cause)
             await self._point(transaction, repository_id, repository, (tag,), manifest_id, digest, cause)
             return Restored(((tag, digest),), manifests)
 
@@ -240,12 +240,12 @@ class Undo:
         if record is None:
             raise NothingToRestoreError(f"{repository}@{digest}", "it is not in the trash")
         lost = await find_lost_tags(transaction, repository_id, digest, record[2])
-        manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest)
+        manifest_id, manifests = await self._ensure_there(transaction, repository_id, repository, digest, cause)
         await self._point(transaction, repository_id, repository, lost, manifest_id, digest, cause)
         return Restored(tuple((tag, digest) for tag in lost), manifests)
 
     async def _ensure_there(
-        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest
+        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest, cause: Cause
     ) -> tuple[int, tuple[Digest, ...]]:
         """The key of a manifest that is in the repository, or is taken out of its trash now; what was taken out.
 
@@ -254,7 +254,7 @@ class Undo:
         row = await transaction.fetch_one(store.FIND_LINKED_MANIFEST_ID, repository_id=repository_id, digest=digest)
         if row is not None:
             return int(row[0]), ()
-        manifest_id = await self._take_out(transaction, repository_id, repository, digest)
+        manifest_id = await self._take_out(transaction, repository_id, repository, digest, cause)
         restored = [digest]
         parents = [manifest_id]
         while parents:
@@ -262,12 +262,12 @@ class Undo:
                 removal_store.LIST_DISCARDED_CHILDREN, repository_id=repository_id, manifest_id=parents.pop()
             ):
                 if await self._is_restorable(transaction, repository_id, Digest(child)):
-                    parents.append(await self._take_out(transaction, repository_id, repository, Digest(child)))
+                    parents.append(await self._take_out(transaction, repository_id, repository, Digest(child), cause))
                     restored.append(Digest(child))
         return manifest_id, tuple(restored)
 
     async def _take_out(
-        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest
+        self, transaction: Transaction, repository_id: int, repository: RepositoryName, digest: Digest, cause: Cause
     ) -> int:
         """Puts one manifest back from the trash and returns its key.
 
@@ -286,6 +286,8 @@ class Undo:
             store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=pushed_ms
         )
         await settle_manifest(transaction, repository_id, manifest_id)
+        event = Event(action=EventAction.RESTORE, repository=repository, digest=digest, cause=cause)
+        await self._outbox.record(transaction, event)
         return manifest_id
 
     async def _is_restorable(self, transaction: Transaction, repository_id: int, digest: Digest) -> bool:

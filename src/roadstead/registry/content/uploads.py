@@ -39,6 +39,7 @@ from roadstead.registry.content import store
 from roadstead.registry.content.blobs import OCTETS, link_blob
 from roadstead.registry.content.receiving import Body, FilledBody, FilledWithin, Receiving, within
 from roadstead.registry.content.running_digest import RunningDigest, can_resume
+from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.content.upload_sessions import UploadSessions
 from roadstead.registry.errors import (
     BlobTooLargeError,
@@ -83,6 +84,7 @@ class Uploads:
         clock: Clock,
         rules: GarbageRules,
         outbox: Outbox,
+        traffic: Traffic,
         *,
         boot_id: str = "",
         is_shared: bool = False,
@@ -102,6 +104,7 @@ class Uploads:
         self._clock = clock
         self._rules = rules
         self._outbox = outbox
+        self._traffic = traffic
         self._minimum_free_bytes = minimum_free_bytes
         self._maximum_blob_bytes = maximum_blob_bytes
         self._receiving = Receiving(self._require_space)
@@ -387,18 +390,18 @@ class Uploads:
             )
             if record is not None:
                 await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
-            if self._outbox.wants(EventAction.PUSH):
-                event = Event(
-                    action=EventAction.PUSH,
-                    repository=session.repository,
-                    digest=digest,
-                    media_type=OCTETS,
-                    size_bytes=size_bytes,
-                    cause=cause,
-                )
-                await self._outbox.record(transaction, event)
+            event = Event(
+                action=EventAction.PUSH,
+                repository=session.repository,
+                digest=digest,
+                media_type=OCTETS,
+                size_bytes=size_bytes,
+                cause=cause,
+            )
+            await self._outbox.record(transaction, event)
 
         await self._database.write(work, locks=adding_to(session.repository))
+        self._traffic.pushed(session.repository, size_bytes, is_manifest=False)
         self.sessions.forget(session.id)
 
     async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:

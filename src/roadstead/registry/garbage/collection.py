@@ -41,6 +41,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from roadstead.database import Row, Statement, Transaction, as_list
+from roadstead.events import KEPT
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -351,7 +352,7 @@ class Collector:
             for row in failed:
                 await self._postpone(transaction, _blob_key(row[0]))
 
-        await self._database.write(finish, durable=False, is_long=True)
+        await self._database.write(finish, locks=[KEPT], durable=False, is_long=True)
         done.failed += len(failed)
         done.blobs += sum(is_erased is True for _, is_erased in outcomes)
         done.blob_bytes += sum(row[2] for row, is_erased in outcomes if is_erased)
@@ -425,7 +426,7 @@ class Collector:
         for manifest_id, digest, _, is_had in rows:
             if digest is None or is_had or await uninterrupted(self._erase_body(Digest(digest))):
                 work = functools.partial(_delete_manifest, manifest_id=manifest_id)
-                done.manifests += await self._database.write(work, durable=False, is_long=True)
+                done.manifests += await self._database.write(work, locks=[KEPT], durable=False, is_long=True)
             else:
                 later = functools.partial(self._postpone, key=_key(ReviewKind.MANIFEST, 0, manifest_id))
                 await self._database.write(later, durable=False, is_long=True)

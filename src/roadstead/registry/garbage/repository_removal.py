@@ -49,7 +49,8 @@ async def remove_repository(registry: Registry, repository: RepositoryName, *, c
         manifests += found
         if found < STEP:
             await registry.database.write(
-                lambda transaction: _finish(transaction, repository, change), locks=removing_from(repository)
+                lambda transaction: _finish(transaction, registry.outbox, repository, change, cause),
+                locks=removing_from(repository),
             )
             return Removed(tags, manifests)
 
@@ -70,9 +71,13 @@ async def _discard_some(
     return tags, len(rows)
 
 
-async def _finish(transaction: Transaction, repository: RepositoryName, change: Change) -> None:
+async def _finish(
+    transaction: Transaction, outbox: Outbox, repository: RepositoryName, change: Change, cause: Cause
+) -> None:
     """Takes the name away, unless a manifest was pushed just now."""
     record = await transaction.fetch_one(store.FIND_REPOSITORY, repository=repository)
     if record is None or await transaction.fetch_all(store.LIST_LINKED_MANIFESTS, repository_id=record[0], limit=1):
         return
     await remove_repository_row(transaction, record[0], change)
+    event = Event(action=EventAction.REMOVE, repository=repository, digest="", cause=cause)
+    await outbox.record(transaction, event)

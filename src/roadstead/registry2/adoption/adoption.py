@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Row, Transaction
+from roadstead.database import Database, NameLock, Row, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
 from roadstead.registry.content import store
+from roadstead.registry.locks import removing_from
 from roadstead.registry.operation.adoption_state import AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.progress import Progress
 from roadstead.registry.removal.rules import GarbageRules
@@ -182,7 +183,9 @@ class Adoption:
         return names.is_complete
 
     async def _record_blobs(self, records: RepositoryRecords, found: Sequence[FoundBlob]) -> None:
-        self.summary.added += await self._write(lambda t: record_blobs(t, records, found, self._change()))
+        self.summary.added += await self._write_in(
+            records.name, lambda t: record_blobs(t, records, found, self._change())
+        )
         self.summary.blobs += len(found)
 
     async def _take_up_manifests(self, content: ContentReader, records: RepositoryRecords) -> bool:
@@ -199,7 +202,9 @@ class Adoption:
         return names.is_complete
 
     async def _record_manifests(self, records: RepositoryRecords, found: Sequence[FoundManifest]) -> None:
-        added, doubtful = await self._write(lambda t: record_manifests(t, records, found, self._change()))
+        added, doubtful = await self._write_in(
+            records.name, lambda t: record_manifests(t, records, found, self._change())
+        )
         self.summary.added += added
         self.summary.manifests += len(found)
         for holder, blob, stated_bytes in doubtful:
@@ -217,7 +222,7 @@ class Adoption:
 
     async def _record_tags(self, records: RepositoryRecords, found: Sequence[TagLinks]) -> list[TagLinks]:
         """Returns the tags whose manifest is not known in the repository."""
-        added, dangling = await self._write(lambda t: record_tags(t, records, found, self._change()))
+        added, dangling = await self._write_in(records.name, lambda t: record_tags(t, records, found, self._change()))
         self.summary.added += added
         self.summary.tags += len(found) - len(dangling)
         return dangling
@@ -247,7 +252,7 @@ class Adoption:
         return removed
 
     async def _remove(self, records: RepositoryRecords, step: Rest) -> int:
-        return await self._write(lambda t: record_removals(t, records, step, self._change()))
+        return await self._write_in(records.name, lambda t: record_removals(t, records, step, self._change()))
 
     async def _link_late_blobs(self, content: ContentReader, records: RepositoryRecords) -> None:
         """Looks once more for blobs that manifests name and that the repository may not read.
@@ -310,18 +315,19 @@ class Adoption:
                     adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=now_ms
                 )
 
-        await self._write(work)
+        await self._write_in(records.name, work)
 
     async def _review_links(self, records: RepositoryRecords) -> None:
         now_ms = self._clock.grace_ms()
         if records.repository_id:
-            await self._write(
+            await self._write_in(
+                records.name,
                 lambda t: t.execute(
                     adoption_store.REVIEW_UNNAMED_LINKS,
                     repository_id=records.repository_id,
                     now_ms=now_ms,
                     not_before=now_ms + self._rules.upload_ms,
-                )
+                ),
             )
 
     async def _judge_length(self, repository: str, holder: str, blob: Digest, stated_bytes: int) -> None:
@@ -334,7 +340,7 @@ class Adoption:
         detail = f"its bytes are damaged, {holder} says that it has {stated_bytes}; push it again"
         self._tell(TreeFindingKind.BLOB_DAMAGED, f"{repository}@{blob}", detail, paths.layer_link(repository, blob))
         now_ms = self._clock.now_ms()
-        await self._write(lambda t: t.execute(store.QUARANTINE_BLOB, digest=blob, now_ms=now_ms))
+        await self._write(lambda t: t.execute(store.QUARANTINE_BLOB, digest=blob, now_ms=now_ms), ())
 
     # --- the rest
 
@@ -405,9 +411,13 @@ class Adoption:
     def _change(self) -> Change:
         return Change.at(self._clock, "", self._rules)
 
-    async def _write(self, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
+    async def _write_in(self, repository: str, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
+        """Runs a transaction that adds to a repository and takes out of it."""
+        return await self._write(work, removing_from(repository))
+
+    async def _write(self, work: Callable[[Transaction], Awaitable[_T]], locks: Iterable[NameLock]) -> _T:
         """Runs a transaction that survives this process; a loss of power may undo the last ones, as if not yet run."""
-        return await self._database.write(work, durable=False)
+        return await self._database.write(work, locks=locks, durable=False)
 
     async def _run_in_thread(self, job: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, job)

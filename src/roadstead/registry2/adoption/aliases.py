@@ -12,6 +12,7 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
+from roadstead.registry.locks import adding_to
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change
 from roadstead.registry2.adoption import store as adoption_store
@@ -57,7 +58,7 @@ async def _name_aliases_of(
             )
         await record_blobs(transaction, records, blobs, change)
 
-    await database.write(work)
+    await database.write(work, locks=adding_to(name))
 
 
 def _ensure_file(files: LinkFiles, digest: Digest, link: Link) -> FoundBlob | None:

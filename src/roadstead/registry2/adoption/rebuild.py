@@ -22,6 +22,7 @@ from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry import layout
 from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.locks import adding_to
 from roadstead.registry.progress import Progress
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import GarbageRules
@@ -131,10 +132,10 @@ class Rebuild:
         change = Change.at(self._clock, "", self._rules)
         for blobs in _batches(self._blobs(key, records)):
             work = functools.partial(record_blobs, records=records, found=blobs, change=change)
-            self.salvaged.blobs += await self._database.write(work, durable=False)
+            self.salvaged.blobs += await self._database.write(work, locks=adding_to(name), durable=False)
         for manifests in _batches(self._manifests(key, records)):
             record = functools.partial(record_manifests, records=records, found=manifests, change=change)
-            self.salvaged.manifests += (await self._database.write(record, durable=False))[0]
+            self.salvaged.manifests += (await self._database.write(record, locks=adding_to(name), durable=False))[0]
         await self._take_tags(key, records, change)
         if records.repository_id:
             await self._take_history(key, records.repository_id)
@@ -182,7 +183,8 @@ class Rebuild:
         records.rest_manifests.clear()  # nothing here says that a manifest is gone
         for links in _batches(self._tags(key, known)):
             record = functools.partial(record_tags, records=records, found=links, change=change)
-            self.salvaged.tags += (await self._database.write(record, durable=False))[0]
+            locks = adding_to(records.name)
+            self.salvaged.tags += (await self._database.write(record, locks=locks, durable=False))[0]
 
     def _tags(self, key: int, known: dict[str, int]) -> Iterator[TagLinks]:
         columns = ("name", "manifest_id", "updated_ms")

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, literal, or_, select, update
+from sqlalchemy import and_, delete, exists, func, literal, or_, select, update
 
 from roadstead.database import Statement, insert_or_skip, parameter, upsert
 from roadstead.registry.removal.rules import ReviewKind
@@ -160,9 +160,11 @@ GET_MANIFEST_SIZE: Final = Statement(select(manifests.c.size_bytes).where(manife
 
 LIST_LINK_CHANGES: Final = Statement(
     select(link_changes.c.id, link_changes.c.kind, link_changes.c.repository, link_changes.c.item)
+    .where(link_changes.c.id <= parameter("upto"))
     .order_by(link_changes.c.id)
     .limit(_limit)
 )
+LAST_LINK_CHANGE_ID: Final = Statement(select(func.coalesce(func.max(link_changes.c.id), 0)))
 FORGET_LINK_CHANGES: Final = Statement(delete(link_changes).where(link_changes.c.id <= parameter("upto")))
 _here = and_(repositories.c.name == parameter("repository"), repositories.c.removed_ms.is_(None))
 FIND_LINK_TO_BLOB: Final = Statement(

@@ -3,7 +3,9 @@
 The catalogue's triggers note each link, manifest and tag that changes, in the transaction that changes it, so nothing
 can be forgotten; a note names what to look at, not what to write. One process of the fleet takes notes in their order,
 makes the files what the records say by now, and forgets the notes. To do so twice does no harm, so a crash costs
-nothing. Where following begins, on a catalogue that has content already, each repository is written whole first.
+nothing. Where following begins, on a catalogue that has content already, each repository is written whole first; it
+begins when nobody who changes links is under way, and only notes that are settled are followed, so that what commits
+late is neither missed nor forgotten (``roadstead.events.order``).
 
 A repository whose links cannot be written, since something foreign stands in their place, is set aside and named: the
 others go on, and it is written whole when it can be (``link_troubles``). What an adoption left alone stays
@@ -24,6 +26,7 @@ from msgspec import MsgspecError, Struct, json, structs
 
 from roadstead.clock import Clock
 from roadstead.database import Database, DatabaseDamagedError, Row, Statement, Transaction
+from roadstead.events import SETTLED, SettledOrder
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
@@ -83,6 +86,7 @@ class LinkFollower:
         self, database: Database, storage: ObjectStore, files: LinkFiles, clock: Clock, maintenance: Maintenance
     ) -> None:
         self._database = database
+        self._order = SettledOrder(database, adoption_store.LAST_LINK_CHANGE_ID)
         self._clock = clock
         self._pauses = Pauses(clock)
         self._storage = storage
@@ -121,11 +125,13 @@ class LinkFollower:
         try:
             return json.decode(value or "", type=_StateRow)
         except MsgspecError:
-            return await self._save(_StateRow(is_complete=False, after=""))
+            return await self._save(_StateRow(is_complete=False, after=""), is_first=True)
 
-    async def _save(self, state: _StateRow) -> _StateRow:
+    async def _save(self, state: _StateRow, *, is_first: bool = False) -> _StateRow:
+        """Writes the progress; the first time at a moment at which nobody is under way who could not know of it."""
         text = json.encode(state).decode()
-        await self._database.write(lambda transaction: save_state(transaction, LINKS_STATE, text))
+        locks = [SETTLED] if is_first else []
+        await self._database.write(lambda transaction: save_state(transaction, LINKS_STATE, text), locks=locks)
         return state
 
     async def _write_next(self, after: str) -> None:
@@ -183,7 +189,8 @@ class LinkFollower:
 
     async def _follow(self, aside: set[str]) -> bool:
         """Follows some changes, but not those of ``aside``, which are repositories and bytes."""
-        notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, limit=NOTES)
+        settled = await self._order.find()
+        notes = await self._database.fetch_all(adoption_store.LIST_LINK_CHANGES, upto=settled, limit=NOTES)
         missed: set[str] = set()
         for kind, repository, item in dict.fromkeys((kind, name, item) for _, kind, name, item in notes):
             subject = item if kind == NoteKind.BYTES else repository
@@ -302,7 +309,7 @@ async def stop_following(database: Database) -> None:
         await transaction.execute(adoption_store.FORGET_LINK_CHANGES, upto=2**62)
 
     if await find_state(database, LINKS_STATE) is not None:
-        await database.write(work)
+        await database.write(work, locks=[SETTLED])
 
 
 async def _forget(transaction: Transaction, upto: int, missed: set[str]) -> None:

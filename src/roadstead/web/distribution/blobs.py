@@ -35,6 +35,9 @@ FILE_BYTES: Final = 128 << 10
 WATCHED_BYTES: Final = 4 << 20
 """Longer answers notice that the client has gone, instead of reading on for nobody."""
 
+_WITH_BYTES: Final = frozenset({200, 206})
+"""Answers whose bytes count as pulled."""
+
 _RANGES: Final = (b"accept-ranges", b"bytes")
 _OCTETS: Final = (b"content-type", b"application/octet-stream")
 
@@ -46,6 +49,7 @@ class BlobEndpoint:
         """With ``accel_location``, a trusted proxy gets the name of the bytes below it instead of the bytes."""
         self._blobs = registry.blobs
         self._pulls = registry.pulls
+        self._traffic = registry.traffic
         self._accel_location = accel_location
 
     def methods(self) -> Methods:
@@ -62,6 +66,9 @@ class BlobEndpoint:
             else:
                 response = _answer(request, digest, reader)
             self._note_pull(request, route, digest, reader.size_bytes)
+            if response.status in _WITH_BYTES:  # a proxy that sends them itself may send a part
+                sent = reader.size_bytes if response.size_bytes is None else response.size_bytes
+                self._traffic.sent(route.repository, sent)
         except BaseException:
             reader.close()
             raise

@@ -33,6 +33,7 @@ class ManifestEndpoint:
         self._manifests = registry.manifests
         self._tags = registry.tags
         self._pulls = registry.pulls
+        self._traffic = registry.traffic
         self._limit_bytes = limit_bytes
         self._memory = memory
         self._fetching = asyncio.Semaphore(1)
@@ -52,6 +53,7 @@ class ManifestEndpoint:
         else:
             body = await self._manifests.get_body(stored.digest)
         self._note_pull(request, route, reference, stored)
+        self._traffic.pulled(route.repository, stored.digest, stored.size_bytes)
         return Response(200, headers, body)
 
     async def _fetch(self, request: Request, digest: Digest) -> bytes:

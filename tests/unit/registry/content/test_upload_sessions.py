@@ -50,6 +50,7 @@ def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
         instance.clock,
         registry.rules,
         registry.outbox,
+        registry.traffic,
         boot_id=instance.boot_id if boot_id is None else boot_id,
     )
 

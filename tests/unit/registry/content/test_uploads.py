@@ -241,7 +241,15 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     """Two processes with the same content: the second waits while the first is committing, whatever becomes of it."""
     registry = instance.registry
     held = HeldDatabase(registry.database)
-    slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox, boot_id=instance.boot_id)
+    slow = Uploads(
+        held,
+        registry.storage,
+        instance.clock,
+        registry.rules,
+        registry.outbox,
+        registry.traffic,
+        boot_id=instance.boot_id,
+    )
     first, second = [await registry.uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(2)]
     finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST, cause=BY_TEST))
     await held.looked.wait()

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from roadstead.database import Transaction
+from roadstead.events import KEPT
 from roadstead.oci import Digest, parse_manifest
 from roadstead.registry.content import store
 from roadstead.registry.content.manifests import ensure_manifest
@@ -99,7 +100,7 @@ async def test_what_was_taken_up_is_healed_though_it_could_not_be_pushed(instanc
             manifest_id = await ensure_manifest(transaction, parse_manifest(body, ""), digest, body[:-1], 0)
             await transaction.execute(store.LINK_MANIFEST, repository_id=1, manifest_id=manifest_id, pushed_ms=0)
 
-        await instance.registry.database.write(take_up)
+        await instance.registry.database.write(take_up, locks=[KEPT])
         source = ManifestSource(body, media_type)
         assert await Refetcher(instance.registry, source, lambda: None).heal_manifest(digest)
         answer = await instance.client.request("GET", f"/v2/team/app/manifests/{digest}")

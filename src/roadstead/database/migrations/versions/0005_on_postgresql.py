@@ -2,7 +2,7 @@
 
 The triggers that note changes of links are twins of those of 0002. They keep the events first, as whoever writes one
 does, so that notes can be read in an order that is safe to follow, and none is forgotten while following begins (see
-``roadstead.events.outbox``).
+``roadstead.events.order``).
 """
 
 from typing import Final
@@ -261,7 +261,7 @@ _TABLES: Final = (
 )
 
 _EVENTS: Final = 6962288933581589540
-"""The key of ``roadstead.events.outbox.KEPT``."""
+"""The key of ``roadstead.events.order.KEPT``."""
 
 _REPOSITORY: Final = "(SELECT name FROM repositories WHERE id = {row}.repository_id)"
 _BLOB: Final = "(SELECT digest FROM blobs WHERE id = {row}.blob_id)"
