@@ -105,7 +105,9 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
         await stop_following(registry.database)
         return
     files = build_link_files(data_folder(settings), await find_owner(registry.database))
-    follower = LinkFollower(registry.database, registry.storage, files, registry.clock, registry.maintenance)
+    follower = LinkFollower(
+        registry.database, registry.storage, registry.exclusive, files, registry.clock, registry.maintenance
+    )
     lease = Lease(registry.database, registry.clock, "links")
     work = registry.maintenance.paused(follower.round)
     await run_alone(

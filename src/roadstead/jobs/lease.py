@@ -44,15 +44,16 @@ class Lease:
         """
         if self.fence and await self.renew():
             return True
+        asked = self._watch.now()
         held = await lease_rows.find_held(self._database, self.name)
-        if held is not None and not self._may_take(held):
+        if held is not None and not self._may_take(held, asked):
             return False
         self.fence = await self._database.write(lambda transaction: self._take(transaction, held), durable=False)
         return bool(self.fence)
 
-    def _may_take(self, held: Held) -> bool:
+    def _may_take(self, held: Held, asked: float) -> bool:
         is_free = held.holder in {"", self.holder}  # this one's: the answer to an earlier taking was lost
-        return is_free or self._watch.has_lapsed(self.name, held)
+        return is_free or self._watch.has_lapsed(self.name, held, asked=asked)
 
     async def _take(self, transaction: Transaction, seen: Held | None) -> int:
         if seen is None:

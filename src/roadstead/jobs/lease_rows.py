@@ -159,17 +159,20 @@ class Watch:
         self._lapse_seconds = lapse_seconds
         self._seen: OrderedDict[str, tuple[Held, float]] = OrderedDict()
 
-    def has_lapsed(self, name: str, held: Held) -> bool:
-        """Whether the row, which was read after this call's predecessor, has stood still for that long."""
-        now = self._now()
-        seen, since = self._seen.get(name, (None, now))
+    def now(self) -> float:
+        """The moment to be remembered before rows are read."""
+        return self._now()
+
+    def has_lapsed(self, name: str, held: Held, *, asked: float) -> bool:
+        """Whether the row, which was read at ``asked`` or later, had stood still for that long by then."""
+        seen, since = self._seen.get(name, (None, asked))
         if seen != held:
-            self._seen[name] = (held, now)
+            self._seen[name] = (held, self._now())
             self._seen.move_to_end(name)
             if len(self._seen) > WATCHED:
                 self._seen.popitem(last=False)
             return False
-        return now - since >= self._lapse_seconds
+        return asked - since >= self._lapse_seconds
 
     def forget(self, name: str) -> None:
         """Nobody waits for that name any more."""

@@ -50,8 +50,9 @@ class Presence:
     async def list_alive(self) -> frozenset[str]:
         """The replicas that live, or whose death is not certain yet; the rows of others are removed, each once."""
         alive: set[str] = set()
+        asked = self._watch.now()
         for name, held in (await lease_rows.list_held_below(self._database, PREFIX)).items():
-            if not self._watch.has_lapsed(name, held):
+            if not self._watch.has_lapsed(name, held, asked=asked):
                 alive.add(name.removeprefix(PREFIX))
                 continue
             is_dead = await self._database.write(

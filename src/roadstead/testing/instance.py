@@ -15,6 +15,7 @@ from roadstead.database import Database, SqliteDatabase, migrate
 from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.content.exclusive_rows import RowExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.operation.recovery import Recovered, recover
 from roadstead.registry.removal.rules import GarbageRules
@@ -76,10 +77,11 @@ class Instance:
 
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
-        database = await self._open_database()
+        database = self.wrap_database(await self._open_database())
+        files = storage or FilesystemStore(self.objects)
         self.registry = Registry.on(
-            self.wrap_database(database),
-            storage or FilesystemStore(self.objects),
+            database,
+            files,
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
             boot_id=self.boot_id,
@@ -89,6 +91,7 @@ class Instance:
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
             rules=self._rules,
+            exclusive=RowExclusive(database, files, self.clock) if self.database_url else None,
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)

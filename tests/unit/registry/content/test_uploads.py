@@ -240,7 +240,15 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     """Two processes with the same content: the second waits while the first is committing, whatever becomes of it."""
     registry = instance.registry
     held = HeldDatabase(registry.database)
-    slow = Uploads(held, registry.storage, instance.clock, registry.rules, registry.outbox, boot_id=instance.boot_id)
+    slow = Uploads(
+        held,
+        registry.storage,
+        registry.exclusive,
+        instance.clock,
+        registry.rules,
+        registry.outbox,
+        boot_id=instance.boot_id,
+    )
     first, second = [await registry.uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(2)]
     finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST, cause=BY_TEST))
     await held.looked.wait()
@@ -263,7 +271,15 @@ async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> Non
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     held = HeldDatabase(registry.database)
-    slow = Blobs(held, registry.storage, instance.clock, registry.rules, registry.outbox, lambda _digest, _reason: None)
+    slow = Blobs(
+        held,
+        registry.storage,
+        registry.exclusive,
+        instance.clock,
+        registry.rules,
+        registry.outbox,
+        lambda _digest, _reason: None,
+    )
     reading = asyncio.create_task(slow.open(APP, DIGEST, visible=ALL_VISIBLE))
     await held.looked.wait()
     healing = asyncio.create_task(instance.push_blob("app", CONTENT))
