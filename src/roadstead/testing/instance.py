@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roadstead.access import Policy
+from roadstead.clock import SystemClock
 from roadstead.config import LimitSettings
 from roadstead.database import Database, SqliteDatabase, migrate
 from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.content.exclusive_rows import RowExclusive
+from roadstead.registry.content.exclusive import Exclusive
+from roadstead.registry.content.exclusive_rows import LAPSE_SECONDS, RowExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.operation.recovery import Recovered, recover
 from roadstead.registry.removal.rules import GarbageRules
@@ -61,6 +63,8 @@ class Instance:
         self._rules = rules
         self.wrap_database: Callable[[Database], Database] = lambda database: database
         """What stands between the registry and its database from the next ``open`` on."""
+        self.lapse_seconds = LAPSE_SECONDS
+        """After which a replica that gives no sign of life loses what it holds."""
         self.registry: Registry
         self.client: AsgiClient
 
@@ -91,10 +95,16 @@ class Instance:
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
             rules=self._rules,
-            exclusive=RowExclusive(database, files, self.clock) if self.database_url else None,
+            exclusive=self._exclusive(database, files),
         )
         self.client = self.client_of(Authentication(Policy()))
         return await recover(self.registry.database, self.registry.storage)
+
+    def _exclusive(self, database: Database, files: ObjectStore) -> Exclusive | None:
+        """That of a replica, whose holds lapse by real time; None where a file is the catalogue."""
+        if not self.database_url:
+            return None
+        return RowExclusive(database, files, SystemClock(), lapse_seconds=self.lapse_seconds)
 
     async def _open_database(self) -> Database:
         if self.database_url:

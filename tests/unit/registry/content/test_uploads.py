@@ -297,7 +297,7 @@ async def test_a_reader_that_looks_again_finds_what_was_healed(instance: Instanc
     registry = instance.registry
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
-    async with registry.storage.exclusive(DIGEST):
+    async with registry.exclusive.hold(DIGEST):
         reading = asyncio.create_task(registry.blobs.open(APP, DIGEST, visible=ALL_VISIBLE))
         await asyncio.wait({reading}, timeout=0.05)
         (instance.objects / layout.blob_key(DIGEST)).write_bytes(CONTENT)
