@@ -64,7 +64,7 @@ _BEAT: Final = Statement(
 )
 _FREE: Final = Statement(
     update(leases)
-    .where(_name, leases.c.holder == parameter("holder"), leases.c.fence == parameter("fence"))
+    .where(_name, leases.c.holder == parameter("seen_holder"), leases.c.fence == parameter("seen_fence"))
     .values(holder=literal(""), expires_ms=literal(0))
 )
 _REMOVE: Final = Statement(delete(leases).where(_name, leases.c.holder == parameter("holder")))
@@ -127,7 +127,7 @@ async def beat(transaction: Transaction, name: str, holder: str, fence: int, *, 
 
 async def free(transaction: Transaction, name: str, holder: str, fence: int) -> None:
     """Gives a row up, which stays and keeps its fence."""
-    await transaction.execute(_FREE, name=name, holder=holder, fence=fence)
+    await transaction.execute(_FREE, name=name, seen_holder=holder, seen_fence=fence)
 
 
 async def remove(transaction: Transaction, names: list[str], holder: str) -> None:

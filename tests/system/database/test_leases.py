@@ -109,6 +109,20 @@ async def test_a_collector_frozen_before_it_removes(instance: Instance) -> None:
     assert not instance.quarantined
 
 
+async def test_without_a_bar_it_removes_what_is_another_s(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above can fail."""
+
+    async def let_it(_token: str, _key: str) -> None:
+        pass
+
+    monkeypatch.setattr(instance.registry.storage, "bar", let_it)
+    await instance.push_blob("app", CONTENT)
+    frozen = await Frozen.start(instance, "collect", "take")
+    await instance.push_blob("app", CONTENT)
+    await frozen.wake()
+    assert await pull(instance) != CONTENT
+
+
 async def test_a_quarantine_frozen_before_it_moves(instance: Instance) -> None:
     await instance.push_blob("app", CONTENT)
     frozen = await Frozen.start(instance, "quarantine", "take")
