@@ -63,13 +63,14 @@ def freezing(files: FilesystemStore, call: str) -> None:
 
 def freezing_async(uploads: Uploads) -> None:
     """The same between publishing and recording."""
-    original = uploads._conclude
+    target: Any = uploads
+    original = target._conclude  # noqa: SLF001 - as above
 
     async def late(*arguments: Any) -> None:
         freeze()
         await original(*arguments)
 
-    uploads._conclude = late  # type: ignore[method-assign]
+    target._conclude = late  # noqa: SLF001 - as above
 
 
 async def run(url: str, folder: str, action: str, call: str) -> str:
