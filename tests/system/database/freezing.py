@@ -64,13 +64,13 @@ def freezing(files: FilesystemStore, call: str) -> None:
 def freezing_async(uploads: Uploads) -> None:
     """The same between publishing and recording."""
     target: Any = uploads
-    original = target._conclude  # noqa: SLF001 - as above
+    original = target._conclude
 
     async def late(*arguments: Any) -> None:
         freeze()
         await original(*arguments)
 
-    target._conclude = late  # noqa: SLF001 - as above
+    target._conclude = late
 
 
 async def run(url: str, folder: str, action: str, call: str) -> str:
