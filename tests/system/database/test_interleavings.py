@@ -28,6 +28,7 @@ from roadstead.registry import layout
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.integrity.check import Checker
+from roadstead.registry.integrity.findings import FindingKind
 from roadstead.registry.removal.rules import DAY_MS, GarbageRules
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.images import ManifestContent, digest_of, image, index
@@ -291,7 +292,10 @@ class World:
         if outcomes[0] in {201, None} or not isinstance(outcomes[0], int):
             await self.look_for_what_was_acknowledged(is_acknowledged=outcomes[0] is not None)
         registry = self.replicas[0].registry
-        findings = [each async for each in Checker(registry, Silence()).run()]
+        # a review of a link may outlive its blob until its time comes; whether one is lost for good is seen below
+        findings = [
+            each async for each in Checker(registry, Silence()).run() if each.kind is not FindingKind.RECORD_DANGLING
+        ]
         assert not findings
         await self.look_for_leaks()
 
