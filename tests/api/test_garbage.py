@@ -18,7 +18,8 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
 from roadstead.registry.garbage import collection
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.collection_preview import Garbage, Preview
 from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.garbage.repository_removal import remove_repository

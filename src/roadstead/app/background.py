@@ -17,7 +17,8 @@ from roadstead.errors import RoadsteadError
 from roadstead.jobs import Lease, Presence, keep_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.integrity.statistics import measure_unfinished

@@ -37,7 +37,6 @@ Cost follows what was deleted; nothing is scanned. Any number of collectors may 
 import asyncio
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Final
 
 from roadstead.database import Row, Statement, Transaction, as_list
@@ -48,6 +47,7 @@ from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.content.exclusive import Hold
 from roadstead.registry.garbage import store as collection_store
+from roadstead.registry.garbage.collected import Collected
 from roadstead.registry.garbage.holds import is_collection_held
 from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.locks import COLLECTION_KEPT, removing_from
@@ -92,28 +92,6 @@ SWEPT: Final = "untagged-swept"
 
 SIGNATURE_SUFFIXES: Final = ("", ".sig", ".att", ".sbom")
 """Tags in which clients keep what refers to a manifest: the specification's fallback, and cosign's."""
-
-
-@dataclass(slots=True)
-class Collected:
-    """What a run has done. Sizes in bytes."""
-
-    expired: int = 0
-    links: int = 0
-    blobs: int = 0
-    blob_bytes: int = 0
-    manifests: int = 0
-    untagged: int = 0
-    repositories: int = 0
-    failed: int = 0
-    """Objects that the storage could not remove: they are tried again after ``RETRY_MS``; see ``Collector.failure``."""
-    looked_at: int = 0
-    """Reviews that came up, whatever became of them; 0 means that nothing was due."""
-
-    def add(self, other: "Collected") -> None:
-        """Counts ``other`` in."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 class Collector:
