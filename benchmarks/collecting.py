@@ -19,7 +19,8 @@ from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
 from roadstead.database.sqlite import connect
 from roadstead.registry import Registry
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:

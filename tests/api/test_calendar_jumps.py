@@ -8,7 +8,8 @@ import pytest
 
 from roadstead.jobs import Lease
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.collection_preview import Preview
 from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.garbage.why import explain

@@ -18,7 +18,8 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
 from roadstead.registry.garbage import collection
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.collection_preview import Garbage, Preview
 from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.garbage.repository_removal import remove_repository
@@ -29,7 +30,7 @@ from roadstead.registry.operation.maintenance import MaintenanceMode
 from roadstead.registry.progress import Silence
 from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.registry2.adoption import store as adoption_store
-from roadstead.storage import FilesystemStore, StorageUnavailableError
+from roadstead.storage import FilesystemStore, StorageError, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
 from tests.databases import REPEATING_TOO
@@ -189,6 +190,9 @@ class SpoiledStore(FilesystemStore):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return super()._delete(key)
 
+    def _remove_one_as(self, token: str, key: str) -> bool | StorageError:
+        return StorageUnavailableError(key, "read-only") if key == self.spoiled else super()._remove_one_as(token, key)
+
 
 async def test_what_cannot_be_removed_holds_nothing_else_up(tmp_path: Path, database_url: str) -> None:
     instance = Instance(tmp_path, database_url=database_url)
@@ -221,9 +225,16 @@ class SlowStore(FilesystemStore):
     def _delete(self, key: str) -> bool:
         """In a thread, which nobody can stop."""
         if key.startswith(layout.BLOBS):
-            self.has_begun = True
-            self.may_go_on.wait()
+            self._wait()
         return super()._delete(key)
+
+    def _remove_one_as(self, token: str, key: str) -> bool | StorageError:
+        self._wait()
+        return super()._remove_one_as(token, key)
+
+    def _wait(self) -> None:
+        self.has_begun = True
+        self.may_go_on.wait()
 
 
 async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(
@@ -445,8 +456,7 @@ async def test_a_push_brings_back_what_is_being_removed(instance: Instance) -> N
     """The collector has marked a blob and stands before its bytes; the same bytes are pushed; they stay."""
     digest = Digest(await instance.push_blob("app", b"lonely"))
     instance.clock.advance(2 * DAY_MS / 1000)
-    storage = instance.registry.storage
-    async with storage.exclusive(digest):  # the push has the lock first
+    async with instance.registry.exclusive.hold(digest):  # the push has it first
         collecting = asyncio.create_task(collect(instance, NOW))
         while not (await explain(instance.registry, digest)).is_deleting:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.01)

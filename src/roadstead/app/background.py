@@ -14,15 +14,17 @@ from roadstead.app.services import build_link_files, build_upstream
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
-from roadstead.jobs import Lease, keep_clock, run_alone
+from roadstead.jobs import Lease, Presence, keep_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
-from roadstead.registry.garbage.collection import Collected, Collector
+from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.integrity.statistics import measure_unfinished
 from roadstead.registry.operation.purging import keep_purging
 from roadstead.registry.operation.storage_owner import find_owner
+from roadstead.registry.operation.takeover import Takeover
 from roadstead.registry.pace import Pace
 from roadstead.registry2.release.link_following import LinkFollower, stop_following
 from roadstead.registry2.release.link_troubles import list_troubles
@@ -34,6 +36,9 @@ from roadstead.web.operations import (
 
 REFETCH_SECONDS: Final = 10.0
 """How often quarantine is looked through for what an upstream may have; a look follows a small index."""
+
+TAKEOVER_SECONDS: Final = 60.0
+"""How often one of several replicas looks through the open uploads; of which there are few."""
 
 WATCH_SECONDS: Final = 5
 """How often gauges are read from the catalogue; both reads follow small indexes."""
@@ -90,8 +95,34 @@ def background_work(
         *collect_garbage(registry, settings, metrics),
         *scrub(registry, settings, metrics),
         follow_links(registry, settings),
+        *share(registry),
         *_keep_time(registry),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
+    ]
+
+
+def share(registry: Registry) -> list[Coroutine[None, None, None]]:
+    """What a replica does for the others: it gives signs of life, and one of them takes up what the dead have left."""
+    if not registry.exclusive.is_fenced:
+        return []
+    takeover = Takeover(registry.database, registry.storage, registry.clock, registry.rules)
+
+    async def work() -> bool:
+        found = await takeover.round()
+        if found.orphaned_blobs or found.orphaned_uploads or found.ended_sessions:
+            _log.warning(
+                "took up what a dead replica left",
+                blobs=found.orphaned_blobs,
+                uploads=found.orphaned_uploads,
+                sessions=found.ended_sessions,
+            )
+        return False
+
+    lease = Lease(registry.database, registry.clock, "takeover")
+    rounds = while_present(registry, registry.maintenance.paused(work))
+    return [
+        Presence(registry.database, registry.clock).keep(),
+        run_alone(lease, rounds, interval_seconds=TAKEOVER_SECONDS, name="takeover"),
     ]
 
 
@@ -106,7 +137,9 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
         await stop_following(registry.database)
         return
     files = build_link_files(data_folder(settings), await find_owner(registry.database))
-    follower = LinkFollower(registry.database, registry.storage, files, registry.clock, registry.maintenance)
+    follower = LinkFollower(
+        registry.database, registry.storage, registry.exclusive, files, registry.clock, registry.maintenance
+    )
     lease = Lease(registry.database, registry.clock, "links")
     work = registry.maintenance.paused(follower.round)
     await run_alone(

@@ -15,6 +15,7 @@ from roadstead.events import Outbox
 from roadstead.jobs import find_state, open_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.content.exclusive_rows import RowExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.layout import BLOBS
 from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
@@ -60,10 +61,12 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         raise CopyUnfinishedError
     files = build_storage(installation.folder, await find_owner(database))
     clock = await open_clock(database, boot_id)
+    storage = MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem"))
     return Registry.on(
         database,
-        MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem")),
+        storage,
         clock,
+        exclusive=RowExclusive(database, storage, clock) if installation.is_shared else None,
         on_quarantine=on_quarantine,
         boot_id=boot_id,
         is_shared=installation.is_shared,

@@ -1,11 +1,15 @@
 """Background work; knows nothing of what it does."""
 
+from roadstead.jobs.errors import LeaseLostError
 from roadstead.jobs.grace import keep_clock, open_clock
-from roadstead.jobs.lease import Lease, delete_leases, run_alone
+from roadstead.jobs.lease import Lease, delete_leases, require_fence, run_alone
+from roadstead.jobs.presence import Presence
 from roadstead.jobs.states import delete_state, delete_states, find_state, list_states, lock_state, save_state
 
 __all__ = [
     "Lease",
+    "LeaseLostError",
+    "Presence",
     "delete_leases",
     "delete_state",
     "delete_states",
@@ -14,6 +18,7 @@ __all__ = [
     "list_states",
     "lock_state",
     "open_clock",
+    "require_fence",
     "run_alone",
     "save_state",
 ]

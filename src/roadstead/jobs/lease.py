@@ -1,7 +1,8 @@
 """Leases: one process at a time does a piece of background work, and another takes over when it dies.
 
-A lease is a row with a time at which it ends. Whoever holds it renews it before each round of work; a holder that was
-frozen past that time may run one more round beside its successor, so a round must do no harm when it runs twice.
+A lease is a row (see ``lease_rows``), which its holder renews before each round of work. A holder that was frozen, and
+wakes up after another has taken over, changes nothing in a transaction that begins with ``require_fence``. What a round
+does outside of such transactions may happen once more beside the successor, so it must do no harm when it runs twice.
 """
 
 import asyncio
@@ -10,29 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from sqlalchemy import delete, or_, select
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Statement, Transaction, parameter, upsert
+from roadstead.database import Database, Transaction
 from roadstead.errors import RoadsteadError
-from roadstead.jobs.tables import leases
+from roadstead.jobs import lease_rows
+from roadstead.jobs.errors import LeaseLostError
+from roadstead.jobs.lease_rows import Held, Watch
 
-LEASE_MS: Final = 30_000
-"""How long a lease lasts without renewal: longer than any round, short enough that nobody misses a dead process."""
-
-_insert = upsert(leases).values(name=parameter("name"), holder=parameter("holder"), expires_ms=parameter("expires_ms"))
-_TAKE: Final = Statement(
-    _insert.on_conflict_do_update(
-        index_elements=["name"],
-        set_={"holder": _insert.excluded.holder, "expires_ms": _insert.excluded.expires_ms},
-        where=or_(leases.c.holder == _insert.excluded.holder, leases.c.expires_ms < parameter("now_ms")),
-    )
-)
-_FIND: Final = Statement(select(leases.c.holder).where(leases.c.name == parameter("name")))
-_GIVE_UP: Final = Statement(
-    delete(leases).where(leases.c.name == parameter("name"), leases.c.holder == parameter("holder"))
-)
-_DELETE_ALL: Final = Statement(delete(leases))
+LEASE_SECONDS: Final = 30
+"""How long a row stands still until its holder counts as dead: longer than any round, short enough to be waited for."""
 
 _log = structlog.get_logger("roadstead.jobs")
 
@@ -43,41 +31,87 @@ class Lease:
     def __init__(self, database: Database, clock: Clock, name: str) -> None:
         self._database = database
         self._clock = clock
-        self._name = name
-        self._holder = uuid.uuid4().hex
+        self.name = name
+        self.holder = uuid.uuid4().hex
+        self.fence = 0
+        """Grows each time that the lease changes hands; 0 where this process does not hold it, as far as it knows."""
+        self._watch = Watch(clock.monotonic_seconds, LEASE_SECONDS)
 
     async def take(self) -> bool:
-        """Takes the lease or renews it; False while another holds it."""
-        now_ms = self._clock.grace_ms()
+        """Takes the lease or renews it; False while another holds it.
+
+        Another's is taken over once its row has stood still for ``LEASE_SECONDS`` between two calls of this.
+        """
+        if self.fence and await self.renew():
+            return True
+        asked = self._watch.now()
+        held = await lease_rows.find_held(self._database, self.name)
+        if held is not None and not self._may_take(held, asked):
+            return False
+        self.fence = await self._database.write(lambda transaction: self._take(transaction, held), durable=False)
+        return bool(self.fence)
+
+    def _may_take(self, held: Held, asked: float) -> bool:
+        is_free = held.holder in {"", self.holder}  # this one's: the answer to an earlier taking was lost
+        return is_free or self._watch.has_lapsed(self.name, held, asked=asked)
+
+    async def _take(self, transaction: Transaction, seen: Held | None) -> int:
+        if seen is None:
+            await lease_rows.add_held(transaction, [self.name], self.holder, expires_ms=self._expires_ms())
+        else:
+            await lease_rows.take_over(transaction, self.name, seen, self.holder, expires_ms=self._expires_ms())
+        held = await lease_rows.find_held(transaction, self.name)
+        return held.fence if held is not None and held.holder == self.holder else 0
+
+    async def renew(self) -> bool:
+        """Says that the holder lives; False, and nothing is changed, if this process does not hold the lease."""
+        fence = self.fence
 
         async def work(transaction: Transaction) -> bool:
-            await transaction.execute(
-                _TAKE, name=self._name, holder=self._holder, expires_ms=now_ms + LEASE_MS, now_ms=now_ms
-            )
-            row = await transaction.fetch_one(_FIND, name=self._name)
-            return row is not None and row[0] == self._holder
+            expires_ms = self._expires_ms()
+            return await lease_rows.beat(transaction, self.name, self.holder, fence, expires_ms=expires_ms)
 
-        return await self._database.write(work, durable=False)
+        is_held = bool(fence) and await self._database.write(work, durable=False)
+        if not is_held:
+            self.fence = 0
+        return is_held
 
     async def give_up(self) -> None:
         """Lets another process go on at once."""
+        fence, self.fence = self.fence, 0
 
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(_GIVE_UP, name=self._name, holder=self._holder)
+            await lease_rows.free(transaction, self.name, self.holder, fence)
 
-        await self._database.write(work, durable=False)
+        if fence:
+            await self._database.write(work, durable=False)
+
+    def _expires_ms(self) -> int:
+        """For processes of versions that go by it, which share a machine and its clock with this one."""
+        return self._clock.grace_ms() + LEASE_SECONDS * 1000
+
+
+async def require_fence(transaction: Transaction, lease: Lease) -> None:
+    """Sees that nobody has taken the lease over, and that nobody does until the transaction ends.
+
+    Raises:
+        LeaseLostError: somebody has; let nothing of the transaction happen.
+    """
+    held = await lease_rows.keep_held(transaction, lease.name)
+    if held is None or not lease.fence or (held.holder, held.fence) != (lease.holder, lease.fence):
+        raise LeaseLostError(lease.name)
 
 
 async def delete_leases(transaction: Transaction) -> None:
     """Ends the leases of processes that are no more; only while this process alone uses the catalogue."""
-    await transaction.execute(_DELETE_ALL)
+    await lease_rows.remove_all(transaction)
 
 
 async def run_alone(lease: Lease, work: Callable[[], Awaitable[bool]], *, interval_seconds: float, name: str) -> None:
     """Runs rounds of ``work`` while this process holds ``lease``, until cancelled.
 
-    A round takes less than half of ``LEASE_MS`` and says whether more is waiting: then the next one follows at once,
-    else after ``interval_seconds``. What it raises is logged, and the next round tries again.
+    A round takes less than half of ``LEASE_SECONDS`` and says whether more is waiting: then the next one follows at
+    once, else after ``interval_seconds``. What it raises is logged, and the next round tries again.
     """
     try:
         while True:

@@ -11,7 +11,9 @@ leases: Final = Table(
     metadata,
     Column("name", TEXT, primary_key=True),
     Column("holder", TEXT, nullable=False),
-    Column("expires_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),  # what versions before 0008 go by
+    Column("fence", BigInteger, nullable=False, server_default="0"),  # grows with each change of hands
+    Column("beat", BigInteger, nullable=False, server_default="0"),  # raised by the holder while it lives
     sqlite_with_rowid=False,
 )
 

@@ -6,6 +6,7 @@ from roadstead.clock import Clock
 from roadstead.database import Database
 from roadstead.events import Outbox, PullLog
 from roadstead.registry.content.blobs import Blobs, Notice
+from roadstead.registry.content.exclusive import Exclusive, FileExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.content.manifests import Manifests
 from roadstead.registry.content.referrers import Referrers
@@ -25,6 +26,7 @@ class Registry:
 
     database: Database
     storage: ObjectStore
+    exclusive: Exclusive
     clock: Clock
     rules: GarbageRules
     outbox: Outbox
@@ -57,14 +59,20 @@ class Registry:
         maintenance: Maintenance | None = None,
         maximum_blob_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
+        exclusive: Exclusive | None = None,
     ) -> "Registry":
-        """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters."""
+        """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters.
+
+        ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
+        """
+        exclusive = exclusive or FileExclusive(storage)
         rules = rules or GarbageRules()
         outbox = outbox or Outbox(clock)
         traffic = Traffic(clock)
         return cls(
             database=database,
             storage=storage,
+            exclusive=exclusive,
             clock=clock,
             rules=rules,
             outbox=outbox,
@@ -85,10 +93,11 @@ class Registry:
                 foreign_urls=foreign_urls,
             ),
             referrers=Referrers(database),
-            blobs=Blobs(database, storage, clock, rules, outbox, on_quarantine),
+            blobs=Blobs(database, storage, exclusive, clock, rules, outbox, on_quarantine),
             uploads=Uploads(
                 database,
                 storage,
+                exclusive,
                 clock,
                 rules,
                 outbox,

@@ -2,6 +2,7 @@
 
 from roadstead.storage.data_folder import DataFolder, DataFolderBusyError, DataFolderError, DataFolderForbiddenError
 from roadstead.storage.errors import (
+    ObjectBarredError,
     ObjectBusyError,
     ObjectUnknownError,
     StorageAbsentError,
@@ -28,6 +29,7 @@ __all__ = [
     "FilesystemStore",
     "Mark",
     "MeasuredStore",
+    "ObjectBarredError",
     "ObjectBusyError",
     "ObjectReader",
     "ObjectStore",

@@ -25,6 +25,13 @@ class ObjectBusyError(StorageError):
         super().__init__("another request is writing this object", key)
 
 
+class ObjectBarredError(StorageError):
+    """Whoever wanted to remove the object was taken for dead meanwhile: it is another's to decide about."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("another process has taken over the object", key)
+
+
 class StorageFullError(StorageError):
     """There is no space left, or less than the reserve that keeps the catalogue writable."""
 

@@ -132,11 +132,13 @@ class FileWriter:
         offset: int,
         executor: ThreadPoolExecutor,
         put_in_place: Callable[[str, str, int], None],
+        copy_in_place: Callable[[str, str, int], None],
         *,
         is_longer: bool,
     ) -> None:
         """Keeps its arguments; ``put_in_place`` renames durably; ``is_longer``: there are bytes behind ``offset``."""
         self._put_in_place = put_in_place
+        self._copy_in_place = copy_in_place
         self._key = key
         self._descriptor = descriptor
         self._offset = offset
@@ -174,6 +176,11 @@ class FileWriter:
         with translated(self._key):
             await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, target)
 
+    async def publish_copy(self, target: str) -> None:
+        """Publishes the object and keeps its key: see ``FilesystemStore.copy_in_place``."""
+        with translated(self._key):
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._publish_copy, target)
+
     def _cut(self) -> None:
         """Drops the bytes behind the offset, not before the first use, since until then the caller may give up."""
         if self._is_longer:
@@ -183,6 +190,10 @@ class FileWriter:
     def _publish(self, target: str) -> None:
         self._cut()
         self._put_in_place(self._key, target, self._descriptor)
+
+    def _publish_copy(self, target: str) -> None:
+        self._cut()
+        self._copy_in_place(self._key, target, self._descriptor)
 
     def close(self) -> None:
         """Closes the file, which gives up the lock."""

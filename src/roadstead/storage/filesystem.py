@@ -11,11 +11,12 @@ import contextlib
 import errno
 import itertools
 import os
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from roadstead.storage.errors import ObjectBusyError, ObjectUnknownError, StorageError
 from roadstead.storage.file_objects import MISSING, FileReader, FileWriter, error_of, translated
@@ -31,6 +32,7 @@ from roadstead.storage.plain_files import (
 )
 from roadstead.storage.presence import Presence
 from roadstead.storage.protocol import StoredObject
+from roadstead.storage.set_aside import SetAside
 
 _T = TypeVar("_T")
 
@@ -42,8 +44,17 @@ CREATION_TRIES: Final = 100
 
 LOCKS: Final = "locks"
 
+COPY: Final = "+"
+"""Between an object's key and what makes the name of a second link to it, which lives for a moment."""
+
 LISTING_BATCH: Final = 1000
 """Number of files that a listing reads in one background job."""
+
+
+class _PutName(Protocol):
+    """``os.rename`` or ``os.link``."""
+
+    def __call__(self, source: str, target: str, /, *, dst_dir_fd: int) -> None: ...
 
 
 class FilesystemStore:
@@ -68,6 +79,7 @@ class FilesystemStore:
         self._known_folder = known_folder
         self._modes: TreeModes | None = None
         self._resolved: dict[str, str] = {}
+        self._aside = SetAside(root)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
     async def open_writer(self, key: str, offset: int = 0) -> "FileWriter":
@@ -100,6 +112,18 @@ class FilesystemStore:
     async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
         """Unlinks one file after the other in one background job."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._delete_all, keys)
+
+    async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Takes each file out of the tree with its folder, then unlinks it, in one background job."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._remove_as, token, keys)
+
+    async def move_as(self, token: str, source: str, target: str) -> None:
+        """Takes the file out of the tree with its folder, then renames it."""
+        await self._run(source, lambda: self._move_as(token, source, target))
+
+    async def bar(self, token: str, key: str) -> None:
+        """Puts something where the folder would have to go."""
+        await self._run(key, lambda: self._aside.bar(token, key))
 
     async def find(self, key: str) -> StoredObject | None:
         """Returns the file's size and time from the file system."""
@@ -233,7 +257,15 @@ class FilesystemStore:
         except BaseException:
             os.close(descriptor)
             raise
-        return FileWriter(key, descriptor, offset, self._executor, self.put_in_place, is_longer=size_bytes > offset)
+        return FileWriter(
+            key,
+            descriptor,
+            offset,
+            self._executor,
+            self.put_in_place,
+            self.copy_in_place,
+            is_longer=size_bytes > offset,
+        )
 
     def _move(self, source: str, target: str) -> None:
         if not self._is_plain(os.path.dirname(source)):
@@ -262,12 +294,65 @@ class FilesystemStore:
             close_all(opened)
             self._require_present(target)
 
+    def copy_in_place(self, source: str, target: str, descriptor: int) -> None:
+        """Gives an object another key as well, durably. Blocks.
+
+        Where the target is there already it may be somebody's durable bytes, so ours are flushed before they take its
+        place. Else one flush does for bytes and name, as in ``put_in_place``: nobody relies on what was not there.
+
+        Raises:
+            StorageAbsentError, OSError: as ``put_in_place``.
+        """
+        self._require_present_lately(target)
+        opened: list[int] = []
+        try:
+            try:
+                self._put_name(source, target, opened, os.link)
+            except FileExistsError:
+                os.fsync(descriptor)
+                copy = f"{source}{COPY}{secrets.token_hex(4)}"
+                os.link(self._path(source), self._path(copy))
+                try:
+                    self._put_name(copy, target, opened, os.rename)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # where both were one file nothing was renamed
+                        os.unlink(self._path(copy))
+            os.fsync(descriptor)
+            for folder in reversed(opened):
+                os.fsync(folder)
+        finally:
+            close_all(opened)
+            self._require_present(target)
+
+    def _remove_as(self, token: str, keys: Sequence[str]) -> list[bool | StorageError]:
+        return [self._remove_one_as(token, key) for key in keys]
+
+    def _remove_one_as(self, token: str, key: str) -> bool | StorageError:
+        try:
+            is_removed = self._is_plain(os.path.dirname(key)) and self._aside.remove(token, key)
+            if not is_removed:
+                self._require_present(key)
+        except OSError as error:
+            return error_of(error, key)
+        except StorageError as error:
+            return error
+        return is_removed
+
+    def _move_as(self, token: str, source: str, target: str) -> None:
+        if not self._is_plain(os.path.dirname(source)):
+            raise ObjectUnknownError(source)
+        with self._aside.taken(token, source) as aside:
+            self.put_in_place(aside, target)
+
     def _rename(self, source: str, target: str, opened: list[int]) -> None:
-        """Renames a file; adds to ``opened`` the folders that may have got a new name."""
+        self._put_name(source, target, opened, os.rename)
+
+    def _put_name(self, source: str, target: str, opened: list[int], put: "_PutName") -> None:
+        """Renames or links a file; adds to ``opened`` the folders that may have got a new name."""
         for _ in range(CREATION_TRIES):
             try:
                 self._open_parents(target, opened)
-                os.rename(self._path(source), os.path.basename(target), dst_dir_fd=opened[-1])
+                put(self._path(source), os.path.basename(target), dst_dir_fd=opened[-1])
             except NotADirectoryError as error:  # a link or a file stands where a folder should
                 raise OSError(errno.ELOOP, "one of its folders is none") from error
             except FileNotFoundError:  # somebody found the folder empty and removed it, or there is no such object

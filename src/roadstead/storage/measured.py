@@ -72,6 +72,28 @@ class MeasuredStore:
             for _ in keys:
                 self._deleted.observe(share)
 
+    async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Removes many objects, unless barred; each counts with its share of the time."""
+        started = self._now()
+        try:
+            return await self._store.remove_as(token, keys)
+        finally:
+            share = (self._now() - started) / max(1, len(keys))
+            for _ in keys:
+                self._deleted.observe(share)
+
+    async def move_as(self, token: str, source: str, target: str) -> None:
+        """Gives an object a new key, unless barred."""
+        started = self._now()
+        try:
+            await self._store.move_as(token, source, target)
+        finally:
+            self._moved.observe(self._now() - started)
+
+    async def bar(self, token: str, key: str) -> None:
+        """Bars a token; not timed, since it happens after a death."""
+        await self._store.bar(token, key)
+
     async def find(self, key: str) -> StoredObject | None:
         """Returns an object's size and time as a listing would, or None."""
         started = self._now()

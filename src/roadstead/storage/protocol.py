@@ -89,6 +89,17 @@ class ObjectWriter(Protocol):
         """
         ...
 
+    async def publish_copy(self, target: str) -> None:
+        """Gives the object the key ``target`` as well, and makes bytes and key durable; its own key stays.
+
+        For those who publish equal bytes under one key without keeping each other out, at whatever moment: what is
+        there is replaced by bytes that are durable already.
+
+        Raises:
+            ObjectUnknownError, StorageUnavailableError: as ``publish``.
+        """
+        ...
+
     def close(self) -> None:
         """Ends writing and gives up the lock; the object stays as it is. May be called twice."""
         ...
@@ -129,6 +140,29 @@ class ObjectStore(Protocol):
 
     async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
         """Removes many objects at a fraction of the cost; returns for each the result of ``delete``, or its error."""
+        ...
+
+    async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """As ``delete_all``, unless ``token`` was barred from a key before: then ``ObjectBarredError``, and it stays.
+
+        Each key has a folder of its own, in which nothing else is; a token removes or moves a key once.
+        """
+        ...
+
+    async def move_as(self, token: str, source: str, target: str) -> None:
+        """As ``move``, unless ``token`` was barred from ``source`` before.
+
+        Raises:
+            ObjectBarredError: it was; nothing has moved.
+            ObjectUnknownError: there is no ``source``.
+        """
+        ...
+
+    async def bar(self, token: str, key: str) -> None:
+        """When this has returned, nothing that ``token`` removes or moves ever takes effect on ``key`` again.
+
+        It holds for calls under way too, of processes that are frozen in the middle of one.
+        """
         ...
 
     async def find(self, key: str) -> StoredObject | None:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roadstead.access import Policy
+from roadstead.clock import SystemClock
 from roadstead.config import LimitSettings
 from roadstead.database import Database, SqliteDatabase, migrate
 from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.content.exclusive import Exclusive
+from roadstead.registry.content.exclusive_rows import LAPSE_SECONDS, RowExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.operation.recovery import Recovered, recover
 from roadstead.registry.removal.rules import GarbageRules
@@ -63,6 +66,8 @@ class Instance:
         self._rules = rules
         self.wrap_database: Callable[[Database], Database] = GuardedDatabase
         """The wrapper that the registry's database gets, from the next ``open`` on."""
+        self.lapse_seconds = LAPSE_SECONDS
+        """After which a replica that gives no sign of life loses what it holds."""
         self.registry: Registry
         self.client: AsgiClient
 
@@ -79,10 +84,11 @@ class Instance:
 
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
-        database = await self._open_database()
+        database = self.wrap_database(await self._open_database())
+        files = storage or FilesystemStore(self.objects)
         self.registry = Registry.on(
-            self.wrap_database(database),
-            storage or FilesystemStore(self.objects),
+            database,
+            files,
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
             boot_id=self.boot_id,
@@ -93,9 +99,18 @@ class Instance:
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
             rules=self._rules,
+            exclusive=self._exclusive(database, files),
         )
         self.client = self.client_of(Authentication(Policy()))
+        if self.database_url:
+            return Recovered(0, 0, 0)  # others may be serving
         return await recover(self.registry.database, self.registry.storage)
+
+    def _exclusive(self, database: Database, files: ObjectStore) -> Exclusive | None:
+        """That of a replica, whose holds lapse by real time; None where a file is the catalogue."""
+        if not self.database_url:
+            return None
+        return RowExclusive(database, files, SystemClock(), lapse_seconds=self.lapse_seconds)
 
     async def _open_database(self) -> Database:
         if self.database_url:

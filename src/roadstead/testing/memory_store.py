@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from roadstead.storage import (
     Buffer,
+    ObjectBarredError,
     ObjectBusyError,
     ObjectReader,
     ObjectUnknownError,
@@ -38,6 +39,7 @@ class MemoryStore:
         self._objects: dict[str, _Object] = {}
         self._failures: deque[StorageError] = deque()
         self._exclusive: dict[str, asyncio.Lock] = {}
+        self._barred: set[tuple[str, str]] = set()
         self.open_handles = 0
         """Number of readers and writers that nobody has closed."""
 
@@ -81,6 +83,24 @@ class MemoryStore:
     async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
         """Forgets many objects."""
         return [await self.delete(key) for key in keys]
+
+    async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Forgets many objects, but those that the token is barred from."""
+        return [ObjectBarredError(key) if (token, key) in self._barred else await self.delete(key) for key in keys]
+
+    async def move_as(self, token: str, source: str, target: str) -> None:
+        """Gives an object a new key, unless the token is barred from the old one."""
+        if (token, source) in self._barred:
+            raise ObjectBarredError(source)
+        await self.move(source, target)
+
+    async def bar(self, token: str, key: str) -> None:
+        """Remembers it."""
+        self._barred.add((token, key))
+
+    def add_key(self, source: str, target: str) -> None:
+        """Gives an object another key as well."""
+        self._objects[target] = self._objects[source]
 
     async def find(self, key: str) -> StoredObject | None:
         """Returns an object's size and time as a listing would, or None."""
@@ -168,6 +188,12 @@ class _MemoryWriter:
             raise ObjectUnknownError(self._key)
         del self._target.content[self._offset :]
         await self._store.move(self._key, target)
+
+    async def publish_copy(self, target: str) -> None:
+        if self._store is None or not self._store.is_current(self._key, self._target):
+            raise ObjectUnknownError(self._key)
+        del self._target.content[self._offset :]
+        self._store.add_key(self._key, target)
 
     def close(self) -> None:
         if self._store is not None:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadstead.storage import Buffer, ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
+from roadstead.storage import Buffer, ObjectBarredError, ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
 
 
 def ignore(_buffer: Buffer) -> None:
@@ -34,6 +34,16 @@ async def write(store: ObjectStore, key: str, content: bytes) -> None:
     writer = await store.open_writer(key)
     try:
         await writer.append([content], ignore)
+    finally:
+        writer.close()
+
+
+async def publish(store: ObjectStore, key: str, content: bytes) -> None:
+    """Makes an object and publishes it."""
+    writer = await store.open_writer("uploads/of-publish")
+    try:
+        await writer.append([content], ignore)
+        await writer.publish(key)
     finally:
         writer.close()
 
@@ -188,6 +198,38 @@ class ObjectStoreContract:
             await store.open_writer("short", 4)
         assert await read(store, "short") == b"123"
         (await store.open_writer("short", 3)).close()
+
+    async def test_what_is_barred_stays(self, store: ObjectStore) -> None:
+        """A bar is for one token and one key, for good."""
+        for name in ("a", "b", "c"):
+            await publish(store, f"blobs/{name}/data", b"bytes")
+        await store.bar("dead", "blobs/a/data")
+        await store.bar("dead", "blobs/a/data")
+        with refused(ObjectBarredError):
+            await store.move_as("dead", "blobs/a/data", "moved/a")
+        outcomes = await store.remove_as("dead", ["blobs/a/data", "blobs/b/data", "blobs/none/data"])
+        assert isinstance(outcomes[0], ObjectBarredError)
+        assert list(outcomes[1:]) == [True, False]
+        assert await keys(store, "blobs") == ["blobs/a/data", "blobs/c/data"]
+        await store.move_as("alive", "blobs/c/data", "moved/c")
+        with refused(ObjectUnknownError):
+            await store.move_as("third", "blobs/c/data", "moved/c")
+        assert list(await store.remove_as("alive", ["blobs/a/data"])) == [True]
+        assert await keys(store, "blobs") == []
+        assert await read(store, "moved/c") == b"bytes"
+
+    async def test_a_copy_is_published(self, store: ObjectStore) -> None:
+        """Where nothing is, over another, and again; the object keeps its key until it is deleted."""
+        await publish(store, "there", b"older")
+        writer = await store.open_writer("uploads/a")
+        await writer.append([b"bytes"], ignore)
+        for target in ("there", "folder/new", "folder/new"):
+            await writer.publish_copy(target)
+            assert await read(store, target) == b"bytes"
+        writer.close()
+        assert await keys(store, "uploads") == ["uploads/a"]
+        assert await store.delete("uploads/a")
+        assert await read(store, "there") == b"bytes"
 
     async def test_exclusive(self, store: ObjectStore) -> None:
         """A name has one holder at a time; the next one enters when it has left, for whatever reason."""

@@ -14,6 +14,7 @@ from roadstead.access.errors import AccessError
 from roadstead.database import DatabaseBusyError, DatabaseDamagedError, DatabaseError, DatabaseFullError
 from roadstead.errors import RoadsteadError
 from roadstead.identity import AttemptsExceededError, CredentialsInvalidError, PasswordFileUnavailableError
+from roadstead.jobs import LeaseLostError
 from roadstead.oci import ErrorCode
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry.errors import (
@@ -167,6 +168,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     ObjectUnknownError: _UNAVAILABLE,
     StorageError: _UNAVAILABLE,
     DatabaseBusyError: _UNAVAILABLE,
+    LeaseLostError: _UNAVAILABLE,
     DatabaseDamagedError: _UNAVAILABLE,
     DatabaseError: _UNAVAILABLE,
 }

@@ -219,7 +219,9 @@ async def test_old_events_go_up_to_where_they_are_settled(instance: Instance, mo
 def follower_of(instance: Instance) -> LinkFollower:
     files = SmallFiles(instance.objects, trusted=TOP_FOLDERS)
     registry = instance.registry
-    return LinkFollower(registry.database, registry.storage, files, instance.clock, registry.maintenance)
+    return LinkFollower(
+        registry.database, registry.storage, registry.exclusive, files, instance.clock, registry.maintenance
+    )
 
 
 async def follow(follower: LinkFollower) -> None:

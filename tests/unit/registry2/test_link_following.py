@@ -42,7 +42,9 @@ TREE = "docker/registry/v2/repositories"
 def follower_of(instance: Instance) -> LinkFollower:
     files = SmallFiles(instance.objects, trusted=TOP_FOLDERS)
     registry = instance.registry
-    return LinkFollower(registry.database, registry.storage, files, instance.clock, registry.maintenance)
+    return LinkFollower(
+        registry.database, registry.storage, registry.exclusive, files, instance.clock, registry.maintenance
+    )
 
 
 async def follow(follower: LinkFollower) -> None:

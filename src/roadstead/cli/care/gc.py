@@ -14,7 +14,8 @@ from roadstead.cli.terminal.progress import ProgressBar
 
 if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.registry import Registry
-    from roadstead.registry.garbage.collection import Collected, Collector
+    from roadstead.registry.garbage.collected import Collected
+    from roadstead.registry.garbage.collection import Collector
     from roadstead.registry.garbage.collection_preview import Garbage
 
 
@@ -82,7 +83,8 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
 
 
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
-    from roadstead.registry.garbage.collection import Collected, Collector  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.registry.garbage.collected import Collected  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.registry.garbage.collection import Collector  # noqa: PLC0415
     from roadstead.registry.garbage.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)

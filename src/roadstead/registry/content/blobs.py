@@ -12,6 +12,7 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.exclusive import Exclusive, Hold
 from roadstead.registry.content.repositories import ensure_repository, get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.locks import adding_to, removing_from
@@ -38,6 +39,7 @@ class Blobs:
         self,
         database: Database,
         storage: ObjectStore,
+        exclusive: Exclusive,
         clock: Clock,
         rules: GarbageRules,
         outbox: Outbox,
@@ -47,6 +49,7 @@ class Blobs:
         self._rules = rules
         self._outbox = outbox
         self._storage = storage
+        self._exclusive = exclusive
         self._clock = clock
         self._on_quarantine = on_quarantine
 
@@ -104,19 +107,20 @@ class Blobs:
         ``seen`` is what the storage had (None: nothing) when the bytes were found damaged: if it has something else
         now, a push has healed the blob, which is left alone. Returns whether it was put aside.
         """
-        async with self._storage.exclusive(digest):
+        async with self._exclusive.hold(digest) as hold:
             if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
-            await uninterrupted(self._put_aside(digest, reason))
+            await uninterrupted(self._put_aside(hold, digest, reason))
             return True
 
     async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
         """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
+        async with self._exclusive.hold(digest) as hold:
 
-        async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
+            async def work(transaction: Transaction) -> None:
+                await hold.require(transaction)
+                await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
 
-        async with self._storage.exclusive(digest):
             if await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
             await self._database.write(work)
@@ -126,10 +130,10 @@ class Blobs:
         self, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
     ) -> ObjectReader:
         """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
-        async with self._storage.exclusive(digest):
+        async with self._exclusive.hold(digest) as hold:
             reader = await self._open_intact(await self.get(repository, digest, visible=visible))
             if isinstance(reader, str):
-                await uninterrupted(self._put_aside(digest, reader))
+                await uninterrupted(self._put_aside(hold, digest, reader))
                 raise BlobQuarantinedError(digest)
             return reader
 
@@ -144,19 +148,24 @@ class Blobs:
         reader.close()
         return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
 
-    async def _put_aside(self, digest: Digest, reason: str) -> None:
+    async def _put_aside(self, hold: Hold, digest: Digest, reason: str) -> None:
+        """Takes a blob out of service, then its bytes out of their place."""
         now_ms = self._clock.now_ms()
 
-        async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+        async def work(transaction: Transaction) -> bool:
+            await hold.require(transaction)
+            if not await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms):
+                return False
             event = Event(
                 action=EventAction.QUARANTINE, repository="", digest=digest, media_type=OCTETS, cause=BY_QUARANTINE
             )
             await self._outbox.record(transaction, event)
+            return True
 
-        await self._database.write(work, locks=[KEPT])
+        if not await self._database.write(work, locks=[KEPT]) and self._exclusive.is_fenced:
+            return  # nothing serves these bytes, and somebody may be about to record them
         try:
-            await self._storage.move(layout.blob_key(digest), layout.quarantine_key(digest))
+            await hold.put_aside(digest)
         except ObjectUnknownError:
             reason += "; there was nothing to put aside"
         self._on_quarantine(digest, reason)

@@ -310,6 +310,14 @@ SAVE_BLOB: Final = Statement(
         blobs, "digest", "size_bytes", "created_ms", "quarantined_ms", "deleting_ms", key=("digest",)
     ).returning(blobs.c.id)
 )
+_saved_blob: Final = upsert(blobs).values({name: parameter(name) for name in ("digest", "size_bytes", "created_ms")})
+SAVE_BLOB_IN_SERVICE: Final = Statement(  # a new one, or one that is neither in quarantine nor going; it is held so
+    _saved_blob.on_conflict_do_update(
+        index_elements=["digest"],
+        set_={"size_bytes": _saved_blob.excluded.size_bytes},
+        where=and_(blobs.c.quarantined_ms.is_(None), blobs.c.deleting_ms.is_(None)),
+    ).returning(blobs.c.id)
+)
 QUARANTINE_BLOB: Final = Statement(
     update(blobs).where(blobs.c.digest == _digest).values(quarantined_ms=parameter("now_ms"))
 )

@@ -17,6 +17,9 @@ The life of an upload, and what is true after a crash at any point of it:
 4. ``cancel``: the record says that the session is over, then the bytes go. A crash between leaves bytes without a
    session, which ``recovery`` removes.
 
+Where replicas share the catalogue the object stays when it is published, until the session has ended: the client may
+come again whatever happens in between, and a commit that turns out to need the digest for itself can begin anew.
+
 Before an object gets a blob's key, the session's record says which blob: either by the running digest that the last
 ``append`` has saved, where the request that closes the upload has added nothing to it, or, where that is not so, by a
 mark (``committing_digest``). Where the blob has a record already, the mark's transaction also puts it into quarantine,
@@ -31,12 +34,13 @@ from typing import Final
 
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseError, Transaction
+from roadstead.database import Database, DatabaseError, Row, Transaction
 from roadstead.events import Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
 from roadstead.registry.content.blobs import OCTETS, link_blob
+from roadstead.registry.content.exclusive import Exclusive, Hold
 from roadstead.registry.content.receiving import Body, FilledBody, FilledWithin, Receiving, within
 from roadstead.registry.content.running_digest import RunningDigest, can_resume
 from roadstead.registry.content.traffic import Traffic
@@ -81,6 +85,7 @@ class Uploads:
         self,
         database: Database,
         storage: ObjectStore,
+        exclusive: Exclusive,
         clock: Clock,
         rules: GarbageRules,
         outbox: Outbox,
@@ -101,6 +106,7 @@ class Uploads:
         self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=is_shared)
         self._database = database
         self._storage = storage
+        self._exclusive = exclusive
         self._clock = clock
         self._rules = rules
         self._outbox = outbox
@@ -361,35 +367,71 @@ class Uploads:
         digest: Digest,
         cause: Cause,
     ) -> None:
-        """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done."""
-        async with self._storage.exclusive(digest):
+        """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done.
+
+        Where replicas share the catalogue, most do so without keeping others out: see ``exclusive``.
+        """
+        if self._exclusive.is_fenced and await self._commit_beside(session, writer, running, digest, cause):
+            return
+        async with self._exclusive.hold(digest) as hold:
             row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            is_kept = row is not None and row[2] is None and row[3] is None
-            is_known = row is not None and is_kept and await self._is_intact(digest, row[1])
+            is_known = await self._is_in_service(digest, row)
             if not is_known:
                 if row is not None or not _is_named(session, writer, running, digest):
-                    await self._mark(session, writer, running, digest)
+                    await self._mark(session, writer, running, digest, hold)
                 await self._publish(session, writer, digest)
-            await self._conclude(session, writer.offset, digest, cause)
-        if is_known:
+            await self._conclude(session, writer.offset, digest, cause, hold)
+        if is_known or self._exclusive.is_fenced:
             await self._storage.delete(layout.upload_key(session.id))
 
-    async def _conclude(self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause) -> None:
-        """The transaction by which the upload becomes a blob of its repository."""
+    async def _commit_beside(
+        self,
+        session: UploadSession,
+        writer: ObjectWriter,
+        running: RunningDigest | None,
+        digest: Digest,
+        cause: Cause,
+    ) -> bool:
+        """The same beside others who do so; False, and the session is as it was, if the digest must be held."""
+        row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
+        if row is None:
+            if not _is_named(session, writer, running, digest):
+                await self._mark(session, writer, running, digest, None)
+            await self._publish(session, writer, digest)
+        elif not await self._is_in_service(digest, row):
+            return False
+        try:
+            await self._conclude(session, writer.offset, digest, cause, None)
+        except _OutOfServiceError:
+            return False
+        await self._storage.delete(layout.upload_key(session.id))
+        return True
+
+    async def _is_in_service(self, digest: Digest, row: Row | None) -> bool:
+        """Whether a blob is neither in quarantine nor going, and its bytes are there."""
+        return row is not None and row[2] is None and row[3] is None and await self._is_intact(digest, row[1])
+
+    async def _conclude(
+        self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause, hold: Hold | None
+    ) -> None:
+        """The transaction by which the upload becomes a blob of its repository.
+
+        Raises:
+            LeaseLostError: ``hold`` was taken over.
+            _OutOfServiceError: there is no ``hold``, and it takes one.
+        """
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
+            if hold is not None:
+                await hold.require(transaction)
             await self.sessions.end(transaction, session)
-            record = await transaction.fetch_one(
-                store.SAVE_BLOB,
-                digest=digest,
-                size_bytes=size_bytes,
-                created_ms=now_ms,
-                quarantined_ms=None,
-                deleting_ms=None,
-            )
-            if record is not None:
-                await link_blob(transaction, session.repository, record[0], self._clock, self._rules)
+            if hold is not None:
+                blob_id = await _save_blob(transaction, digest, size_bytes, now_ms)
+            else:
+                blob_id = await self._save_in_service(transaction, digest, size_bytes, now_ms)
+            if blob_id is not None:
+                await link_blob(transaction, session.repository, blob_id, self._clock, self._rules)
             event = Event(
                 action=EventAction.PUSH,
                 repository=session.repository,
@@ -404,9 +446,24 @@ class Uploads:
         self._traffic.pushed(session.repository, size_bytes, is_manifest=False)
         self.sessions.forget(session.id)
 
+    async def _save_in_service(self, transaction: Transaction, digest: Digest, size_bytes: int, now_ms: int) -> int:
+        """Records a blob that is new or in service, and then, while its row is held, sees that its bytes are there.
+
+        So this work waits for the storage, unlike all other: on a server that delays nobody else.
+        """
+        record = await transaction.fetch_one(
+            store.SAVE_BLOB_IN_SERVICE, digest=digest, size_bytes=size_bytes, created_ms=now_ms
+        )
+        if record is None or not await self._is_intact(digest, size_bytes):
+            raise _OutOfServiceError
+        return int(record[0])
+
     async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
         try:
-            await writer.publish(layout.blob_key(digest))
+            if self._exclusive.is_fenced:
+                await writer.publish_copy(layout.blob_key(digest))
+            else:
+                await writer.publish(layout.blob_key(digest))
         except ObjectUnknownError:
             raise UploadUnknownError(session.id) from None  # cancelled meanwhile
         except StorageAbsentError:
@@ -420,17 +477,25 @@ class Uploads:
         return found is not None and found.size_bytes == size_bytes
 
     async def _mark(
-        self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest
+        self,
+        session: UploadSession,
+        writer: ObjectWriter,
+        running: RunningDigest | None,
+        digest: Digest,
+        hold: Hold | None,
     ) -> None:
         """Records that the object is about to get the blob's key.
 
-        Bytes that are recorded under this digest but not intact are not to be served while they are replaced.
+        Bytes that are recorded under this digest but not intact are not to be served while they are replaced, which
+        only one who holds it does.
         """
         reached = replace(session, offset=writer.offset, digest_state=self._save(running))
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
+            if hold is not None:
+                await hold.require(transaction)
+                await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
             await self.sessions.save(transaction, reached, committing=digest)
 
         await self._database.write(work, durable=False)
@@ -445,6 +510,23 @@ class Uploads:
         await self._database.write(work, durable=False)
         self.sessions.forget(session.id)
         await self._storage.delete(layout.upload_key(session.id))
+
+
+class _OutOfServiceError(Exception):
+    """A blob cannot be recorded beside others: its record, or its bytes, must be decided about alone."""
+
+
+async def _save_blob(transaction: Transaction, digest: Digest, size_bytes: int, now_ms: int) -> int | None:
+    """Records a blob whose bytes have just been put in place, whatever it was before."""
+    record = await transaction.fetch_one(
+        store.SAVE_BLOB,
+        digest=digest,
+        size_bytes=size_bytes,
+        created_ms=now_ms,
+        quarantined_ms=None,
+        deleting_ms=None,
+    )
+    return None if record is None else int(record[0])
 
 
 def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:

@@ -20,10 +20,10 @@ Why nothing that is reachable can go, whoever writes at the same time on whateve
    transaction. So a link either goes first, and the manifest is refused (its client pushes the blob again), or stays.
    Rows of no repository are locked before it is asked what needs them: a blob with its review, where whoever links to
    it holds its row (a commit by writing it, a mount by keeping it), and a manifest's, which a push keeps.
-2. Bytes go only after ``deleting_ms`` was committed on a row that no repository links to, and only inside
-   ``storage.exclusive(digest)``, where the row is read again. Whoever makes a blob of the same bytes does it inside the
-   same lock, sees ``deleting_ms`` and takes the blob for absent; recording it clears the mark. So bytes that somebody
-   was told are stored are never those that are removed. Who is stopped keeps the lock until its removals have ended.
+2. Bytes go only after ``deleting_ms`` was committed on a row that no repository links to, and only while the digest is
+   held (``content.exclusive``), where the row is read again. Whoever makes a blob of the same bytes sees the mark,
+   which only one who holds the digest takes away, by recording a blob anew. So bytes that somebody was told are stored
+   are never those that are removed. Who is stopped keeps the digest until its removals have ended.
 3. Nobody reads a row with ``deleting_ms``: reading goes through links, and it has none.
 4. A crash leaves a row with its review: the next run finds it due and goes on. Bytes without a row cannot be left,
    since the row goes last.
@@ -37,17 +37,18 @@ Cost follows what was deleted; nothing is scanned. Any number of collectors may 
 import asyncio
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Final
 
 from roadstead.database import Row, Statement, Transaction, as_list
 from roadstead.events import KEPT
-from roadstead.jobs import delete_state, find_state, save_state
+from roadstead.jobs import LeaseLostError, delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.exclusive import Hold
 from roadstead.registry.garbage import store as collection_store
+from roadstead.registry.garbage.collected import Collected
 from roadstead.registry.garbage.holds import is_collection_held
 from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.locks import COLLECTION_KEPT, removing_from
@@ -55,7 +56,14 @@ from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adop
 from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import HOUR_MS, GarbageRules, ReviewKind
-from roadstead.registry.removal.transitions import Change, blob_review, discard_manifest, drop_tag, review_blob
+from roadstead.registry.removal.transitions import (
+    Change,
+    blob_review,
+    discard_manifest,
+    drop_tag,
+    record_for_removal,
+    review_blob,
+)
 from roadstead.registry.service import Registry
 from roadstead.storage import StorageError
 
@@ -87,28 +95,6 @@ SIGNATURE_SUFFIXES: Final = ("", ".sig", ".att", ".sbom")
 """Tags in which clients keep what refers to a manifest: the specification's fallback, and cosign's."""
 
 
-@dataclass(slots=True)
-class Collected:
-    """What a run has done. Sizes in bytes."""
-
-    expired: int = 0
-    links: int = 0
-    blobs: int = 0
-    blob_bytes: int = 0
-    manifests: int = 0
-    untagged: int = 0
-    repositories: int = 0
-    failed: int = 0
-    """Objects that the storage could not remove: they are tried again after ``RETRY_MS``; see ``Collector.failure``."""
-    looked_at: int = 0
-    """Reviews that came up, whatever became of them; 0 means that nothing was due."""
-
-    def add(self, other: "Collected") -> None:
-        """Counts ``other`` in."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-
-
 class Collector:
     """Collects the garbage of one registry."""
 
@@ -118,7 +104,8 @@ class Collector:
         self._rules = rules or registry.rules
         self._database = registry.database
         self._storage = registry.storage
-        self.failure: StorageError | None = None
+        self._exclusive = registry.exclusive
+        self.failure: StorageError | LeaseLostError | None = None
         """Why the storage could not remove something, the last time that it could not."""
 
     async def step(self) -> Collected:
@@ -347,7 +334,8 @@ class Collector:
 
         async def finish(transaction: Transaction) -> None:
             names = [{"blob_id": row[0], "digest": row[1]} for row in tried]
-            await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
+            if not self._exclusive.is_fenced:
+                await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
             await transaction.execute_many(collection_store.DELETE_REVIEW_OF_GONE_BLOB, names)
             for row in failed:
                 await self._postpone(transaction, _blob_key(row[0]))
@@ -398,24 +386,39 @@ class Collector:
         keys = dict.fromkeys((f"blob_{number}" for number in range(collection_store.TOGETHER)), 0)
         keys.update((f"blob_{number}", row[0]) for number, row in enumerate(rows))
         try:
-            async with self._storage.exclusive(*digests):
+            async with self._exclusive.hold(*digests) as hold:
                 found = await self._database.fetch_all(collection_store.LIST_MARKED_BLOBS, **keys)
-                kept = await self._erase_marked([(Digest(row[0]), row[1] is not None) for row in found])
-        except StorageError as error:  # no lock could be had
+                kept = await self._erase_marked(hold, [(Digest(row[0]), row[1] is not None) for row in found])
+                if self._exclusive.is_fenced:
+                    await self._delete_records(hold, [row for row in rows if Digest(row[1]) not in kept])
+        except (StorageError, LeaseLostError) as error:  # no lock could be had, or it was lost
             self.failure = error
             return [None] * len(rows)
         marked = {row[0] for row in found}
         return [None if digest in kept else digest in marked for digest in digests]
 
-    async def _erase_marked(self, marked: list[tuple[Digest, bool]]) -> set[Digest]:
+    async def _delete_records(self, hold: Hold, rows: list[tuple[int, str, int]]) -> None:
+        """Deletes the records of blobs whose bytes have gone, while nobody else can have brought one back."""
+
+        async def work(transaction: Transaction) -> None:
+            await hold.require(transaction)
+            names = [{"blob_id": row[0], "digest": row[1]} for row in rows]
+            await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
+
+        await self._database.write(work, durable=False)
+
+    async def _erase_marked(self, hold: Hold, marked: list[tuple[Digest, bool]]) -> set[Digest]:
         """Removes bytes, those in quarantine too where there are some; returns the blobs of which some remain."""
-        places = [(digest, layout.blob_key(digest)) for digest, _ in marked]
-        places += [(digest, layout.quarantine_key(digest)) for digest, is_aside in marked if is_aside]
-        outcomes = await self._storage.delete_all([key for _, key in places])
+        places = [digest for digest, _ in marked]
+        aside = [digest for digest, is_aside in marked if is_aside]
+        outcomes = [*await hold.remove(places)]
+        if aside:
+            places += aside
+            outcomes += await self._storage.delete_all([layout.quarantine_key(digest) for digest in aside])
         failures = [outcome for outcome in outcomes if isinstance(outcome, StorageError)]
         if failures:
             self.failure = failures[-1]
-        return {place[0] for place, outcome in zip(places, outcomes, strict=True) if isinstance(outcome, StorageError)}
+        return {digest for digest, outcome in zip(places, outcomes, strict=True) if isinstance(outcome, StorageError)}
 
     # --- manifests
 
@@ -435,10 +438,14 @@ class Collector:
     async def _erase_body(self, digest: Digest) -> bool:
         """A manifest that a registry:2 wrote, or that was written for one, has its body among the blobs too.
 
+        Where replicas share the catalogue it goes as blobs do, by a record.
         False if the storage cannot remove it.
         """
+        if self._exclusive.is_fenced:
+            await self._database.write(lambda transaction: record_for_removal(transaction, digest, self._change()))
+            return True
         try:
-            async with self._storage.exclusive(digest):
+            async with self._exclusive.hold(digest):
                 if await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest) is None:
                     await self._storage.delete(layout.blob_key(digest))
                 return True

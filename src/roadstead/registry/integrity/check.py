@@ -273,7 +273,7 @@ class Checker:
         """
         if not await self._has_no_record(digest):
             return False
-        async with self.registry.storage.exclusive(digest):
+        async with self.registry.exclusive.hold(digest):
             is_there = await self.registry.storage.find(layout.blob_key(digest)) is not None
             return is_there and await self._has_no_record(digest)
 

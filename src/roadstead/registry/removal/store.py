@@ -228,6 +228,17 @@ _added_review = upsert(reviews).values({name: parameter(name) for name in _REVIE
 ENSURE_REVIEW: Final = Statement(  # as ``ADD_REVIEW``, and one that is there stays until this transaction ends
     _added_review.on_conflict_do_update(index_elements=_REVIEW[:3], set_={"since_ms": reviews.c.since_ms})
 )
+ADD_UNRECORDED: Final = Statement(  # bytes without a record get one that says that they go
+    upsert(blobs)
+    .values(
+        digest=parameter("digest"),
+        size_bytes=literal(0),
+        created_ms=parameter("now_ms"),
+        deleting_ms=parameter("deleting_ms"),
+    )
+    .on_conflict_do_nothing()
+    .returning(blobs.c.id)
+)
 PUT_REVIEW: Final = Statement(insert_or_update(reviews, *_REVIEW, key=_REVIEW[:3]))
 POSTPONE_REVIEW: Final = Statement(
     update(reviews)

@@ -143,6 +143,19 @@ async def review_blob(transaction: Transaction, blob_id: int, change: Change) ->
     await transaction.execute(store.PUT_REVIEW, **blob_review(blob_id, change))
 
 
+async def record_for_removal(transaction: Transaction, digest: Digest, change: Change) -> bool:
+    """Has the collector remove bytes that no record names, if there are any; False where a record names them.
+
+    By a record that says that they go, so that whoever pushes the same knows.
+    """
+    row = await transaction.fetch_one(
+        store.ADD_UNRECORDED, digest=digest, now_ms=change.now_ms, deleting_ms=change.grace_ms
+    )
+    if row is not None:
+        await review_blob(transaction, row[0], change)
+    return row is not None
+
+
 def blob_review(blob_id: int, change: Change) -> dict[str, int]:
     """The review that ``review_blob`` adds."""
     return _review_row(ReviewKind.BLOB, 0, blob_id, change, wait_ms=0)

@@ -16,6 +16,7 @@ Pauses in maintenance and while the tree is the truth. Takes at most a tenth of 
 
 import asyncio
 import enum
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -25,16 +26,19 @@ import structlog
 from msgspec import MsgspecError, Struct, json, structs
 
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseDamagedError, Row, Statement, Transaction
+from roadstead.database import Database, DatabaseDamagedError, Reader, Row, Statement, Transaction
 from roadstead.events import SETTLED, SettledOrder
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.exclusive import Exclusive
 from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPhase, find_adoption
 from roadstead.registry.operation.maintenance import Maintenance
 from roadstead.registry.removal import store as removal_store
+from roadstead.registry.removal.rules import GarbageRules
+from roadstead.registry.removal.transitions import Change, record_for_removal
 from roadstead.registry2.adoption import store as adoption_store
 from roadstead.registry2.links import LinkFiles, paths
 from roadstead.registry2.links.writer import LinkWriter, RepositoryContent, TagRecord
@@ -83,13 +87,20 @@ class LinkFollower:
     """The follower of changes in one process."""
 
     def __init__(
-        self, database: Database, storage: ObjectStore, files: LinkFiles, clock: Clock, maintenance: Maintenance
+        self,
+        database: Database,
+        storage: ObjectStore,
+        exclusive: Exclusive,
+        files: LinkFiles,
+        clock: Clock,
+        maintenance: Maintenance,
     ) -> None:
         self._database = database
         self._order = SettledOrder(database, adoption_store.LAST_LINK_CHANGE_ID)
         self._clock = clock
         self._pauses = Pauses(clock)
         self._storage = storage
+        self._exclusive = exclusive
         self._files = files
         self._maintenance = maintenance
         self._rests = _Rests()
@@ -264,14 +275,26 @@ class LinkFollower:
 
     async def _remove_bytes(self, digest: Digest) -> None:
         """Removes the bytes of a manifest that neither the catalogue nor anything else needs any more."""
-        async with self._storage.exclusive(digest):
-            for statement in (store.FIND_MANIFEST_ID, store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD):
-                if await self._database.fetch_one(statement, digest=digest) is not None:
-                    return
-            await self._storage.delete(layout.blob_key(digest))
+        if self._exclusive.is_fenced:
+            await self._database.write(functools.partial(self._record_for_removal, digest=digest))
+            return
+        async with self._exclusive.hold(digest):
+            if not await _is_needed(self._database, digest):
+                await self._storage.delete(layout.blob_key(digest))
+
+    async def _record_for_removal(self, transaction: Transaction, digest: Digest) -> None:
+        if not await _is_needed(transaction, digest):
+            await record_for_removal(transaction, digest, Change.at(self._clock, "", GarbageRules()))
 
     async def _work(self, job: Callable[[], None]) -> None:
         await asyncio.to_thread(job)
+
+
+async def _is_needed(reader: Reader, digest: Digest) -> bool:
+    for statement in (store.FIND_MANIFEST_ID, store.FIND_BLOB_RECORD, store.FIND_COMMITTING_UPLOAD):
+        if await reader.fetch_one(statement, digest=digest) is not None:
+            return True
+    return False
 
 
 class _EndedError(Exception):

@@ -47,6 +47,7 @@ def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
     return Uploads(
         registry.database,
         registry.storage,
+        registry.exclusive,
         instance.clock,
         registry.rules,
         registry.outbox,

@@ -244,6 +244,7 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     slow = Uploads(
         held,
         registry.storage,
+        registry.exclusive,
         instance.clock,
         registry.rules,
         registry.outbox,
@@ -272,7 +273,15 @@ async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> Non
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     held = HeldDatabase(registry.database)
-    slow = Blobs(held, registry.storage, instance.clock, registry.rules, registry.outbox, lambda _digest, _reason: None)
+    slow = Blobs(
+        held,
+        registry.storage,
+        registry.exclusive,
+        instance.clock,
+        registry.rules,
+        registry.outbox,
+        lambda _digest, _reason: None,
+    )
     reading = asyncio.create_task(slow.open(APP, DIGEST, visible=ALL_VISIBLE))
     await held.looked.wait()
     healing = asyncio.create_task(instance.push_blob("app", CONTENT))
@@ -290,7 +299,7 @@ async def test_a_reader_that_looks_again_finds_what_was_healed(instance: Instanc
     registry = instance.registry
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
-    async with registry.storage.exclusive(DIGEST):
+    async with registry.exclusive.hold(DIGEST):
         reading = asyncio.create_task(registry.blobs.open(APP, DIGEST, visible=ALL_VISIBLE))
         await asyncio.wait({reading}, timeout=0.05)
         (instance.objects / layout.blob_key(DIGEST)).write_bytes(CONTENT)

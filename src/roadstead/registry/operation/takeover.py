@@ -1,0 +1,112 @@
+"""What replicas that died have left behind, taken up one by one while others serve.
+
+Nothing here assumes to be alone. An upload session is looked at once its record has stood still for ``STILL_SECONDS``,
+by this process's own clock: nobody has recorded anything of it since. Even if somebody is in the middle of it:
+
+- Bytes that were published and not recorded get a record that says that they go (``record_for_removal``), unless they
+  have one. Whoever records them later finds it, holds the digest and publishes anew (``content.exclusive``); so the
+  session itself stays, and its client may go on.
+- A session whose bytes are lost is ended. Who is about to write to it is told that it is unknown.
+- The bytes of a session that has no record are removed when they are old by the storage's own clock: no upload leaves
+  its first bytes unrecorded for so long.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from roadstead.clock import Clock
+from roadstead.database import Database, Row, Transaction
+from roadstead.oci import Digest
+from roadstead.registry import layout
+from roadstead.registry.content import store
+from roadstead.registry.content.uploads import find_digest
+from roadstead.registry.operation.recovery import BATCH, Recovered
+from roadstead.registry.removal.rules import GarbageRules
+from roadstead.registry.removal.transitions import Change, record_for_removal
+from roadstead.storage import ObjectStore
+
+STILL_SECONDS: Final = 600.0
+"""After which nobody is in the middle of a session: longer than any request waits for a body or for a database."""
+
+UNRECORDED_MS: Final = 86_400_000
+"""Age of bytes of a session without a record: a day, in which no client sends a body that it has begun."""
+
+
+class Takeover:
+    """What one process knows of sessions that stand still."""
+
+    def __init__(self, database: Database, storage: ObjectStore, clock: Clock, rules: GarbageRules) -> None:
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+        self._rules = rules
+        self._seen: dict[str, tuple[Row, float]] = {}
+        self._settled: dict[str, Row] = {}
+
+    async def round(self) -> Recovered:
+        """Looks at every session once, and takes up what has stood still since an earlier round."""
+        removed = ended = 0
+        sessions = await self._list_sessions()
+        self._seen = {name: seen for name, seen in self._seen.items() if name in sessions}
+        self._settled = {name: row for name, row in self._settled.items() if name in sessions}
+        for session_id, row in sessions.items():
+            if not self._stands_still(session_id, row):
+                continue
+            is_ended, is_removed = await self._settle(session_id, row)
+            ended += is_ended
+            removed += is_removed
+        return Recovered(removed, await self._remove_unrecorded(sessions.__contains__), ended)
+
+    async def _list_sessions(self) -> dict[str, Row]:
+        """All open sessions."""
+        sessions: dict[str, Row] = {}
+        after = ""
+        while rows := await self._database.fetch_all(store.LIST_UPLOADS, after=after, limit=BATCH):
+            sessions.update({str(row[0]): row[1:] for row in rows})
+            after = rows[-1][0]
+        return sessions
+
+    def _stands_still(self, session_id: str, row: Row) -> bool:
+        """Whether a session has not changed for long, and was not looked at since it stands like that."""
+        now = self._clock.monotonic_seconds()
+        seen, since = self._seen.get(session_id, (None, now))
+        if seen != row:
+            self._seen[session_id] = (row, now)
+            return False
+        return now - since >= STILL_SECONDS and self._settled.get(session_id) != row
+
+    async def _settle(self, session_id: str, row: Row) -> tuple[bool, bool]:
+        """Whether a session was ended, and whether bytes that it has published will be removed."""
+        algorithm, offset, state, committing = row
+        digest = Digest(committing) if committing else find_digest(algorithm, state) if state else None
+        is_published = digest is not None and await self._storage.find(layout.blob_key(digest)) is not None
+        is_lost = (offset or committing) and await self._storage.find(layout.upload_key(session_id)) is None
+
+        async def work(transaction: Transaction) -> tuple[bool, bool]:
+            change = Change.at(self._clock, "", self._rules)
+            is_ended = bool(is_lost and await transaction.execute(store.END_UPLOAD, session_id=session_id))
+            is_removed = digest is not None and is_published and await record_for_removal(transaction, digest, change)
+            return is_ended, is_removed
+
+        outcome = await self._database.write(work) if is_lost or is_published else (False, False)
+        self._settled[session_id] = row
+        return outcome
+
+    async def _remove_unrecorded(self, is_known: Callable[[str], bool]) -> int:
+        """Removes old bytes of sessions that have no record, or none any more."""
+        before_ms = await self._storage_ms() - UNRECORDED_MS
+        removed = 0
+        async for found in self._storage.iter_objects(layout.UPLOADS):
+            session_id = found.key.removeprefix(f"{layout.UPLOADS}/")
+            if found.modified_ms < before_ms and not is_known(session_id):
+                removed += await self._storage.delete(found.key)
+        return removed
+
+    async def _storage_ms(self) -> int:
+        """The time by the storage's own clock: that of an object made now."""
+        key = layout.upload_key(f"clock-{secrets.token_hex(8)}")
+        (await self._storage.open_writer(key)).close()
+        found = await self._storage.find(key)
+        await self._storage.delete(key)
+        return 0 if found is None else found.modified_ms
