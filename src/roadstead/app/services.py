@@ -69,7 +69,6 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         exclusive=RowExclusive(database, storage, clock) if installation.is_shared else None,
         on_quarantine=on_quarantine,
         boot_id=boot_id,
-        is_shared=installation.is_shared,
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         rules=garbage_rules(settings),
         accepts_missing_blobs=settings.content.missing_blobs == "accept",

@@ -11,6 +11,7 @@ run in a thread too, on a third connection.
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from roadstead.database.errors import (
 from roadstead.database.locks import NameLock
 from roadstead.database.log_flusher import LogFlusher
 from roadstead.database.protocol import Row, Transaction
+from roadstead.database.script import Script, run_steps
 from roadstead.database.statement import LockingStatement, Statement
 from roadstead.database.wal_index import find_wal_index
 
@@ -125,6 +127,19 @@ class SqliteDatabase:
                 await finished(self._flusher.flush())
                 defer_cancellation()
         return result
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs the steps of ``script`` in a transaction."""
+        work = functools.partial(run_steps, script, values=values)
+        return await self.write(work, locks=locks, durable=durable, is_long=is_long)
 
     async def close(self) -> None:
         """Commits what is queued, folds the log into the database and closes."""

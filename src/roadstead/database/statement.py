@@ -53,7 +53,18 @@ class Statement:
         """The names of its parameters."""
         if self._sqlite is None:
             self._sqlite = self._compile(_SQLITE)
-        return frozenset(self._sqlite.names)
+        return frozenset(self._sqlite.names) - self._sqlite.constants.keys()
+
+    def kinds(self) -> dict[str, TypeEngine[Any]]:
+        """The type of each parameter, as the statement uses it."""
+        compiled = cast("SQLCompiler", self.element.compile(dialect=_POSTGRESQL))
+        return {name: bind.type for name, bind in compiled.binds.items()}
+
+    def parts_for_postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+        """SQL with ``$1``, ``$2``, …; the names that these stand for; values of those that are no parameters."""
+        if self._postgresql is None:
+            self._postgresql = self._compile(_POSTGRESQL)
+        return self._postgresql
 
     def for_sqlite(self, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
         """SQL with question marks, and ``parameters`` in their order.

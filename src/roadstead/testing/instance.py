@@ -92,7 +92,6 @@ class Instance:
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
             boot_id=self.boot_id,
-            is_shared=self.is_shared,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
             accepts_wrong_sizes=self._accepts_wrong_sizes,

@@ -15,6 +15,7 @@ from roadstead.cli.terminal.refusal import CommandRefusedError, EndpointSilentEr
 from roadstead.cli.terminal.target import spell
 from roadstead.database import copy_errors
 from roadstead.errors import RoadsteadError
+from roadstead.jobs import LeaseLostError
 from roadstead.oci import errors as oci
 from roadstead.registry import errors as registry
 from roadstead.registry.garbage.holds import HoldLapsedError
@@ -146,6 +147,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     copy_errors.CopyRefusedError: (ExitCode.REFUSED, str),
     copy_errors.CopyDiffersError: (ExitCode.REFUSED, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
+    LeaseLostError: (ExitCode.UNREACHABLE, str),
     database.ServerUnavailableError: (ExitCode.UNREACHABLE, _server_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),
     backup.BackupBusyError: (ExitCode.REFUSED, str),

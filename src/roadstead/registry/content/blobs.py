@@ -12,21 +12,19 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.blob_records import OCTETS, link_blob
 from roadstead.registry.content.exclusive import Exclusive, Hold
-from roadstead.registry.content.repositories import ensure_repository, get_repository_id
+from roadstead.registry.content.repositories import get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import Blob
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob, review_link
+from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob
 from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
 
 Notice = Callable[[Digest, str], None]
 """Told which blob was put into quarantine and why."""
 
-
-OCTETS: Final = "application/octet-stream"
-"""The media type that registry:2 gives every blob in its events."""
 
 BY_QUARANTINE: Final = Cause.of_work("quarantine")
 """The cause of a quarantine: whoever came upon the damage did not make it."""
@@ -266,15 +264,3 @@ async def _find_in(transaction: Transaction, digest: Digest, visible: VisibleRep
         row = await transaction.lock_one(store.FIND_BLOB_IN_UNSLASHED, digest=digest)
         return (row[0], row[1]) if row is not None and row[2] is None else None
     return None
-
-
-async def link_blob(
-    transaction: Transaction, repository: RepositoryName, blob_id: int, clock: Clock, rules: GarbageRules
-) -> None:
-    """Lets a repository, made if need be, read a blob, which waits for a manifest that names it."""
-    repository_id = await ensure_repository(transaction, repository, clock)
-    change = Change.at(clock, "", rules)
-    is_new = await transaction.execute(
-        store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=change.now_ms
-    )
-    await review_link(transaction, repository_id, blob_id, change, is_new=bool(is_new))

@@ -21,7 +21,7 @@ from roadstead.database.salvage import Salvage
 from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry import layout
-from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.content.manifest_records import ensure_manifest
 from roadstead.registry.locks import adding_to
 from roadstead.registry.progress import Progress
 from roadstead.registry.removal import store as removal_store

@@ -7,8 +7,8 @@ from typing import Any, Final
 from roadstead.database import Reader, Row, Statement, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
-from roadstead.registry.content.manifests import ensure_manifest
-from roadstead.registry.content.repositories import add_repository
+from roadstead.registry.content.manifest_records import ensure_manifest
+from roadstead.registry.content.repositories import ensure_repository
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.transitions import (
     Change,
@@ -88,7 +88,7 @@ class RepositoryRecords:
     async def ensure(self, transaction: Transaction, created_ms: int) -> int:
         """Returns the key of the repository's row, which is made or brought back if need be."""
         if not self.repository_id:
-            self.repository_id = await add_repository(transaction, self.name, created_ms)
+            self.repository_id = await ensure_repository(transaction, self.name, created_ms)
         elif self.is_removed:
             await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=self.repository_id)
             self.is_removed = False

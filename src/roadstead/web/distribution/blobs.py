@@ -13,7 +13,7 @@ from typing import Final
 from roadstead.events import Event, EventAction
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
-from roadstead.registry.content.blobs import OCTETS
+from roadstead.registry.content.blob_records import OCTETS
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.storage import FileObject, ObjectReader
 from roadstead.web.context import PROXIED_KEY

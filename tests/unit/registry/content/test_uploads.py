@@ -3,14 +3,14 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import null, update
 
-from roadstead.database import Database, NameLock, Transaction
+from roadstead.database import Database, NameLock, Row, Script, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.content.blobs import Blobs
@@ -234,6 +234,20 @@ class HeldDatabase:
         self.looked.set()
         await self.go_on.wait()
         return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Waits, then runs the script."""
+        self.looked.set()
+        await self.go_on.wait()
+        return await self._database.run(script, values, locks=locks, durable=durable, is_long=is_long)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
