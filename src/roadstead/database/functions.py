@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from sqlalchemy import Integer, LargeBinary, Select
+from sqlalchemy import Integer, LargeBinary, Select, Text
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
@@ -114,21 +114,31 @@ def _literal(value: object) -> str:
 
 
 def _kinds_of(script: Script) -> dict[str, str]:
-    """PostgreSQL's type of each value, by where statements use it."""
+    """PostgreSQL's type of each value, by where statements use it, or by what it is compared with.
+
+    Raises:
+        TypeError: a statement does not say what one of its parameters is.
+    """
     kinds: dict[str, str] = {}
     for step in script.steps:
         if isinstance(step, Step):
-            for name, kind in statement_of(step).kinds().items():
-                kinds.setdefault(step.binds.get(name, name), _kind(kind))
+            known = statement_of(step).kinds()
+            kinds |= {step.binds.get(name, name): _kind(name, known[name]) for name in statement_of(step).parameters}
             element = cast("Select[Any] | ReturningInsert[Any]", statement_of(step).element)
             columns = list(element.exported_columns) if step.gives else []
-            kinds |= {name: _kind(column.type) for name, column in zip(step.gives, columns, strict=True)}
+            kinds |= {name: _kind(name, column.type) for name, column in zip(step.gives, columns, strict=True)}
             if step.counts:
                 kinds[step.counts] = "bigint"
-    return {name: kinds.get(name, "bigint") for name in (*script.parameters, *script.made)}
+    for step in script.steps:
+        for one, other in step.when.alike if step.when else ():
+            kinds.setdefault(one, kinds.get(other, "bigint"))
+            kinds.setdefault(other, kinds[one])
+        kinds = dict.fromkeys(step.when.names if step.when else (), "bigint") | kinds
+    return kinds
 
 
-def _kind(kind: TypeEngine[Any]) -> str:
-    if isinstance(kind, Integer):
-        return "bigint"
-    return "bytea" if isinstance(kind, LargeBinary) else "text"
+def _kind(name: str, kind: TypeEngine[Any]) -> str:
+    for type_, word in ((Integer, "bigint"), (LargeBinary, "bytea"), (Text, "text")):
+        if isinstance(kind, type_):
+            return word
+    raise TypeError(f"say of what type {name} is: parameter(name, TYPE)")

@@ -185,7 +185,9 @@ class PostgresqlDatabase:
             for number in range(TRIES):
                 try:
                     return await self._call_once(function, arguments)
-                except asyncpg.UndefinedFunctionError:
+                except asyncpg.UndefinedFunctionError as error:
+                    if function.name not in str(error):  # something that a step calls
+                        raise
                     if not await self._make(function):
                         return None
                 except _IN_THE_WAY:

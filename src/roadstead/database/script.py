@@ -45,12 +45,15 @@ class Condition:
     sql: Callable[[Callable[[str], str]], str]
     """Makes SQL, given what a value is called there."""
     names: tuple[str, ...]
+    alike: tuple[tuple[str, str], ...] = ()
+    """Values that are compared with each other, and so are of one type."""
 
     def __and__(self, other: "Condition") -> "Condition":
         return Condition(
             lambda values: self.holds(values) and other.holds(values),
             lambda spell: f"({self.sql(spell)} AND {other.sql(spell)})",
             self.names + other.names,
+            self.alike + other.alike,
         )
 
     def __or__(self, other: "Condition") -> "Condition":
@@ -58,6 +61,7 @@ class Condition:
             lambda values: self.holds(values) or other.holds(values),
             lambda spell: f"({self.sql(spell)} OR {other.sql(spell)})",
             self.names + other.names,
+            self.alike + other.alike,
         )
 
 
@@ -87,6 +91,7 @@ def differ(one: str, other: str) -> Condition:
         lambda values: values[one] != values[other],
         lambda spell: f"{spell(one)} IS DISTINCT FROM {spell(other)}",
         (one, other),
+        ((one, other),),
     )
 
 

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import BindParameter, Dialect, Select, Table, bindparam
+from sqlalchemy import BindParameter, Dialect, Insert, Select, Table, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -44,6 +44,8 @@ class Statement:
 
     def __init__(self, element: ClauseElement) -> None:
         """``element`` is a select, insert, update or delete of SQLAlchemy Core."""
+        if isinstance(element, Insert):
+            element = element.inline()  # the key of a new row is given back where it is asked for
         self.element = element
         self._sqlite: _Compiled | None = None
         self._postgresql: _Compiled | None = None

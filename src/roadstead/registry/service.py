@@ -102,7 +102,6 @@ class Registry:
                 outbox,
                 traffic,
                 boot_id=boot_id,
-                is_shared=exclusive.is_fenced,
                 minimum_free_bytes=minimum_free_bytes,
                 maximum_blob_bytes=maximum_blob_bytes,
             ),

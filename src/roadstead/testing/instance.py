@@ -55,7 +55,6 @@ class Instance:
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
-        self.is_shared = bool(database_url)
         """True if other machines may have the catalogue too; takes effect with the next ``open``."""
         self.quarantined: list[tuple[Digest, str]] = []
         self._limits = limits or LimitSettings()

@@ -30,6 +30,10 @@ BY_QUARANTINE: Final = Cause.of_work("quarantine")
 """The cause of a quarantine: whoever came upon the damage did not make it."""
 
 
+class _HealedError(Exception):
+    """A push has put right bytes in place of those that were seen to be damaged."""
+
+
 class Blobs:
     """The blobs of a registry's repositories."""
 
@@ -108,8 +112,7 @@ class Blobs:
         async with self._exclusive.hold(digest) as hold:
             if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
-            await uninterrupted(self._put_aside(hold, digest, reason))
-            return True
+            return await uninterrupted(self._put_aside(hold, digest, reason, seen))
 
     async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
         """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
@@ -127,11 +130,14 @@ class Blobs:
     async def _open_or_quarantine(
         self, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
     ) -> ObjectReader:
-        """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
+        """Looks again while nobody can remove the blob: what was damaged may have been healed by a push meanwhile."""
         async with self._exclusive.hold(digest) as hold:
-            reader = await self._open_intact(await self.get(repository, digest, visible=visible))
+            blob = await self.get(repository, digest, visible=visible)
+            seen = await self._storage.find(layout.blob_key(digest))  # before the look that decides
+            reader = await self._open_intact(blob)
+            if isinstance(reader, str) and not await uninterrupted(self._put_aside(hold, digest, reader, seen)):
+                reader = await self._open_intact(blob)
             if isinstance(reader, str):
-                await uninterrupted(self._put_aside(hold, digest, reader))
                 raise BlobQuarantinedError(digest)
             return reader
 
@@ -146,27 +152,41 @@ class Blobs:
         reader.close()
         return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
 
-    async def _put_aside(self, hold: Hold, digest: Digest, reason: str) -> None:
-        """Takes a blob out of service, then its bytes out of their place."""
+    async def _put_aside(
+        self, hold: Hold, digest: Digest, reason: str, seen: StoredObject | EllipsisType | None
+    ) -> bool:
+        """Takes a blob out of service, then its bytes out of their place; whether they are the ones that were ``seen``.
+
+        A push that holds nothing may put its bytes in place at any moment. It records them after that, for which it
+        waits while the record is being changed here: so either its bytes are seen here, or it sees the quarantine.
+        """
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> bool:
             await hold.require(transaction)
             if not await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms):
                 return False
+            is_certain = isinstance(seen, EllipsisType) or not self._exclusive.is_fenced
+            if not is_certain and await self._storage.find(layout.blob_key(digest)) != seen:
+                raise _HealedError
             event = Event(
                 action=EventAction.QUARANTINE, repository="", digest=digest, media_type=OCTETS, cause=BY_QUARANTINE
             )
             await self._outbox.record(transaction, event)
             return True
 
-        if not await self._database.write(work, locks=[KEPT]) and self._exclusive.is_fenced:
-            return  # nothing serves these bytes, and somebody may be about to record them
+        try:
+            is_out = await self._database.write(work, locks=[KEPT])
+        except _HealedError:
+            return False
+        if not is_out and self._exclusive.is_fenced:
+            return True  # nothing serves these bytes, and somebody may be about to record them
         try:
             await hold.put_aside(digest)
         except ObjectUnknownError:
             reason += "; there was nothing to put aside"
         self._on_quarantine(digest, reason)
+        return True
 
     async def mount(
         self,

@@ -110,18 +110,16 @@ class Uploads:
         traffic: Traffic,
         *,
         boot_id: str = "",
-        is_shared: bool = False,
         minimum_free_bytes: int = 0,
         maximum_blob_bytes: int = 0,
     ) -> None:
         """``boot_id`` tells one running machine from another, and from itself before it lost power.
 
-        ``is_shared``: several machines may have the catalogue.
         ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions. An upload
         that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
         """
         self._boot_id = boot_id.encode("ascii") + b"\n"
-        self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=is_shared)
+        self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=exclusive.is_fenced)
         self._database = database
         self._storage = storage
         self._exclusive = exclusive
