@@ -12,7 +12,7 @@ from roadstead.config import Settings
 from roadstead.database.copy_errors import STATE as COPY
 from roadstead.database.copy_errors import CopyUnfinishedError
 from roadstead.events import Outbox
-from roadstead.jobs import find_state, open_clock
+from roadstead.jobs import find_state, open_clock, open_shared_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.exclusive_rows import RowExclusive
@@ -60,7 +60,7 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         await database.close()
         raise CopyUnfinishedError
     files = build_storage(installation.folder, await find_owner(database))
-    clock = await open_clock(database, boot_id)
+    clock = await (open_shared_clock if installation.is_shared else open_clock)(database, boot_id)
     storage = MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem"))
     return Registry.on(
         database,

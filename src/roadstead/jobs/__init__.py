@@ -1,7 +1,7 @@
 """Background work; knows nothing of what it does."""
 
 from roadstead.jobs.errors import LeaseLostError
-from roadstead.jobs.grace import keep_clock, open_clock
+from roadstead.jobs.grace import keep_clock, keep_shared_clock, open_clock, open_shared_clock
 from roadstead.jobs.lease import Lease, delete_leases, require_fence, run_alone
 from roadstead.jobs.presence import Presence
 from roadstead.jobs.states import (
@@ -24,9 +24,11 @@ __all__ = [
     "delete_states",
     "find_state",
     "keep_clock",
+    "keep_shared_clock",
     "list_states",
     "lock_state",
     "open_clock",
+    "open_shared_clock",
     "require_fence",
     "run_alone",
     "save_state",
