@@ -65,7 +65,7 @@ class SecretNameInvalidError(SecretError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name!r} is no name of a secret: 1 to 128 of a to z, 0 to 9, '.', '_', '-' and '/', no mark at the beginning"
+            f"{name!r} is no name of a secret: 1 to 128 of a to z, 0 to 9, '.', '_', '-' and '/', no mark at its head"
         )
         self.name = name
 

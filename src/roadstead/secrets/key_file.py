@@ -98,8 +98,8 @@ class NoKeys:
         raise MasterKeyMissingError(
             "there is no master key, and servers that share a catalogue must all have the same",
             self.name,
-            "make one with `roadstead secrets new-key FILE`, or take secrets/master.key of the data folder whose catalogue"
-            " was copied, bring the file to each server, and name it as secrets.master_key_file",
+            "make one with `roadstead secrets new-key FILE`, or take secrets/master.key of the data folder whose"
+            " catalogue was copied, bring the file to each server, and name it as secrets.master_key_file",
         )
 
     def make(self) -> Keyring:
