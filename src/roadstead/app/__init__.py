@@ -19,7 +19,7 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
-from roadstead.app.secrets import build_secrets, key_source, require_master_key
+from roadstead.app.secrets import build_secrets, key_source, master_key_files, require_master_key
 from roadstead.app.services import (
     build_link_files,
     build_registry,
@@ -56,6 +56,7 @@ __all__ = [
     "garbage_rules",
     "keep_the_certificate",
     "key_source",
+    "master_key_files",
     "open_catalogue_file",
     "open_registry",
     "prepare",

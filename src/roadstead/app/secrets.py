@@ -1,6 +1,7 @@
 """The secrets of an installation, and where its master keys come from."""
 
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,6 +30,14 @@ def key_source(settings: Settings) -> "KeySource":
     if settings.has_database_server:
         return NoKeys()
     return OwnKeyFile(settings.secrets_folder / OWN_NAME)
+
+
+def master_key_files(settings: Settings) -> frozenset[Path]:
+    """The files that have a master key, or may have; resolved."""
+    from roadstead.secrets.key_file import OWN_NAME  # noqa: PLC0415 - see above
+
+    files = [settings.secrets_folder / OWN_NAME, *filter(None, [settings.secrets.master_key_file])]
+    return frozenset(file.resolve() for file in files)
 
 
 def build_secrets(database: Database, clock: Clock, settings: Settings) -> "SecretStore":

@@ -41,6 +41,7 @@ from roadstead.secrets.state import (
     delete_secret_state,
     find_secret_state,
     lock_secret_state,
+    replaced_version,
     save_secret_state,
 )
 
@@ -385,11 +386,6 @@ class SecretStore:
         record = SecretRecord(name, generation, kind, key.id, self._clock.now_ms())
         await store.add(transaction, record, key.seal(value, record))
         return record
-
-
-def replaced_version(state: SecretState) -> SecretState:
-    """The same state with a new version, which makes every server look again."""
-    return SecretState(state.key_id, state.since_ms, uuid.uuid4().hex)
 
 
 def _tell_unopened(record: SecretRecord, error: SecretError) -> None:

@@ -1,5 +1,6 @@
 """Which master key is in use, and a version that each change of secrets renews: one row of ``states``."""
 
+import uuid
 from typing import Final
 
 from msgspec import MsgspecError, Struct, json
@@ -53,6 +54,11 @@ async def delete_secret_state(transaction: Transaction) -> None:
     """
     await lock_state(transaction, STATE)
     await delete_state(transaction, STATE)
+
+
+def replaced_version(state: SecretState) -> SecretState:
+    """The same state with a new version, which makes every server look again."""
+    return SecretState(state.key_id, state.since_ms, uuid.uuid4().hex)
 
 
 def _decoded(value: str | None) -> SecretState | None:
