@@ -29,6 +29,6 @@ LEAVE_OUT_SECRETS: Final = (
     Statement(delete(secrets)),
     Statement(delete(states).where(states.c.name == literal(SECRET_STATE))),
 )
-"""What takes the secrets that servers share out of a copy."""
+"""Take the secrets that servers share out of a copy."""
 
 DELETE_UPLOADS: Final = Statement(delete(upload_sessions))

@@ -10,9 +10,9 @@ The key of the cipher and the id of a master key are both derived from it (HKDF,
 the catalogue and in messages, gives nothing away.
 """
 
-import os
 import re
 from collections.abc import Sequence
+from secrets import token_bytes
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -54,7 +54,7 @@ class MasterKey:
 
     def seal(self, value: bytes, record: SecretRecord) -> bytes:
         """Returns ``value`` sealed as that of ``record``."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = token_bytes(_NONCE_BYTES)
         return _VERSION + nonce + self._cipher.encrypt(nonce, value, _associated(record))
 
     def open(self, sealed: bytes, record: SecretRecord) -> bytes:
@@ -109,7 +109,7 @@ class Keyring:
 
 def new_key() -> str:
     """Returns a new master key as text."""
-    return os.urandom(KEY_BYTES).hex()
+    return token_bytes(KEY_BYTES).hex()
 
 
 def signing_key_id(value: bytes) -> str:

@@ -14,10 +14,10 @@ seal cannot be opened: a server that does not have the new file yet goes on with
 """
 
 import asyncio
-import os
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from secrets import token_bytes
 from typing import Final, TypeVar
 
 import structlog
@@ -141,7 +141,7 @@ class SecretStore:
             SecretsExceededError: too many older ones still verify.
             MasterKeyError, DatabaseError: as ``signing_key``.
         """
-        value = os.urandom(KEY_BYTES)
+        value = token_bytes(KEY_BYTES)
 
         async def work(transaction: Transaction, key: MasterKey) -> SecretRecord:
             before = await store.list_generations(transaction, name)
@@ -168,7 +168,7 @@ class SecretStore:
 
     async def _make_signing_key(self, name: str) -> None:
         require_name(name)
-        value = os.urandom(KEY_BYTES)
+        value = token_bytes(KEY_BYTES)
 
         async def work(transaction: Transaction, key: MasterKey) -> None:
             before = await store.list_generations(transaction, name)
