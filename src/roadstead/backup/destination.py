@@ -129,7 +129,9 @@ def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[
 def _keep_master_key(aside: Path, secrets: Path) -> None:
     """Gives the folder of secrets back its master key, which no backup has; it stays where it was moved to as well."""
     if (aside / MASTER_KEY).is_file():
-        (secrets / MASTER_KEY).hardlink_to(aside / MASTER_KEY)
+        temporary = secrets / f".{MASTER_KEY}.kept"
+        write_file(temporary, [(aside / MASTER_KEY).read_bytes()])
+        temporary.rename(secrets / MASTER_KEY)
         sync_folder(str(secrets))
 
 

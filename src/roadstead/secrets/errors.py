@@ -24,7 +24,7 @@ class MasterKeyMissingError(MasterKeyError):
 
 
 class MasterKeyInvalidError(MasterKeyError):
-    """What should be a master key is none."""
+    """The file or setting of a master key has something else in it."""
 
 
 class MasterKeyUnreadableError(MasterKeyError):

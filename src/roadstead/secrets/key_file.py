@@ -1,7 +1,7 @@
 """Where master keys come from: a file that the administrator keeps, this installation's own file, or a setting.
 
-A key's own file is made at the first need, in one step and flushed: of two processes that make it at once one wins, and
-both read that one's. A file is replaced in one step too, so a reader sees the old or the new keys.
+An installation's own file is made at the first need, in one step and flushed: of two processes that make it at once one
+wins, and both read that one's. A file is replaced in one step too, so a reader sees the old or the new keys.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class KeySource(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         ...
 
     @property
@@ -167,13 +167,21 @@ class OwnKeyFile(KeyFile):
     def make(self) -> Keyring:
         """Reads the file, made if it is not there."""
         if not self.path.exists():
+            self._make_folder()
             add_key_to(self.path, is_first=True)
         return self.read()
 
     def add_key(self) -> Keyring | None:
         """Adds a newest key."""
+        self._make_folder()
         add_key_to(self.path)
         return self.read()
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        except OSError as error:
+            raise _unreadable(self.path, "written", error) from error
 
     @property
     def _remedy(self) -> str:
@@ -194,7 +202,6 @@ def add_key_to(path: Path, *, is_first: bool = False) -> str:
     """
     try:
         path = path.resolve()  # a link stays one
-        path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         with _locked(path.parent):
             if path.exists():
                 before = KeyFile(path)
@@ -220,16 +227,19 @@ def _with_key(text: str, key: str) -> str:
 
 
 def _replace(path: Path, text: str, status: os.stat_result | None) -> None:
-    """Gives the file this text, durably; a file that was there keeps its owner and its modes."""
+    """Gives the file this text, durably.
+
+    A file that was there keeps its owner and its modes; a new one that root makes is for the owner of its folder.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, _MODE)
-            if status is not None:
-                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, status.st_uid, status.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+            owner = status or path.parent.stat()
+            is_given = status is not None or os.geteuid() == 0
+            if is_given and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.fchmod(descriptor, _MODE if status is None else stat.S_IMODE(status.st_mode))
             file.write(text.encode())
             file.flush()
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What secrets are, apart from how they are kept."""
+"""Secrets as values, apart from how they are kept."""
 
 import enum
 import re
@@ -16,7 +16,7 @@ class SecretKind(enum.StrEnum):
     SIGNING_KEY = "signing key"
     """Chance that the registry itself made: it can be renewed at any time, at the price of what was signed."""
     CREDENTIAL = "credential"
-    """What another system has given or was given: only people can renew it."""
+    """Given by another system, or to it: only people can renew it."""
 
 
 @dataclass(frozen=True, slots=True)

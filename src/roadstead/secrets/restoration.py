@@ -1,4 +1,4 @@
-"""What becomes of secrets when a catalogue is brought back as it was at an earlier time.
+"""Ends what was signed when a catalogue is brought back as it was at an earlier time.
 
 Its signing keys may be in whatever hands the backup was in, and what they have signed says things of a time that is
 undone. So they go, and new ones are made when they are needed: nothing that was signed before is accepted any more.

@@ -70,7 +70,7 @@ _log = structlog.get_logger("roadstead.secrets")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was read last; ``asked`` is a moment before the reading began."""
+    """The signing keys as they were read last; ``asked`` is a moment before the reading began."""
 
     asked: float = float("-inf")
     version: str = ""
@@ -272,7 +272,7 @@ class SecretStore:
         return await self._look(now)
 
     async def _look(self, asked: float) -> _Known:
-        """What a look that began at ``asked`` or later found; those who wait meanwhile share it."""
+        """Returns the outcome of a look that began at ``asked`` or later; those who wait meanwhile share it."""
         async with self._turn:
             if self._known.asked <= asked:
                 self._known = await self._read(self._known)

@@ -70,6 +70,7 @@ def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
     real, link = tmp_path / "real" / "key", tmp_path / "link"
     add_key_to(real)
     link.symlink_to(real)
@@ -111,6 +112,20 @@ def test_a_folder_in_its_place(tmp_path: Path) -> None:
         KeyFile(tmp_path).read()
 
 
-def test_a_folder_that_is_not_there_is_not_made_with_its_parents(tmp_path: Path) -> None:
+def test_only_an_own_file_has_its_folder_made_and_never_its_parents(tmp_path: Path) -> None:
     with pytest.raises(MasterKeyUnreadableError, match="cannot be written"):
-        add_key_to(tmp_path / "not" / "mounted" / "master.key")
+        add_key_to(tmp_path / "mounted" / "master.key")
+    with pytest.raises(MasterKeyUnreadableError, match="cannot be written"):
+        OwnKeyFile(tmp_path / "not" / "mounted" / "master.key").make()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_root_makes_is_its_folder_s_owner_s(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 2345)
+    add_key_to(tmp_path / "master.key")
+    status = (tmp_path / "master.key").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 2345, 0o600)
+    os.chown(tmp_path / "master.key", 3456, 4567)
+    add_key_to(tmp_path / "master.key")
+    assert (tmp_path / "master.key").stat().st_uid == 3456
