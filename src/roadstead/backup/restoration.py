@@ -5,7 +5,8 @@
 3. The catalogue is put in place by one rename, as the last step: without it there is no registry that could be served
    by mistake, and a marker (``DataFolder.restoring``) keeps a server from making a new one.
 
-What belonged to the process that was, upload sessions and holds, does not come along. Blobs that the backup does
+What belonged to the process that was, upload sessions and holds, does not come along, and neither do signing keys (see
+``roadstead.secrets.restoration``). Blobs that the backup does
 not have are put into quarantine in the restored catalogue: clients push them again instead of being told that they are
 there. What was in quarantine and has come back whole is taken out of it.
 """
@@ -36,6 +37,7 @@ from roadstead.registry.operation import storage_owner
 from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
+from roadstead.secrets.restoration import end_signatures
 from roadstead.storage import ObjectStore, ObjectWriter
 from roadstead.storage.plain_files import sync_folder
 
@@ -213,6 +215,7 @@ class Restoration:
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute(store.DELETE_UPLOADS)
+            await end_signatures(transaction, keeps_credentials=self._snapshot.manifest.has_secrets)
             await forget_holds(transaction)
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
             await delete_state(transaction, LINKS_STATE)  # so they are all written

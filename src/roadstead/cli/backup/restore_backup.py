@@ -56,7 +56,7 @@ def restore_backup(
 
     Copies catalogue and blobs of a snapshot, compares every blob with its digest, and looks for damage as `roadstead
     check` does. Stop the server before. What was interrupted goes on where it stopped when it is run again; until it
-    has ended no server starts on the folder.
+    has ended no server starts on the folder. Signing keys are made anew, so whoever was logged in logs in again.
     """
     import structlog  # noqa: PLC0415 - see cli.terminal.session
 
@@ -98,7 +98,7 @@ def restore_backup(
             job.check(report)
         finally:
             folder.unlock()
-    _print_restored(snapshot, restored, moved, secrets, as_json=as_json)
+    _print_restored(snapshot, restored, moved, secrets, _look_at_sealed(settings), as_json=as_json)
     report.finish(deep=True)
     context.exit(ExitCode.DAMAGED if report.counts["damage"] or restored.damaged else ExitCode.DONE)
 
@@ -185,7 +185,13 @@ class _Job:
 
 
 def _print_restored(
-    snapshot: "StoredSnapshot", restored: "Restored", moved: list[Path], secrets: int, *, as_json: bool
+    snapshot: "StoredSnapshot",
+    restored: "Restored",
+    moved: list[Path],
+    secrets: int,
+    sealed: "_Sealed",
+    *,
+    as_json: bool,
 ) -> None:
     manifest = snapshot.manifest
     if as_json:
@@ -200,6 +206,8 @@ def _print_restored(
                     "skipped": [digest for digest, _ in restored.damaged],
                     "missing": [blob.digest for blob in manifest.missing],
                     "secrets": secrets,
+                    "credentials": sealed.credentials,
+                    "missing_master_keys": sealed.missing,
                     "moved_aside": [str(path) for path in moved],
                 }
             }
@@ -209,13 +217,43 @@ def _print_restored(
         print_line(f"{style('damage', colour='red', bold=True)}\tblob-not-restored\t{digest}\t{reason}")
     kept = f", {text.number(restored.kept_blobs)} of them by an earlier run" if restored.kept_blobs else ""
     taken = text.utc(manifest.taken_ms)
+    needed = f"{', '.join(sealed.missing)} is needed in {sealed.source}; no backup has it" if sealed.missing else ""
     fields = [
         ("Snapshot", f"{manifest.name} (roadstead {manifest.version})"),
         ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
         ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
         ("Secrets", text.plural(secrets, "file") if manifest.has_secrets else "none in this backup"),
+        ("Credentials", text.number(sealed.credentials) if sealed.credentials else ""),
+        ("Master key", needed),
+        ("Signing keys", "new ones: what was signed before is not accepted any more"),
     ]
     print_fields(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """The secrets that the restored catalogue has, and the ids of their master keys that are not in ``source``."""
+
+    credentials: int
+    missing: list[str]
+    source: str
+
+
+def _look_at_sealed(settings: "Settings") -> _Sealed:
+    from roadstead.app import key_source, open_registry  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.secrets import MasterKeyError  # noqa: PLC0415
+    from roadstead.secrets.store import count_by_key  # noqa: PLC0415
+
+    async def work() -> dict[str, int]:
+        async with open_registry(settings) as registry:
+            return await count_by_key(registry.database)
+
+    sealed, source = asyncio.run(work()), key_source(settings)
+    try:
+        known = source.read().ids
+    except MasterKeyError:
+        known = ()
+    return _Sealed(sum(sealed.values()), [key_id for key_id in sealed if key_id not in known], source.name)
 
 
 def _drop(_logger: object, _method: str, _event: object) -> str:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import access, app, backup, certificates, config, database, identity, storage
+from roadstead import access, app, backup, certificates, config, database, identity, secrets, storage
 from roadstead.cli.terminal import text
 from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.refusal import CommandRefusedError, EndpointSilentError
@@ -96,6 +96,10 @@ def _storage_missing(error: StorageMissingError) -> str:
     )
 
 
+def _master_key(error: secrets.MasterKeyError) -> str:
+    return f"{text.printable(error.source)}: {error}; {error.remedy}"
+
+
 _Sentence = Callable[[Any], str]
 
 EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
@@ -133,6 +137,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     certificates.CertificateNameInvalidError: (ExitCode.USAGE, str),
     certificates.CertificateExistsError: (ExitCode.REFUSED, str),
     certificates.CertificateError: (ExitCode.UNREACHABLE, str),
+    secrets.MasterKeyError: (ExitCode.USAGE, _master_key),
+    secrets.MasterKeyUnreadableError: (ExitCode.UNREACHABLE, _master_key),
+    secrets.SecretError: (ExitCode.REFUSED, str),
     # where it is kept
     EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
@@ -157,6 +164,8 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     UpstreamUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
     # the things that were found
+    secrets.SecretDamagedError: (ExitCode.DAMAGED, str),
+    secrets.SecretStateInvalidError: (ExitCode.DAMAGED, str),
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
     backup.BackupMarkerDamagedError: (ExitCode.DAMAGED, str),
     backup.PruningRefusedError: (ExitCode.DAMAGED, str),
