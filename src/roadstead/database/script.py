@@ -108,9 +108,9 @@ class Step:
     """Name for the number of rows that it has changed; not for a select."""
     otherwise: str = ""
     """The outcome with which the script ends if there is no row, or none was changed."""
-    binds: Mapping[str, str] = field(default_factory=dict)
+    binds: Mapping[str, str] = field(default_factory=dict[str, str])
     """Names of values for parameters of the statement that are not called like their values."""
-    fixed: Mapping[str, int | str] = field(default_factory=dict)
+    fixed: Mapping[str, int | str] = field(default_factory=dict[str, int | str])
     """Parameters of the statement that are always the same here."""
 
     def names(self) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class Registry:
         rules = rules or GarbageRules()
         outbox = outbox or Outbox(clock)
         traffic = Traffic(clock)
+        recording = (clock, rules, outbox, traffic)
         return cls(
             database=database,
             storage=storage,
@@ -83,10 +84,7 @@ class Registry:
             tags=Tags(database, clock, rules, outbox),
             manifests=Manifests(
                 database,
-                clock,
-                rules,
-                outbox,
-                traffic,
+                *recording,
                 accepts_missing_blobs=accepts_missing_blobs,
                 accepts_wrong_sizes=accepts_wrong_sizes,
                 foreign_urls=foreign_urls,
@@ -97,10 +95,7 @@ class Registry:
                 database,
                 storage,
                 exclusive,
-                clock,
-                rules,
-                outbox,
-                traffic,
+                *recording,
                 boot_id=boot_id,
                 minimum_free_bytes=minimum_free_bytes,
                 maximum_blob_bytes=maximum_blob_bytes,

@@ -153,7 +153,7 @@ class FileWriter:
 
     @property
     def is_longer(self) -> bool:
-        """Whether there are bytes behind the offset."""
+        """True if there are bytes behind the offset."""
         return self._is_longer
 
     async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:

@@ -73,7 +73,7 @@ class ObjectWriter(Protocol):
 
     @property
     def is_longer(self) -> bool:
-        """Whether the object has bytes behind the offset, which go with the first use of the writer."""
+        """True if the object has bytes behind the offset, which go with the first use of the writer."""
         ...
 
     async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
