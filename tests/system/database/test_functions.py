@@ -1,0 +1,77 @@
+"""Scripts on a server whose user may make no functions, or whose functions were taken away."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from roadstead.testing.images import digest_of
+from roadstead.testing.instance import Instance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+DATABASES = ("postgresql",)
+COUNT = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'roadstead\\_%'"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def ask(url: str, *statements: str) -> object:
+    """The first value that the last of ``statements`` gives."""
+    connection = await asyncpg.connect(url)
+    for statement in statements[:-1]:
+        await connection.execute(statement)
+    found = await connection.fetchval(statements[-1])
+    await connection.close()
+    return found
+
+
+async def push(instance: Instance, content: bytes) -> None:
+    await instance.push_blob("team/app", content)
+    answer = await instance.client.request("GET", f"/v2/team/app/blobs/{digest_of(content)}")
+    assert answer.body == content
+
+
+async def test_who_may_make_no_functions_takes_step_after_step(tmp_path: Path, database_url: str) -> None:
+    name = f"guest_{secrets.token_hex(4)}"
+    await ask(
+        database_url,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'guest'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}",
+        "SELECT 1",
+    )
+    parts = urlsplit(database_url)
+    url = urlunsplit(parts._replace(netloc=f"{name}:guest@{parts.netloc.rpartition('@')[2]}"))
+    instance = Instance(tmp_path, database_url=url)
+    await instance.open()
+    await push(instance, b"one")
+    await push(instance, b"two")
+    await instance.close()
+    assert await ask(database_url, COUNT) == 0
+    await ask(database_url, f"DROP OWNED BY {name}", f"DROP ROLE {name}", "SELECT 1")
+
+
+async def test_functions_that_have_gone_are_made_again(tmp_path: Path, database_url: str) -> None:
+    instance = Instance(tmp_path, database_url=database_url)
+    await instance.open()
+    await push(instance, b"one")
+    gone = "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid::regprocedure FROM pg_proc"
+    await ask(
+        database_url,
+        f"{gone} WHERE proname LIKE 'roadstead\\_%' LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP; END $$",
+        "SELECT 1",
+    )
+    assert await ask(database_url, COUNT) == 0
+    await push(instance, b"two")
+    await instance.close()
+    assert await ask(database_url, COUNT) != 0
