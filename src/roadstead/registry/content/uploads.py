@@ -398,9 +398,9 @@ class Uploads:
         async with self._exclusive.hold(digest) as hold:
             row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             is_known = await self._is_in_service(digest, row)
-            if not is_known:
-                if row is not None or not _is_named(session, writer, running, digest):
-                    await self._mark(session, writer, running, digest, hold)
+            if not is_known and (row is not None or not _is_named(session, writer, running, digest)):
+                await self._mark(session, writer, running, digest, hold)
+            if not is_known or self._exclusive.is_fenced:  # what another has just put there may not be durable yet
                 await self._publish(session, writer, digest)
             await self._conclude(session, writer.offset, digest, cause, hold)
         if is_known or self._exclusive.is_fenced:
