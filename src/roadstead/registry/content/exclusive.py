@@ -21,8 +21,8 @@ Whoever dies between has barred somebody who was dead, or makes one that lives f
 holds a digest, no removal by anybody else can take effect, by induction over all who held it before.
 
 **What follows.** A push may record a blob without a hold if its record is absent or in service, which most pushes find
-(``Uploads``): it puts its own bytes in place, at a moment p, and then in one transaction writes the row, which holds it,
-sees that it is in service or new, and sees that no record of a blob was deleted since before p (``blob_records``).
+(``Uploads``): it puts its own bytes in place, at a moment p, and then in one transaction writes the row, which holds
+it, sees that it is in service or new, and sees that no record of a blob was deleted since before p (``blob_records``).
 Suppose that its bytes are removed, at a moment r after p. By R that holder had seen the record out of service.
 
 - If the record was deleted since, it was after r: by the same holder, in the order of its program; or by one that had
