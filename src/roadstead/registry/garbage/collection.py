@@ -405,7 +405,7 @@ class Collector:
             names = [{"blob_id": row[0], "digest": row[1]} for row in rows]
             await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
 
-        await self._database.write(work, durable=False)
+        await self._database.write(work, locks=[KEPT], durable=False)
 
     async def _erase_marked(self, hold: Hold, marked: list[tuple[Digest, bool]]) -> set[Digest]:
         """Removes bytes, those in quarantine too where there are some; returns the blobs of which some remain."""
