@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.content import Source
 from benchmarks.model import Result, Sample, Target
-from benchmarks.peers import SERVERS, PeerAbsentError, Server
+from benchmarks.peers import PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
+from benchmarks.servers import SERVERS
 from benchmarks.setups import PLAIN, Setup
 from benchmarks.wire import Connection
 
@@ -170,13 +171,18 @@ def _measure(work: Work, server: Server) -> Sample:
     """Measure, and add how many cores something else on the machine used meanwhile."""
     process = server.process
     began, machine = time.perf_counter(), machine_cpu_seconds()
+    database = server.database_cpu_seconds()
     ours = server.cpu_seconds() + own_cpu_seconds()
     sample = dict(work.measure(server))
     server.process.raise_if_dead()
     if server.process is process:
         ours = server.cpu_seconds() + own_cpu_seconds() - ours
-        others = machine_cpu_seconds() - machine - ours
-        sample["others"] = max(0.0, others / (time.perf_counter() - began))
+        database = server.database_cpu_seconds() - database
+        others = machine_cpu_seconds() - machine - ours - database
+        seconds = time.perf_counter() - began
+        sample["others"] = max(0.0, others / seconds)
+        if database:
+            sample["database"] = database / seconds
     return sample
 
 
