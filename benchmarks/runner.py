@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.content import Source
-from benchmarks.model import Result, Sample, Target
+from benchmarks.model import BEFORE, SUBJECT, Result, Sample, Target
 from benchmarks.peers import PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
-from benchmarks.servers import SERVERS
+from benchmarks.servers import server_of
 from benchmarks.setups import PLAIN, Setup
 from benchmarks.wire import Connection
 
@@ -63,6 +63,8 @@ class Bench:
     folder: Path
     scale: Scale
     rounds: int
+    before: str = ""
+    """A commit: roadstead as it was then takes part wherever this one does."""
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
@@ -79,16 +81,17 @@ class Bench:
             if key in self.versions or key in self.absent:
                 continue
             try:
-                self.versions[key] = SERVERS[key].version()
+                self.versions[key] = server_of(key, before=self.before).version()
             except PeerAbsentError as error:
                 self.absent[key] = str(error)
             say(f"  {key}: {self.versions.get(key) or 'absent: ' + self.absent[key]}")
 
     def alternate(self, work: Work, plan: Plan, result: Result) -> None:
         """Measure a piece of work and add the samples to the result."""
-        self.find_peers(plan.peers)
-        result.absent.update({key: self.absent[key] for key in plan.peers if key in self.absent})
-        present = [key for key in plan.peers if key in self.versions]
+        peers = [*plan.peers, *([BEFORE] if self.before and SUBJECT in plan.peers else [])]
+        self.find_peers(peers)
+        result.absent.update({key: self.absent[key] for key in peers if key in self.absent})
+        present = [key for key in peers if key in self.versions]
         with ExitStack() as stack:
             servers: dict[str, Server] = {}
             if not plan.is_fresh:
@@ -123,7 +126,7 @@ class Bench:
         folder.mkdir()
         try:
             work.seed(key, folder)
-            server = SERVERS[key].start(folder, setup)
+            server = server_of(key, before=self.before).start(folder, setup)
             try:
                 check_setup(server)
                 work.prepare(server)

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -119,7 +119,7 @@ class OnPostgresql(Roadstead):
             database = stack.enter_context(PostgresServer(fsync=True, settings=DEFAULTS))
             url = database.create_database(DATABASE)
             if (folder / LOAD).exists():
-                _fill(database, url, folder / LOAD)
+                _fill(database, url, (folder / LOAD).read_text().split(";\n"))
             processes = [self._start_replica(folder, url, number, setup, stack) for number in range(self._replicas)]
             return DatabaseServer(
                 self, folder, processes[0], setup, database=database, replicas=processes[1:], stack=stack.pop_all()
@@ -154,13 +154,23 @@ def _postgresql() -> Path:
     return Path(found)
 
 
-def _fill(database: PostgresServer, url: str, load: Path) -> None:
+@contextlib.contextmanager
+def filled_database(statements: Sequence[str]) -> Iterator[str]:
+    """A database of its own with a catalogue that `statements` have filled; its address."""
+    from tests.system.postgresql import PostgresServer  # noqa: PLC0415 - as above
+
+    with PostgresServer(fsync=True, settings=DEFAULTS) as database:
+        url = database.create_database(DATABASE)
+        _fill(database, url, statements)
+        yield url
+
+
+def _fill(database: PostgresServer, url: str, statements: Sequence[str]) -> None:
     from roadstead.database.migrate_server import migrate_server  # noqa: PLC0415 - as above
 
     migrate_server(url)
-    for statement in load.read_text().split(";\n"):
-        if statement.strip():
-            database.execute(statement, DATABASE)
+    for statement in statements:
+        database.execute(statement, DATABASE)
 
 
 class Before(Roadstead):
@@ -168,14 +178,10 @@ class Before(Roadstead):
 
     key = BEFORE
 
-    def __init__(self) -> None:
-        self.commit = ""
-        """Which; set by `--before`."""
+    settings = "as roadstead, of an earlier version"
 
-    @property
-    def settings(self) -> str:  # type: ignore[override]
-        """What is compared."""
-        return f"roadstead of {self.commit}, one server process, defaults"
+    def __init__(self, commit: str = "") -> None:
+        self.commit = commit
 
     def command(self) -> str:
         """Return the path of the command, installed on first use."""
