@@ -45,6 +45,9 @@ _LIST_IN: Final = Statement(
     .limit(500)
 )
 _KEEP: Final = LockingStatement(_columns.where(_name), Lock.KEEP)
+_KEEP_ALL: Final = LockingStatement(
+    _columns.where(leases.c.name.in_(listed("names"))).order_by(leases.c.name), Lock.KEEP
+)
 _LOCK: Final = LockingStatement(_columns.where(_name), Lock.CHANGE)
 _ADD: Final = Statement(insert_or_skip(leases, "name", "holder", "expires_ms", "fence", "beat"))
 _TAKE_OVER: Final = Statement(
@@ -106,6 +109,11 @@ async def keep_held(transaction: Transaction, name: str) -> Held | None:
     """The row of a name, which does not change hands until the transaction ends."""
     row = await transaction.lock_one(_KEEP, name=name)
     return None if row is None else Held(*row[1:])
+
+
+async def keep_all_held(transaction: Transaction, names: list[str]) -> dict[str, Held]:
+    """As ``keep_held``, for some names at once: those that have a row."""
+    return {row[0]: Held(*row[1:]) for row in await transaction.lock_all(_KEEP_ALL, names=as_list(names))}
 
 
 async def add_held(transaction: Transaction, names: list[str], holder: str, *, expires_ms: int = 0) -> None:
