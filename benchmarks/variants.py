@@ -135,14 +135,19 @@ class OnPostgresql(Roadstead):
             return dataclasses.replace(launched, argv=[*launched.argv, "--database", url, *storage])
 
         (folder / f"replica-{number}").mkdir()
+        quota = stack.enter_context(_quota(self._share)) if self._share else None
         process = run_process(launch, folder / f"server-{number}.log")
-        stack.callback(process.stop)
-        if self._share:
-            try:
-                stack.enter_context(Quota(self._share)).add(process.pid)
-            except QuotaUnavailableError as error:
-                raise PeerAbsentError(str(error)) from error
+        stack.callback(process.stop)  # before its control group goes
+        if quota:
+            quota.add(process.pid)
         return process
+
+
+def _quota(share: float) -> Quota:
+    try:
+        return Quota(share)
+    except QuotaUnavailableError as error:
+        raise PeerAbsentError(str(error)) from error
 
 
 def _postgresql() -> Path:
