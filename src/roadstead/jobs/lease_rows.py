@@ -159,7 +159,7 @@ def _seen(name: str, seen: Held) -> dict[str, object]:
 
 
 class Watch:
-    """How rows looked, and since when by this process's own clock."""
+    """The rows as they looked last, and since when, by this process's own clock."""
 
     def __init__(self, monotonic_seconds: Callable[[], float], lapse_seconds: float) -> None:
         """``lapse_seconds`` is how long a row stands still until its holder counts as dead."""
@@ -172,7 +172,7 @@ class Watch:
         return self._now()
 
     def has_lapsed(self, name: str, held: Held, *, asked: float) -> bool:
-        """Whether the row, which was read at ``asked`` or later, had stood still for that long by then."""
+        """Returns True if the row, which was read at ``asked`` or later, had stood still for that long by then."""
         seen, since = self._seen.get(name, (None, asked))
         if seen != held:
             self._seen[name] = (held, self._now())
