@@ -15,8 +15,10 @@ DECLARATIVE = {"registry/content/store.py"}
 
 RIDDLES = {"What", "Whether", "Who", "How", "Anything"}
 PLAIN = re.compile(
-    r"(backup|certificates|cli|config|identity|oci|registry2|remotes|secrets|storage|telemetry|testing|webhooks)/"
-    r"|web/(connection|operations)/"
+    r"(access|backup|certificates|cli|config|events|identity|jobs|oci|registry2|remotes|secrets|storage|telemetry)/"
+    r"|(testing|webhooks)/"
+    r"|database/(?!postgresql)"
+    r"|web/(connection|distribution|operations)/"
     r"|web/\w+\.py"
 )
 """The modules whose docstrings are plain sentences; delete this and its use once all are."""

@@ -9,6 +9,7 @@ import structlog
 from roadstead import webhooks
 from roadstead.app.installation import Installation
 from roadstead.config import Settings
+from roadstead.database import Database
 from roadstead.database.copy_errors import STATE as COPY
 from roadstead.database.copy_errors import CopyUnfinishedError
 from roadstead.events import Outbox
@@ -62,6 +63,8 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
     files = build_storage(installation.folder, await find_owner(database))
     clock = await (open_shared_clock if installation.is_shared else open_clock)(database, boot_id)
     storage = MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem"))
+    if installation.is_shared:
+        _count_retries(database, metrics)
     return Registry.on(
         database,
         storage,
@@ -83,6 +86,13 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
         outbox=Outbox(clock, wants_pulls=webhooks.wants_pulls(settings.notifications)),
     )
+
+
+def _count_retries(database: Database, metrics: Metrics) -> None:
+    from roadstead.database.postgresql import PostgresqlDatabase  # noqa: PLC0415 - who has a file does not need it
+
+    if isinstance(database, PostgresqlDatabase):
+        metrics.database_retries.sources.append(lambda: database.retries)
 
 
 def _boot_id() -> str:

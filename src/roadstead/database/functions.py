@@ -63,7 +63,7 @@ class ScriptFunction:
     def arguments(
         self, values: Mapping[str, object], locks: Iterable[NameLock], *, wait_ms: int, durable: bool
     ) -> tuple[object, ...]:
-        """What ``call`` is given.
+        """Returns what ``call`` is given.
 
         Raises:
             KeyError: a parameter is missing.

@@ -119,7 +119,7 @@ class Step:
         return (*(self.when.names if self.when else ()), *asked)
 
     def parameters_of(self, values: Values) -> Values:
-        """What its statement is given."""
+        """Returns what its statement is given."""
         if not self.binds and not self.fixed:
             return values
         return {**values, **{name: values[bound] for name, bound in self.binds.items()}, **self.fixed}

@@ -35,7 +35,7 @@ from roadstead.database.statement import LockingStatement, Statement
 from roadstead.database.wal_index import find_wal_index
 
 BUSY_SECONDS: Final = 30
-"""How long a writer waits for another process (the command line, another worker) before it gives up."""
+"""The time that a writer waits for another process (the command line, another worker) before it gives up."""
 
 GROUP_LIMIT: Final = 128
 """Transactions that share a commit: bounds how long the loop is busy between two commits to a few milliseconds."""
@@ -92,7 +92,7 @@ class SqliteDatabase:
             return cls(path, connect(path), connect(path))
 
     def version(self) -> bytes | None:
-        """What the next commit, of whatever process, changes; see ``Database``."""
+        """A value that the next commit, of whatever process, changes; see ``Database``."""
         return self._index.header() if self._index is not None else None
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
@@ -154,7 +154,7 @@ class SqliteDatabase:
         self._executor.shutdown()
 
     def _is_idle(self) -> bool:
-        """Whether no group is queued or running, and no checkpoint is due."""
+        """Returns True if no group is queued or running, and no checkpoint is due."""
         is_free = not self._queue and (self._committer is None or self._committer.done())
         folding = self._checkpointing
         is_due = self._commits >= CHECKPOINT_COMMITS if folding is None else folding.done()

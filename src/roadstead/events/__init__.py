@@ -1,4 +1,4 @@
-"""What happened, for those who want to know: written with the change itself, read later."""
+"""Events: what happened, for those who want to know, written with the change itself, read later."""
 
 from roadstead.events.model import TOLD, UNKNOWN, Cause, Event, EventAction
 from roadstead.events.order import KEPT, SETTLED, SettledOrder

@@ -34,7 +34,7 @@ class Outbox:
     def __init__(self, clock: Clock, *, wants_pulls: bool = False) -> None:
         self._clock = clock
         self.wants_pulls = wants_pulls
-        """Whether anybody is to be told of each pull; their events are not written where not."""
+        """True if anybody is to be told of each pull; their events are not written where not."""
 
     async def record(self, transaction: Transaction, event: Event, *, at_ms: int | None = None) -> None:
         """Writes ``event`` with whatever else ``transaction`` changes; ``at_ms`` is when it happened if not now.

@@ -53,7 +53,7 @@ class BlobEndpoint:
         self._accel_location = accel_location
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.head, "DELETE": self.delete}
 
     async def get(self, request: Request, route: Route) -> Response:
