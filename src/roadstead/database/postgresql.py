@@ -12,13 +12,13 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import SelectBase
 
 from roadstead.database.cancelling import finished
+from roadstead.database.connections import Connection, Connections
 from roadstead.database.errors import (
     DatabaseBusyError,
     DatabaseDamagedError,
@@ -82,15 +82,14 @@ _NOT_BEGUN: Final = (asyncpg.AdminShutdownError, asyncpg.IdleInTransactionSessio
 
 _MAKING: Final = "SELECT pg_advisory_xact_lock(hashtextextended('roadstead-functions', 0))"
 
-_Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 _T = TypeVar("_T")
 
 
 class PostgresqlDatabase:
     """A ``Database`` on a server; made by ``open`` and used from one event loop."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._under_way: set[asyncio.Task[Any]] = set()
         self._functions: dict[Script, ScriptFunction] = {}
         self._in_steps: set[Script] = set()
@@ -106,16 +105,8 @@ class PostgresqlDatabase:
         """
         with explained(url):
             cached = 0 if await _is_pooled(url) else 512
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=connections,
-                statement_cache_size=cached,
-                max_cached_statement_lifetime=0,
-                reset=_leave_as_it_is,
-                timeout=WAIT_SECONDS,
-                command_timeout=None,
-            )
+            pool = Connections(url, connections, cached_statements=cached, wait_seconds=WAIT_SECONDS)
+            pool.give_back(await pool.take())
         return cls(pool)
 
     def version(self) -> bytes | None:
@@ -204,9 +195,7 @@ class PostgresqlDatabase:
     async def _call_once(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row:
         row = None
         try:
-            row = await self._use(
-                await self._acquire(), lambda connection: connection.fetchrow(function.call, *arguments)
-            )
+            row = await self._use(lambda connection: connection.fetchrow(function.call, *arguments))
         except asyncpg.PostgresError as error:
             if error.sqlstate == ENDED:
                 raise ended(str(error)) from None
@@ -218,14 +207,14 @@ class PostgresqlDatabase:
     async def _make(self, function: ScriptFunction) -> bool:
         """Makes a function, unless somebody else does at this moment; False if this user may not."""
 
-        async def make(connection: _Connection) -> None:
+        async def make(connection: Connection) -> None:
             async with connection.transaction():
                 await connection.execute(_MAKING)
                 if not await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname = $1", function.name):
                     await connection.execute(function.creation)
 
         try:
-            await self._use(await self._acquire(), make)
+            await self._use(make)
         except asyncpg.InsufficientPrivilegeError:
             return False
         return True
@@ -242,31 +231,30 @@ class PostgresqlDatabase:
         """Waits for what is under way and closes."""
         while self._under_way:
             await asyncio.wait(self._under_way)
-        await self._pool.close()
+        await self._connections.close()
 
-    async def _read(self, ask: Callable[[_Connection], Awaitable[_T]]) -> _T:
+    async def _read(self, ask: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Asks, and again if the connection turned out to be lost, as all that were idle may be together."""
         with _translated():
             for _ in range(TRIES - 1):
-                connection = await self._acquire()
                 with contextlib.suppress(*_LOST):
-                    return await self._use(connection, ask)
+                    return await self._use(ask)
                 await asyncio.sleep(PAUSE_SECONDS)  # in which it is seen that others are lost too
-            return await self._use(await self._acquire(), ask)
+            return await self._use(ask)
 
-    async def _acquire(self) -> _Connection:
-        return await self._pool.acquire(timeout=WAIT_SECONDS)
-
-    async def _use(self, connection: _Connection, do: Callable[[_Connection], Awaitable[_T]]) -> _T:
-        """Does something with a connection of the pool; one that turns out to be lost does not go back to it."""
+    async def _use(self, do: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Does something with a connection; one that is lost, or left in the middle of it, is replaced."""
+        connection = await self._connections.take()
         try:
-            return await do(connection)
-        except _LOST:
-            _end(connection)
+            result = await do(connection)
+        except (*_LOST, asyncio.CancelledError):
+            self._connections.drop(connection)
             raise
-        finally:
-            with contextlib.suppress(*_LOST):  # it was taken out of the pool when it was lost
-                await self._pool.release(connection)
+        except BaseException:
+            self._connections.give_back(connection)
+            raise
+        self._connections.give_back(connection)
+        return result
 
     async def _run(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
         """Runs ``work`` to its end, however its caller fares; ``close`` waits for it."""
@@ -296,14 +284,14 @@ class PostgresqlDatabase:
     async def _try(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
         """One transaction; a connection that is lost before the commit has left nothing."""
 
-        async def transact(connection: _Connection) -> _T:
+        async def transact(connection: Connection) -> _T:
             async with _undone_on_failure(connection):
                 await connection.execute(begin)
                 result = await work(PostgresqlTransaction(connection))
             await connection.execute("COMMIT")
             return result
 
-        return await self._use(await self._acquire(), transact)
+        return await self._use(transact)
 
 
 class PostgresqlTransaction:
@@ -311,7 +299,7 @@ class PostgresqlTransaction:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
@@ -396,12 +384,12 @@ class _OfWork(Exception):  # noqa: N818 - as above
 
 
 @contextlib.asynccontextmanager
-async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, None]:
+async def _undone_on_failure(connection: Connection) -> AsyncGenerator[None, None]:
     try:
         yield
     except _LOST as error:
         if _is_lost(connection, error):
-            _end(connection)
+            connection.terminate()
             raise _BeforeCommit from error
         await _undo(connection)
         raise _OfWork(error) from error
@@ -410,27 +398,13 @@ async def _undone_on_failure(connection: _Connection) -> AsyncGenerator[None, No
         raise
 
 
-def _end(connection: _Connection) -> None:
-    with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back
-        connection.terminate()
-
-
-async def _undo(connection: _Connection) -> None:
+async def _undo(connection: Connection) -> None:
     with contextlib.suppress(asyncpg.PostgresError, *_LOST):
         await connection.execute("ROLLBACK")
 
 
-def _is_lost(connection: _Connection, error: Exception) -> bool:
-    if isinstance(error, _ENDED):
-        return True
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken it back
-        return True
-
-
-async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """A session has no state that would have to be reset, which would cost a round trip a statement."""
+def _is_lost(connection: Connection, error: Exception) -> bool:
+    return isinstance(error, _ENDED) or connection.is_closed()
 
 
 async def _is_pooled(url: str) -> bool:
