@@ -17,6 +17,7 @@ from roadstead.database.migrate import HEAD
 from roadstead.jobs import delete_leases
 from roadstead.registry import Registry
 from roadstead.registry.operation.adoption_state import find_adoption
+from roadstead.registry.operation.confirmation import REMEDY, find_unconfirmed
 from roadstead.registry.operation.recovery import recover
 from roadstead.telemetry import Metrics
 
@@ -102,6 +103,7 @@ async def _with_storage_of(installation: Installation) -> Settings:
 async def tidy_up(registry: Registry, settings: Settings) -> None:
     """Sees to what the first request must find; and to what a crash has left behind, where no other server can be."""
     recovers = Installation(settings).recovers
+    await _tell_unconfirmed(registry)
     if recovers:
         await registry.database.write(delete_leases)
     await webhooks.register(registry.database, registry.clock, settings.notifications, settings.events)
@@ -115,6 +117,14 @@ async def tidy_up(registry: Registry, settings: Settings) -> None:
             uploads=found.orphaned_uploads,
             sessions=found.ended_sessions,
         )
+
+
+async def _tell_unconfirmed(registry: Registry) -> None:
+    """Says that nothing is removed from storage, where that is so; notices first if the catalogue is another."""
+    before = await find_unconfirmed(registry.database)
+    found = await registry.confirmation.notice()
+    if before is not None and found is not None:  # else noticing has said it
+        _log.warning("nothing is removed from storage until it is confirmed", reason=found.reason, remedy=REMEDY)
 
 
 async def tidy_up_alone(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from roadstead.database.insert import insert_or_update
 from roadstead.database.locks import Lock, NameLock
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
+from roadstead.database.snapshot import Snapshot
 from roadstead.database.sqlite import SqliteDatabase
 from roadstead.database.statement import Statement, parameter
 from roadstead.database.table_pages import Checksum, TablePages, TableSum
@@ -29,6 +30,8 @@ from roadstead.database.table_pages import Checksum, TablePages, TableSum
 _LEFT_BEHIND: Final = "leases"
 _LAST: Final = "states"
 _OF_PROCESSES: Final = "serving/%"
+_OF_SERVER: Final = "catalogue-server"
+"""The row that says on which server the catalogue was: of the copy it would not be true."""
 
 _TURN: Final = NameLock(Lock.CHANGE, "database-copy")
 
@@ -62,16 +65,17 @@ class CatalogueCopy:
 
     def __init__(
         self,
-        source: Database,
+        source: Reader,
         target: Database,
         *,
         source_name: str,
         observer: CopyObserver,
-        require_still: Callable[[], Awaitable[None]],
+        require_still: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``source_name`` tells one source from another, so that no copy of one is gone on with from the other.
 
         ``require_still`` raises if somebody may have changed the source since the copy began: the last thing asked.
+        Without it the source is one that nobody can change.
         """
         self._source = source
         self._target = target
@@ -83,7 +87,7 @@ class CatalogueCopy:
         self._find = Statement(select(self._states.c.value).where(names == parameter("name")))
         self._save = Statement(insert_or_update(self._states, "name", "value", key=("name",)))
         self._delete = Statement(delete(self._states).where(names == parameter("name")))
-        left_out = names.like(_OF_PROCESSES) | (names == STATE)
+        left_out = names.like(_OF_PROCESSES) | names.in_([STATE, _OF_SERVER])
         others = [table for table in metadata.sorted_tables if table.name not in {_LAST, _LEFT_BEHIND}]
         self._tables = [*map(TablePages, others), TablePages(self._states, left_out)]
 
@@ -103,7 +107,8 @@ class CatalogueCopy:
         copied += await self._compare(self._tables[:-1])
         await self._copy(self._tables[-1], position.after if position.table == _LAST else None)
         copied += await self._compare(self._tables[-1:])
-        await self._require_still()
+        if self._require_still is not None:
+            await self._require_still()
         await self._end()
         return copied
 
@@ -210,11 +215,11 @@ _FORGET_REACHED: Final = Statement(text("DELETE FROM sqlite_sequence WHERE name 
 _SAVE_REACHED: Final = Statement(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :reached)"))
 
 
-async def _next_key(source: Database, table: Table) -> int:
+async def _next_key(source: Reader, table: Table) -> int:
     """The greatest key that a table has given out, 0 if none: rows with greater ones may have been there."""
     row = await source.fetch_one(Statement(select(table.c.id).order_by(table.c.id.desc()).limit(1)))
     greatest = int(row[0]) if row else 0
-    if isinstance(source, SqliteDatabase):
+    if isinstance(source, SqliteDatabase | Snapshot):
         counted = await source.fetch_one(_REACHED_IN_FILE, name=table.name)
         return max(greatest, int(counted[0]) if counted else 0)
     counted = await source.fetch_one(Statement(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")))  # noqa: S608 - our own names

@@ -143,7 +143,10 @@ class Report:
 
 async def _check(opened: session.Session, report: Report, *, deep: bool, quarantine: bool) -> None:
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.registry.operation.confirmation import require_confirmed  # noqa: PLC0415
 
+    if quarantine:
+        await require_confirmed(opened.registry.database)
     with ProgressBar() as bar:
         accepts = opened.settings.content.missing_blobs == "accept"
         checker = Checker(opened.registry, bar, deep=deep, accepts_missing_blobs=accepts)

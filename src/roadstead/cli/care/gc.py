@@ -85,7 +85,6 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
     from roadstead.registry.garbage.collected import Collected  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.garbage.collection import Collector  # noqa: PLC0415
-    from roadstead.registry.garbage.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)
     if grace is not None:
@@ -107,7 +106,7 @@ async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, un
         print_json(dataclasses.asdict(total))
     else:
         print_line(_sentence(total))
-    if holds := await list_holds(registry.database, registry.clock.grace_ms()):
+    if holds := await collector.halts.list_holds():
         note(f"Blobs stay as long as this goes on: {', '.join(sorted(set(holds)))}")
     if collector.failure is not None:
         raise collector.failure
