@@ -19,6 +19,12 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
+from roadstead.app.server_catalogue import (
+    CatalogueOccupiedError,
+    CatalogueServedError,
+    ServerCatalogue,
+    Standing,
+)
 from roadstead.app.services import (
     build_link_files,
     build_registry,
@@ -30,9 +36,13 @@ from roadstead.app.services import (
 
 __all__ = [
     "CatalogueAbsentError",
+    "CatalogueOccupiedError",
     "CatalogueOnServerError",
     "CatalogueOutdatedError",
+    "CatalogueServedError",
     "Installation",
+    "ServerCatalogue",
+    "Standing",
     "background_work",
     "build_authentication",
     "build_fleet_operations",

@@ -87,7 +87,7 @@ class CatalogueCopy:
         self._find = Statement(select(self._states.c.value).where(names == parameter("name")))
         self._save = Statement(insert_or_update(self._states, "name", "value", key=("name",)))
         self._delete = Statement(delete(self._states).where(names == parameter("name")))
-        left_out = names.like(_OF_PROCESSES) | names.in_([STATE, _OF_SERVER])
+        left_out = names.like(_OF_PROCESSES) | (names == STATE) | (names == _OF_SERVER)
         others = [table for table in metadata.sorted_tables if table.name not in {_LAST, _LEFT_BEHIND}]
         self._tables = [*map(TablePages, others), TablePages(self._states, left_out)]
 
@@ -99,7 +99,9 @@ class CatalogueCopy:
             CopyDiffersError: the two are not equal.
             DatabaseError: one of them failed; the copy can be gone on with.
         """
-        position = await self._begin()
+        if await self._source.fetch_one(self._find, name=STATE) is not None:
+            raise CopyRefusedError("the source is a copy itself, which has not come to its end")
+        position = await self.begin()
         before = [pages.name for pages in self._tables].index(position.table)
         copied: list[CopiedTable] = []
         for pages in self._tables[before:-1]:
@@ -112,9 +114,12 @@ class CatalogueCopy:
         await self._end()
         return copied
 
-    async def _begin(self) -> _Position:
-        if await self._source.fetch_one(self._find, name=STATE) is not None:
-            raise CopyRefusedError("the source is a copy itself, which has not come to its end")
+    async def begin(self) -> "_Position":
+        """Makes the target, if it is empty, one that nobody opens as a catalogue; returns how far the copy is.
+
+        Raises:
+            CopyRefusedError: as ``run``.
+        """
         row = await self._target.fetch_one(self._find, name=STATE)
         if row is not None:
             position = json.decode(row[0], type=_Position)
@@ -145,7 +150,7 @@ class CatalogueCopy:
     async def _position(self) -> _Position:
         row = await self._target.fetch_one(self._find, name=STATE)
         if row is None:
-            raise CopyRefusedError("another `roadstead db copy` has brought this copy to its end")
+            raise CopyRefusedError("another process has brought this copy to its end")
         return json.decode(row[0], type=_Position)
 
     async def _move(
@@ -157,7 +162,7 @@ class CatalogueCopy:
         async def work(transaction: Transaction) -> None:
             row = await transaction.fetch_one(self._find, name=STATE)
             if (None if row is None else json.decode(row[0], type=_Position)) != before:
-                raise CopyRefusedError("another `roadstead db copy` works on the same target")
+                raise CopyRefusedError("another process copies into the same target")
             if pages is not None:
                 await transaction.execute_many(pages.insertion, added)
             await transaction.execute(self._save, name=STATE, value=json.encode(to).decode())
@@ -201,6 +206,13 @@ class CatalogueCopy:
             await transaction.execute(self._delete, name=STATE)
 
         await self._target.write(work, locks=[_TURN])
+
+
+async def find_source(reader: Reader) -> str | None:
+    """Returns the name of the source of which a database has a copy that is not complete; None if it has none."""
+    names = metadata.tables[_LAST].c
+    row = await reader.fetch_one(Statement(select(names.value).where(names.name == parameter("name"))), name=STATE)
+    return None if row is None else json.decode(row[0], type=_Position).source
 
 
 def _require_no_nul(pages: TablePages, rows: Sequence[Row]) -> None:

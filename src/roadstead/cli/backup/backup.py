@@ -98,15 +98,9 @@ def _take(
     with_secrets: bool,
     as_json: bool,
 ) -> "SnapshotManifest":
-    from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
-    from roadstead.backup import BackupError, prune, take_backup  # noqa: PLC0415
+    from roadstead.backup import BackupError, prune, take_backup  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.pace import Pace  # noqa: PLC0415
 
-    Installation(session.load(data, config)).require_file(
-        "this command copies only one that is a file",
-        "dump the database with `pg_dump --format=custom` first, then copy the blobs with a tool for files, such as"
-        " `rsync`",
-    )
     with ProgressBar() as bar:
 
         async def work(opened: session.Session) -> "SnapshotManifest":
