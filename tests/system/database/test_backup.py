@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.database.replicas import Installation
-from tests.system.faults.client import Client, digest_of
+from tests.system.faults.client import Client
 from tests.system.oracle import Witness
 
 if TYPE_CHECKING:
@@ -46,8 +46,13 @@ def test_there_and_back(installation: Installation, postgres_server: PostgresSer
     url = postgres_server.create_database(name)
     restored = Installation(scratch / name, url)
     try:
-        said = restored.command("restore-backup", to, "--data", str(restored.folder / "tool"),
-                                env={"ROADSTEAD_STORAGE__URL": restored.blobs.as_uri()})
+        said = restored.command(
+            "restore-backup",
+            to,
+            "--data",
+            str(restored.folder / "tool"),
+            env={"ROADSTEAD_STORAGE__URL": restored.blobs.as_uri()},
+        )
         assert "Blobs" in said
         assert not list((restored.folder / "tool").glob("*.db*"))
         server = restored.started("one")

@@ -79,11 +79,10 @@ async def _find(opened: session.Session) -> "tuple[ScrubState, int]":
 async def _scrub(opened: session.Session, bytes_per_second: int, *, as_json: bool) -> "ScrubState":
     from roadstead.registry.integrity.scrub import Scrubber, ScrubObserver  # noqa: PLC0415
     from roadstead.registry.integrity.statistics import measure  # noqa: PLC0415
-    from roadstead.registry.operation.confirmation import require_confirmed  # noqa: PLC0415
     from roadstead.registry.pace import Pace  # noqa: PLC0415 - see cli.terminal.session
 
     registry = opened.registry
-    await require_confirmed(registry.database)
+    await registry.confirmation.require()
     totals = await measure(registry.database)
     with ProgressBar() as bar:
         bar.begin("scrub", totals.blob_bytes + totals.manifest_bytes, is_bytes=True)

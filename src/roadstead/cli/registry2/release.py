@@ -62,7 +62,6 @@ def release(*, folder: Path | None, data: Path | None, config: Path | None, as_j
 async def _release(settings: "Settings", config: Path | None) -> "tuple[Written | None, str, str]":
     """Releases; returns what was written (None if released before), registry:2's root, and the command that reverts."""
     from roadstead import app  # noqa: PLC0415 - see cli.terminal.session
-    from roadstead.registry.operation.confirmation import require_confirmed  # noqa: PLC0415
     from roadstead.registry.operation.storage_owner import find_owner, give_up  # noqa: PLC0415
     from roadstead.registry2.release.release import Release  # noqa: PLC0415
     from roadstead.storage import DataFolderBusyError  # noqa: PLC0415
@@ -74,7 +73,7 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
     async with app.open_registry(settings) as registry:
         if await _is_released(registry, folder):
             return None, root, back
-        await require_confirmed(registry.database)
+        await registry.confirmation.require()
         try:
             if not installation.is_shared:  # else each replica has a data folder of its own
                 folder.lock()

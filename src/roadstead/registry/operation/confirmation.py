@@ -104,17 +104,6 @@ async def find_unconfirmed(reader: Reader) -> Unconfirmed | None:
     return Unconfirmed(row.reason, row.since_ms)
 
 
-async def require_confirmed(reader: Reader) -> None:
-    """Sees that no confirmation is awaited.
-
-    Raises:
-        StorageUnconfirmedError: one is.
-    """
-    found = await find_unconfirmed(reader)
-    if found is not None:
-        raise StorageUnconfirmedError(found.reason)
-
-
 async def await_confirmation(transaction: Transaction, reason: str, now_ms: int) -> None:
     """Has everything wait that removes bytes; the first reason stays. ``transaction`` changes the collection's name."""
     if await find_state(transaction, STATE) is None:
@@ -145,6 +134,16 @@ class Confirmation:
         """
         waiting, known, found = await self._look(reader or self._database)
         return waiting is not None or bool(known and found and known != found)
+
+    async def require(self) -> None:
+        """Sees that something may be removed.
+
+        Raises:
+            StorageUnconfirmedError: nothing may.
+        """
+        found = await self.notice()
+        if found is not None:
+            raise StorageUnconfirmedError(found.reason)
 
     async def round(self) -> bool:
         """Looks if the catalogue is still the one that it was, and raises the number if it is; False.
