@@ -32,7 +32,7 @@ from roadstead.storage.plain_files import (
 )
 from roadstead.storage.presence import Presence
 from roadstead.storage.protocol import StoredObject
-from roadstead.storage.set_aside import SetAside
+from roadstead.storage.set_aside import ASIDE, SetAside
 
 _T = TypeVar("_T")
 
@@ -124,6 +124,11 @@ class FilesystemStore:
     async def bar(self, token: str, key: str) -> None:
         """Puts something where the folder would have to go."""
         await self._run(key, lambda: self._aside.bar(token, key))
+
+    async def sweep_aside(self, *, older_than_ms: int) -> int:
+        """Unlinks files that stand aside, if the storage is there."""
+        self._require_present(ASIDE)
+        return await self._run(ASIDE, lambda: self._aside.sweep(older_than_ms))
 
     async def find(self, key: str) -> StoredObject | None:
         """Returns the file's size and time from the file system."""

@@ -303,12 +303,15 @@ class _Job:
         """Checks the restored registry for damage; digests were compared while copying."""
         from roadstead.app import open_registry  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
+        from roadstead.registry.integrity.findings import FindingKind  # noqa: PLC0415
 
         async def work() -> None:
             async with open_registry(self.settings) as registry:
                 with ProgressBar() as bar:
                     accepts = self.settings.content.missing_blobs == "accept"
                     async for finding in Checker(registry, bar, accepts_missing_blobs=accepts).run():
+                        if finding.kind is FindingKind.STORAGE_UNCONFIRMED:
+                            continue  # it is, and the last line says so
                         with bar.aside():
                             report.add(finding, is_put_aside=False)
 
