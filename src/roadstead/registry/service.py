@@ -68,8 +68,7 @@ class Registry:
         ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
         """
         exclusive = exclusive or FileExclusive(storage)
-        rules = rules or GarbageRules()
-        outbox = outbox or Outbox(clock)
+        rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
         traffic = Traffic(clock)
         return cls(
             database=database,

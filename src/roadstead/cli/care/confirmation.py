@@ -40,7 +40,7 @@ class Waiting:
     """What would be removed from storage, or could be, once it is confirmed."""
 
     due: Tally = field(default_factory=Tally)
-    """What the collector would take now."""
+    """Garbage that the collector would take now."""
     uploads: Tally = field(default_factory=Tally)
     """Bytes of uploads that the catalogue does not know; they go."""
     blobs: Tally = field(default_factory=Tally)

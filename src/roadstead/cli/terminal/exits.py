@@ -15,6 +15,7 @@ from roadstead.cli.terminal.refusal import CommandRefusedError, EndpointSilentEr
 from roadstead.cli.terminal.target import spell
 from roadstead.database import copy_errors
 from roadstead.errors import RoadsteadError
+from roadstead.jobs import LeaseLostError
 from roadstead.oci import errors as oci
 from roadstead.registry import errors as registry
 from roadstead.registry.garbage.holds import HoldLapsedError
@@ -158,6 +159,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     UpstreamError: (ExitCode.UNREACHABLE, str),
     UpstreamUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
+    LeaseLostError: (ExitCode.UNREACHABLE, str),
     # the things that were found
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
     backup.BackupMarkerDamagedError: (ExitCode.DAMAGED, str),
