@@ -104,7 +104,7 @@ def _take(
     with ProgressBar() as bar:
 
         async def work(opened: session.Session) -> "SnapshotManifest":
-            _require_elsewhere(folder, opened)
+            await _require_elsewhere(folder, opened)
             folder.prepare()
             with folder.locked():
                 extras = _extras(opened, config) if with_secrets else None
@@ -137,12 +137,12 @@ def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
         print_fields([("Pruned", _describe_pruned(pruned))])
 
 
-def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
+async def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
     """Raises if the backup would be among the registry's own files: it would be lost with them, or taken for damage."""
-    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import data_folder, with_known_storage  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415
 
-    own = data_folder(opened.settings)
+    own = data_folder(await with_known_storage(opened.settings))
     for protected in (own.path.resolve(), own.objects.resolve()):
         if folder.path.resolve().is_relative_to(protected):
             raise BackupFolderUnusableError(

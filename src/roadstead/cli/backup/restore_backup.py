@@ -13,7 +13,7 @@ from roadstead.cli.registry2.adoption import recorded_storage
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.options import registry_options
-from roadstead.cli.terminal.output import is_terminal, note, print_fields, print_json, print_line, style
+from roadstead.cli.terminal.output import is_terminal, print_fields, print_json, print_line, style
 from roadstead.cli.terminal.progress import ProgressBar
 
 if TYPE_CHECKING:  # see cli.terminal.session
@@ -78,8 +78,6 @@ def restore_backup(
     outcome = _restore(settings, source, wish, bytes_per_second, report)
     _print_restored(outcome, as_json=as_json)
     report.finish(deep=True)
-    if not as_json:
-        note("Nothing is removed from storage until `roadstead gc --confirm`")
     context.exit(ExitCode.DAMAGED if report.counts["damage"] or outcome.restored.damaged else ExitCode.DONE)
 
 
@@ -346,5 +344,6 @@ def _print_restored(outcome: _Outcome, *, as_json: bool) -> None:
         ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
         ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
         ("Secrets", text.plural(outcome.secrets, "file") if manifest.has_secrets else "none in this backup"),
+        ("Next", "nothing is removed from storage until `roadstead gc --confirm`"),
     ]
     print_fields(fields)
