@@ -67,9 +67,9 @@ class Registry:
 
         ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
         """
-        exclusive = exclusive or FileExclusive(storage)
+        exclusive, traffic = exclusive or FileExclusive(storage), Traffic(clock)
         rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
-        traffic = Traffic(clock)
+        ends = database, storage, exclusive, clock, rules, outbox
         return cls(
             database=database,
             storage=storage,
@@ -95,14 +95,9 @@ class Registry:
                 foreign_urls=foreign_urls,
             ),
             referrers=Referrers(database),
-            blobs=Blobs(database, storage, exclusive, clock, rules, outbox, on_quarantine),
+            blobs=Blobs(*ends, on_quarantine),
             uploads=Uploads(
-                database,
-                storage,
-                exclusive,
-                clock,
-                rules,
-                outbox,
+                *ends,
                 traffic,
                 boot_id=boot_id,
                 is_shared=is_shared,

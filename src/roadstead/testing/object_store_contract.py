@@ -336,7 +336,7 @@ class ObjectStoreContract:
             assert await read(store, "blobs/ab/cd/data") == content
 
     async def test_sweeping_takes_nothing_that_is_in_place(self, store: ObjectStore) -> None:
-        """What stands in its place, and what bars somebody, stay; a removal that came to its end has left nothing."""
+        """Sweeping leaves what stands in its place and what bars somebody; a removal that has ended left nothing."""
         for name in ("a", "b", "c"):
             await write(store, f"blobs/{name}/data", name.encode())
         await store.bar("dead", "blobs/a/data")

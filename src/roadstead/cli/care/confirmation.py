@@ -37,7 +37,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Waiting:
-    """What would be removed from storage, or could be, once it is confirmed."""
+    """The objects that would be removed from storage, or could be, once it is confirmed."""
 
     due: Tally = field(default_factory=Tally)
     """Garbage that the collector would take now."""

@@ -60,7 +60,7 @@ def gc(
     push their manifest, go only where --grace says so: a push that is under way then has to be repeated.
 
     After a restoration, a rebuild, or a failover of PostgreSQL nothing is removed until --confirm: the catalogue may
-    know less than the storage has. Blobs that it does not know stay, since a push of the same needs only their record.
+    know less than the storage has. Blobs that it does not know stay until somebody says otherwise.
     """
     if (remove_unrecorded or yes) and not confirms:
         raise click.UsageError("--remove-unrecorded and --yes go with --confirm")
