@@ -62,7 +62,7 @@ def restore_backup(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring a backup up in an empty data folder, or in an empty database on a server.
+    """Bring a backup up in an empty folder or database.
 
     Copies catalogue and blobs of a snapshot, compares every blob with its digest, and looks for damage as `roadstead
     check` does. Stop the servers before. What was interrupted goes on where it stopped when it is run again; until it
