@@ -103,7 +103,8 @@ class FilesystemStore:
         await self._run(source, lambda: self._move(source, target))
 
     async def delete(self, key: str) -> bool:
-        """Unlinks the file and the folders that this leaves empty."""
+        """Unlinks the file and the folders that this leaves empty; nothing in a storage that is another's by now."""
+        self._require_present_lately(key)
         is_deleted = await self._run(key, lambda: self._delete(key))
         if not is_deleted:
             self._require_present(key)
@@ -273,6 +274,7 @@ class FilesystemStore:
         )
 
     def _move(self, source: str, target: str) -> None:
+        self._require_present_lately(source)
         if not self._is_plain(os.path.dirname(source)):
             raise ObjectUnknownError(source)
         self.put_in_place(source, target)
@@ -334,6 +336,7 @@ class FilesystemStore:
 
     def _remove_one_as(self, token: str, key: str) -> bool | StorageError:
         try:
+            self._require_present_lately(key)
             is_removed = self._is_plain(os.path.dirname(key)) and self._aside.remove(token, key)
             if not is_removed:
                 self._require_present(key)
@@ -344,6 +347,7 @@ class FilesystemStore:
         return is_removed
 
     def _move_as(self, token: str, source: str, target: str) -> None:
+        self._require_present_lately(source)
         if not self._is_plain(os.path.dirname(source)):
             raise ObjectUnknownError(source)
         with self._aside.taken(token, source) as aside:
@@ -407,6 +411,7 @@ class FilesystemStore:
 
     def _delete_or_tell(self, key: str) -> bool | StorageError:
         try:
+            self._require_present_lately(key)
             is_deleted = self._delete(key)
             if not is_deleted:
                 self._require_present(key)

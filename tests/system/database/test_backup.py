@@ -434,3 +434,28 @@ def test_rebuilt_from_links_and_from_what_the_old_catalogue_has(
     assert "storage-unconfirmed" in installation.command("check")
     del expected["v4"]
     require(installation.started("at-last"), expected)
+
+
+def test_a_rebuild_that_was_interrupted_goes_on(installation: Installation, postgres_server: PostgresServer) -> None:
+    one = installation.started("one")
+    expected = {f"v{number}": push(one, f"v{number}") for number in range(3)}
+    links = installation.blobs / "docker/registry/v2/repositories" / REPOSITORY / "_manifests/tags"
+    until(lambda: links.exists() and len(list(links.iterdir())) == 3, what="the links follow", timeout_seconds=60)
+    one.shut_down()
+    database = installation.url.rpartition("/")[2]
+    postgres_server.drop_database(database)
+    postgres_server.create_database(database)
+    installation.command("db", "migrate")
+    trap = "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END'"
+    postgres_server.execute(trap, database)
+    postgres_server.execute("CREATE TRIGGER trap BEFORE INSERT ON tags FOR EACH ROW EXECUTE FUNCTION trap()", database)
+    told, tool = with_blobs(installation), installation.folder / "tool"
+    words = ["rebuild", "--data", str(tool), "--json"]
+    assert "trapped" in installation.command(*words, exit_code=3, env=told)
+    assert (tool / "roadstead.rebuilt.db").exists()
+    assert "has not come to its end" in installation.command("stats", exit_code=3)
+    postgres_server.execute("DROP TRIGGER trap ON tags", database)
+    assert json.loads(installation.command(*words, env=told))["summary"]["taken_up"]
+    assert not list(tool.glob("*.db*"))
+    require_undamaged(installation)
+    require(installation.started("again"), expected)

@@ -82,6 +82,8 @@ class Done:
     kept: str = ""
     findings: collections.Counter[str] = field(default_factory=collections.Counter[str])
     damage: int = 0
+    is_taken_up: bool = False
+    """True if an earlier run had made the catalogue, and this one only put it in place."""
 
     @classmethod
     def taken_up(cls) -> "Done":
@@ -89,7 +91,7 @@ class Done:
         from roadstead.registry2.adoption.adoption import AdoptionSummary  # noqa: PLC0415 - see cli.terminal.session
         from roadstead.registry2.adoption.rebuild import Salvaged  # noqa: PLC0415
 
-        return cls(AdoptionSummary(), Salvaged())
+        return cls(AdoptionSummary(), Salvaged(), is_taken_up=True)
 
     @property
     def record(self) -> dict[str, object]:
@@ -100,11 +102,15 @@ class Done:
             "from_old_catalogue": dataclasses.asdict(self.salvaged),
             "left_alone": dict(self.findings),
             "kept": self.kept,
+            "taken_up": self.is_taken_up,
             "damage": self.damage,
         }
 
 
 def _print(done: Done) -> None:
+    if done.is_taken_up:
+        print_line(style("Put in place what an earlier run had rebuilt", colour="green", bold=True))
+        return
     links, old = done.summary, done.salvaged
     print_line(style("Rebuilt the catalogue", colour="green", bold=True))
     print_fields(
