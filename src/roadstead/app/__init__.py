@@ -5,7 +5,6 @@ from roadstead.app.background import background_work, build_scrubber, collect_ga
 from roadstead.app.catalogue import open_registry, prepare, tidy_up, tidy_up_alone, with_known_storage
 from roadstead.app.installation import (
     CatalogueAbsentError,
-    CatalogueOnServerError,
     CatalogueOutdatedError,
     Installation,
     data_folder,
@@ -37,7 +36,6 @@ from roadstead.app.services import (
 __all__ = [
     "CatalogueAbsentError",
     "CatalogueOccupiedError",
-    "CatalogueOnServerError",
     "CatalogueOutdatedError",
     "CatalogueServedError",
     "Installation",

@@ -59,14 +59,6 @@ class CatalogueOutdatedError(RoadsteadError):
         self.place = place
 
 
-class CatalogueOnServerError(RoadsteadError):
-    """Something was asked for that works on the file of a catalogue, which is on a server."""
-
-    def __init__(self, place: str, what: str, remedy: str) -> None:
-        super().__init__(f"the catalogue is in {place}, and {what}: {remedy}")
-        self.place = place
-
-
 class Installation:
     """The places that the settings name, and the locks on them that this process holds."""
 
@@ -130,15 +122,6 @@ class Installation:
             return CatalogueAbsentError(self.catalogue, remedy)
         remedy = "name its folder with --data, or start one with `roadstead serve`"
         return CatalogueAbsentError(str(self.folder.path), remedy)
-
-    def require_file(self, what: str, remedy: str) -> None:
-        """Refuses what needs the file of the catalogue; ``what`` is said of it, ``remedy`` names the tool to use.
-
-        Raises:
-            CatalogueOnServerError: the catalogue is on a server.
-        """
-        if self.is_shared:
-            raise CatalogueOnServerError(self.catalogue, what, remedy)
 
     def migrate(self) -> bool:
         """Brings the schema to this version's, making the catalogue if need be; False when it was. Not in a loop.

@@ -138,7 +138,6 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
-    app.CatalogueOnServerError: (ExitCode.USAGE, str),
     app.CatalogueOccupiedError: (ExitCode.REFUSED, str),
     app.CatalogueServedError: (ExitCode.REFUSED, str),
     StorageUnconfirmedError: (ExitCode.REFUSED, str),
