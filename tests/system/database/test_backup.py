@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.needs("postgresql"), pytest.mark.timeout(300)]
 
-KILLS: Final = int(os.environ.get("ROADSTEAD_BACKUP_KILLS", "3"))
+KILLS: Final = int(os.environ.get("ROADSTEAD_BACKUP_KILLS", "2"))
 REPOSITORY: Final = "backup/app"
 MIB: Final = 1 << 20
 
@@ -143,7 +143,7 @@ def test_beside_pushes_and_collections_of_two_replicas(
     promised: list[Kept] = []
     with Storm([server.port for server in servers * 2]) as storm:
         for number in range(2):
-            promised.append(storm.acknowledged(15 * (number + 1)))
+            promised.append(storm.acknowledged(10 * (number + 1)))
             installation.command("backup", str(to))
             installation.command("gc")
     installation.command("backup", str(to), "--verify")
