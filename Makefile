@@ -75,6 +75,7 @@ soak: $(VENV)/.dev ## the long forms: hundreds of crashes, thousands of examples
 	@$(VENV)/bin/python tests/system/provision.py
 	@ROADSTEAD_CRASH_CYCLES=500 ROADSTEAD_MIGRATED_TAGS=200000 $(VENV)/bin/python -m pytest --hypothesis-profile nightly \
 		--timeout 14400 tests/system/faults tests/api/test_protocol_model.py \
+		tests/system/database/test_statements_fail.py \
 		tests/unit/database/test_projects_migration.py $(ARGS)
 
 audit: $(VENV)/.dev ## ask whether a locked dependency has a known vulnerability

@@ -28,6 +28,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller counts, under ten minutes")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument(
+        "--before", metavar="COMMIT", help="measure roadstead as it was then too, in the rows it can do"
+    )
     parser.add_argument("--rounds", type=int, help="rounds a row, instead of the form's own number")
     parser.add_argument("--folder", type=Path, help="where the servers keep their data (a temporary folder)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store all samples in FILE")
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end_on_signal)
     scale = QUICK if options.quick else FULL
     folder = Path(tempfile.mkdtemp(prefix="roadstead-bench-", dir=options.folder))
-    bench = Bench(folder, scale, rounds=options.rounds or scale.rounds)
+    bench = Bench(folder, scale, rounds=options.rounds or scale.rounds, before=options.before or "")
     try:
         results = measure(bench, options.only or list(ROWS))
     finally:
@@ -79,9 +82,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(options: argparse.Namespace) -> str:
     """Return the command that makes such a run again."""
-    parts = ["make bench"] if not (options.quick or options.only or options.rounds) else ["python -m benchmarks"]
+    parts = (
+        ["make bench"]
+        if not (options.quick or options.only or options.rounds or options.before)
+        else ["python -m benchmarks"]
+    )
     parts += ["--quick"] if options.quick else []
     parts += ["--only", *options.only] if options.only else []
+    parts += ["--before", options.before] if options.before else []
     parts += ["--rounds", str(options.rounds)] if options.rounds else []
     return " ".join(parts)
 

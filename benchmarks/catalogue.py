@@ -37,9 +37,9 @@ class Content:
     tags: int
     blobs: int = 0
 
-    def tenth(self) -> Content:
-        """Return a content of a tenth of the size."""
-        return Content(self.repositories // 10, self.tags // 10, self.blobs // 10)
+    def hundredth(self) -> Content:
+        """Return a content of a hundredth of the size."""
+        return Content(self.repositories // 100, self.tags // 100, self.blobs // 100)
 
     def names(self) -> Iterator[str]:
         """Yield the names of all repositories, BIG first, then in order."""

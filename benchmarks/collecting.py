@@ -1,4 +1,4 @@
-"""Collects the garbage of a catalogue whose bytes are not there: `python -m benchmarks.collecting DATA`.
+"""Collects the garbage of a catalogue whose bytes are not there: `python -m benchmarks.collecting DATA [URL]`.
 
 A process of its own, so that its memory is the collector's alone. Prints one JSON object. Catalogue time is what the
 collector spends inside the catalogue: each transaction from the wish to write to the end of its commit, with the flush
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
-from roadstead.database.sqlite import connect
+from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.registry import Registry
+from roadstead.registry.content.exclusive_rows import RowExclusive
 from roadstead.registry.garbage.collected import Collected
 from roadstead.registry.garbage.collection import Collector
 from roadstead.storage import FilesystemStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from roadstead.database import NameLock, Statement, Transaction
+    from roadstead.database import Database, NameLock, Script, Statement, Transaction
     from roadstead.storage import StorageError
     from roadstead.storage.lock_files import LockFiles
 
@@ -36,11 +37,16 @@ WARM = 0.1
 """The part of the work after which memory is looked at first: caches have their size by then."""
 
 
-class TimedDatabase(SqliteDatabase):
-    """The catalogue with a stopwatch."""
+class TimedDatabase:
+    """A catalogue with a stopwatch."""
 
-    seconds = 0.0
-    longest = 0.0
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.version = database.version
+        self.fetch_settled = database.fetch_settled
+        self.close = database.close
+        self.seconds = 0.0
+        self.longest = 0.0
 
     def _add(self, began: float) -> None:
         took = time.perf_counter() - began
@@ -51,7 +57,7 @@ class TimedDatabase(SqliteDatabase):
         """Read, timed."""
         began = time.perf_counter()
         try:
-            return await super().fetch_one(statement, **parameters)
+            return await self._database.fetch_one(statement, **parameters)
         finally:
             self._add(began)
 
@@ -59,7 +65,23 @@ class TimedDatabase(SqliteDatabase):
         """Read, timed."""
         began = time.perf_counter()
         try:
-            return await super().fetch_all(statement, **parameters)
+            return await self._database.fetch_all(statement, **parameters)
+        finally:
+            self._add(began)
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run, timed."""
+        began = time.perf_counter()
+        try:
+            return await self._database.run(script, values, locks=locks, durable=durable, is_long=is_long)
         finally:
             self._add(began)
 
@@ -74,7 +96,7 @@ class TimedDatabase(SqliteDatabase):
         """Write, timed."""
         began = time.perf_counter()
         try:
-            return await super().write(work, locks=locks, durable=durable, is_long=is_long)
+            return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
         finally:
             self._add(began)
 
@@ -90,13 +112,17 @@ class BytelessStore(FilesystemStore):
         """There is nothing."""
         return [False] * len(keys)
 
+    async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:  # noqa: ARG002
+        """There is nothing."""
+        return [False] * len(keys)
 
-async def collect(data: Path) -> dict[str, float]:
-    """Collect all that is due; return the figures."""
-    path = data / "roadstead.db"
-    database = TimedDatabase(path, connect(path), connect(path))
-    storage = BytelessStore(data / "registry")
-    registry = Registry.on(database, storage, SystemClock(), on_quarantine=lambda *_: None)
+
+async def collect(data: Path, url: str = "") -> dict[str, float]:
+    """Collect all that is due; return the figures. The catalogue is at `url`, or else a file in `data`."""
+    database = TimedDatabase(await PostgresqlDatabase.open(url) if url else SqliteDatabase.open(data / "roadstead.db"))
+    storage, clock = BytelessStore(data / "registry"), SystemClock()
+    exclusive = RowExclusive(database, storage, clock) if url else None
+    registry = Registry.on(database, storage, clock, on_quarantine=lambda *_: None, exclusive=exclusive)
     collector = Collector(registry)
     due = await collector.count_due()
     database.seconds = database.longest = 0.0
@@ -132,4 +158,4 @@ def status_mb(name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(collect(Path(sys.argv[1])))))
+    print(json.dumps(asyncio.run(collect(Path(sys.argv[1]), *sys.argv[2:]))))

@@ -16,6 +16,13 @@ PEERS = (REFERENCE, "registry:3")
 CEILINGS = ("nginx", "sink")
 """The servers that do no registry's work: what the machine and the load generator could reach."""
 
+ON_POSTGRESQL = "roadstead-postgresql"
+ONE_REPLICA = "roadstead-one-replica"
+TWO_REPLICAS = "roadstead-two-replicas"
+BEFORE = "roadstead-before"
+VARIANTS = (ON_POSTGRESQL, ONE_REPLICA, TWO_REPLICAS, BEFORE)
+"""Other forms of roadstead (`benchmarks.variants`)."""
+
 BETTER = "the better peer"
 """In a target: the one of PEERS whose median is the better one, figure by figure."""
 
@@ -67,8 +74,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("catalogue_p99_large", "page of 1,000 of the catalogue, 99th percentile", "ms", 2),
         Metric("tags_p99", "page of tags, 99th percentile", "ms", 2),
         Metric("tags_p99_large", "page of 1,000 tags, 99th percentile", "ms", 2),
-        Metric("catalogue_growth", "page of the catalogue, median at full size / at a tenth", "times", 2),
-        Metric("tags_growth", "page of tags, median at full size / at a tenth", "times", 2),
+        Metric("catalogue_growth", "page of the catalogue, median at full size / at a hundredth", "times", 2),
+        Metric("tags_growth", "page of tags, median at full size / at a hundredth", "times", 2),
         Metric("catalogue_position", "page of the catalogue, slowest of first, middle, last / fastest", "times", 2),
         Metric("tags_position", "page of tags, slowest of first, middle, last / fastest", "times", 2),
         Metric("rest", "memory at rest", "MB", 1),
@@ -84,6 +91,12 @@ METRICS: Mapping[str, Metric] = {
         Metric("growth", "growth of memory over the last nine tenths", "MB", 1),
         Metric("reclaimed", "blobs per second", "/s", 0, is_gain=True),
         Metric("cpu_blobs", "CPU seconds per 1,000 blobs", "s", 3),
+        Metric("together", "pushes into one repository per second", "/s", 0, is_gain=True),
+        Metric("apart", "pushes into as many repositories per second", "/s", 0, is_gain=True),
+        Metric("crowding", "time in one repository / in as many", "times", 2),
+        Metric("retried", "transactions that ran again", "%", 2),
+        Metric("database", "cores used by the database", "cores", 2),
+        Metric("collecting_growth", "collection of a blob, at full size / at a hundredth", "times", 2),
         Metric("client", "cores used by the load generator", "cores", 2),
         Metric("others", "cores used by what is no part of the run", "cores", 2),
     )
@@ -117,6 +130,8 @@ class Target:
     limit: float
     to: str | None = None
     is_strict: bool = False
+    of: str = SUBJECT
+    """Whose figure or ratio, where that is another form of roadstead."""
 
     def is_met(self, value: Spread) -> bool:
         """Tell whether the ratio or figure keeps the bound."""
@@ -130,14 +145,14 @@ class Target:
         return f"{self.bound.value} {sign}{self.limit:g} {unit}".rstrip()
 
 
-def at_least(metric: str, limit: float, to: str, *, is_strict: bool = False) -> Target:
+def at_least(metric: str, limit: float, to: str, *, is_strict: bool = False, of: str = SUBJECT) -> Target:
     """Bound the ratio to a server from below."""
-    return Target(metric, Bound.AT_LEAST, limit, to, is_strict)
+    return Target(metric, Bound.AT_LEAST, limit, to, is_strict, of)
 
 
-def at_most(metric: str, limit: float, to: str | None = None) -> Target:
+def at_most(metric: str, limit: float, to: str | None = None, *, of: str = SUBJECT) -> Target:
     """Bound the ratio to a server, or the figure where none is named, from above."""
-    return Target(metric, Bound.AT_MOST, limit, to)
+    return Target(metric, Bound.AT_MOST, limit, to, of=of)
 
 
 @dataclass(slots=True)
@@ -164,9 +179,9 @@ class Result:
         values = [sample[metric] for sample in self.samples.get(peer, []) if metric in sample]
         return Spread.of(values) if values else None
 
-    def find_ratio(self, peer: str, metric: str) -> Spread | None:
+    def find_ratio(self, peer: str, metric: str, of: str = SUBJECT) -> Spread | None:
         """Return the spread of roadstead's ratios to a peer, round by round, or None when either has no value."""
-        pairs = zip(self.samples.get(SUBJECT, []), self.samples.get(peer, []), strict=False)
+        pairs = zip(self.samples.get(of, []), self.samples.get(peer, []), strict=False)
         ratios = [mine[metric] / its[metric] for mine, its in pairs if metric in mine and its.get(metric)]
         return Spread.of(ratios) if ratios else None
 
@@ -180,6 +195,6 @@ class Result:
     def find_value(self, target: Target) -> Spread | None:
         """Return what a target is to be held against: roadstead's ratio or figure."""
         if target.to is None:
-            return self.find_figure(SUBJECT, target.metric)
+            return self.find_figure(target.of, target.metric)
         peer = self.find_better(target.metric) if target.to == BETTER else target.to
-        return self.find_ratio(peer, target.metric) if peer else None
+        return self.find_ratio(peer, target.metric, target.of) if peer else None

@@ -43,6 +43,8 @@ class Launch:
 
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    operations_port: int = 0
+    """Where it gives its metrics, if it has such a port."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,11 @@ class Server:
         """The port that clients connect to."""
         return (self.front or self.process).port
 
+    @property
+    def ports(self) -> Sequence[int]:
+        """The ports that clients may connect to, each to one; several where the server is several replicas."""
+        return [self.port]
+
     def connect(self) -> Connection:
         """Connect as a client that has what the set-up asks for."""
         return Connection(self.port, self.setup.headers, self.setup.client_context())
@@ -71,6 +78,10 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that all of it has used so far."""
         return sum(process.cpu_seconds() for process in self.processes())
+
+    def database_cpu_seconds(self) -> float:
+        """Return the CPU seconds of a database beside it, which are none of its own."""
+        return 0.0
 
     def memory_mb(self) -> float:
         """Return the proportional set size of all of it in megabytes."""
@@ -112,7 +123,9 @@ class Peer(ABC):
     def start(self, folder: Path, setup: Setup = PLAIN) -> Server:
         """Start the peer with its data below `folder`, and what is in front of it, and wait until the ports answer."""
         folder.mkdir(parents=True, exist_ok=True)
-        server = Server(self, folder, _run(lambda port: self.launch(folder, port, setup), folder / "server.log"), setup)
+        server = Server(
+            self, folder, run_process(lambda port: self.launch(folder, port, setup), folder / "server.log"), setup
+        )
         try:
             if setup.has_proxy and self.is_registry:
                 server.front = _start_front(server)
@@ -122,11 +135,12 @@ class Peer(ABC):
         return server
 
 
-def _run(launch: Callable[[int], Launch], log: Path) -> ServerProcess:
+def run_process(launch: Callable[[int], Launch], log: Path) -> ServerProcess:
     """Start a process on a free port and wait until it answers."""
     port = free_port()
     launched = launch(port)
     process = ServerProcess(launched.argv, port=port, log=log, environment=launched.environment)
+    process.operations_port = launched.operations_port
     try:
         process.wait_for_port()
     except BaseException:
@@ -176,8 +190,9 @@ class Roadstead(Peer):
 
     def launch(self, folder: Path, port: int, setup: Setup) -> Launch:
         """Serve from `folder`/data."""
-        operations = f"127.0.0.1:{free_port()}"
-        argv = [self.command(), "serve", "--listen", f"127.0.0.1:{port}", "--ops-listen", operations]
+        operations_port = free_port()
+        argv = [self.command(), "serve", "--listen", f"127.0.0.1:{port}"]
+        argv += ["--ops-listen", f"127.0.0.1:{operations_port}"]
         argv += ["--data", str(folder / "data"), "--workers", str(setup.workers)]
         if setup.htpasswd:
             argv += ["--htpasswd", str(setup.htpasswd)]
@@ -191,7 +206,7 @@ class Roadstead(Peer):
             configuration = folder / "settings.yaml"
             configuration.write_text(settings)
             argv += ["--config", str(configuration)]
-        return Launch(argv)
+        return Launch(argv, operations_port=operations_port)
 
 
 DISTRIBUTION_CONFIGURATION = """\
@@ -365,7 +380,7 @@ def _start_front(server: Server) -> ServerProcess:
         front = NGINX_FRONT.format(port=port, upstream=server.process.port, accel=ACCEL_LOCATION, objects=objects)
         return Launch([command, "-c", str(_nginx_configuration(folder, front))])
 
-    return _run(launch, folder / "server.log")
+    return run_process(launch, folder / "server.log")
 
 
 class Nginx(Peer):
@@ -443,9 +458,3 @@ def _reason(output: str) -> str:
     """Return the last clause of the last line, without the address that it may begin with."""
     line = (output.strip().splitlines() or ["?"])[-1].rpartition(": ")[2]
     return " ".join(word for word in line.split() if "://" not in word)
-
-
-SERVERS: Mapping[str, Peer] = {
-    peer.key: peer for peer in (Roadstead(), DockerRegistry(), Distribution3(), Nginx(), Sink())
-}
-"""All servers, in the order in which they are measured and printed."""

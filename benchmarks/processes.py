@@ -54,6 +54,7 @@ class ServerProcess:
 
     def __init__(self, argv: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str]) -> None:
         self.port = port
+        self.operations_port = 0
         self.log = log
         self.started_at = time.perf_counter()
         with log.open("ab") as output:
@@ -105,7 +106,7 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the tree has used so far."""
-        return sum(_cpu_seconds(pid) for pid in _tree(self.pid))
+        return cpu_seconds_of(self.pid)
 
     def resident_mb(self) -> float:
         """Return the resident memory of the tree in megabytes."""
@@ -123,6 +124,11 @@ class ServerProcess:
     def memory_mb(self) -> float:
         """Return the proportional set size of the tree in megabytes (10^6 bytes)."""
         return sum(_pss_kib(pid) for pid in _tree(self.pid)) * 1024 / 1e6
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU seconds that a process and its descendants have used so far."""
+    return sum(_cpu_seconds(each) for each in _tree(pid))
 
 
 def _tree(root: int) -> Iterator[int]:

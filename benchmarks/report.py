@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.model import BETTER, CEILINGS, PEERS, SUBJECT, TIMES, Metric, Result, Spread, Target
-from benchmarks.peers import SERVERS, PeerAbsentError, command_output, find_command
+from benchmarks.model import BETTER, CEILINGS, PEERS, SUBJECT, TIMES, VARIANTS, Metric, Result, Spread, Target
+from benchmarks.peers import PeerAbsentError, command_output, find_command
+from benchmarks.servers import SERVERS
 from benchmarks.words import WORDS, Words
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _rows(result: Result, words: Words) -> list[list[str]]:
             _targets(result, metric, words),
             _figures(result, metric),
             *(_ratio(result.find_ratio(peer, metric.key)) for peer in PEERS),
-            _ceiling(result, metric),
+            _others(result, metric, words),
         ]
         for metric in metrics
     ]
@@ -170,10 +171,16 @@ def _better(result: Result, metric: Metric) -> str:
     return f"{mark}{_ratio(spread)}{mark} {peer}"
 
 
-def _ceiling(result: Result, metric: Metric) -> str:
-    """Return the ratio to the server that does no registry's work, which shows what the load could reach."""
-    ratios = ((peer, result.find_ratio(peer, metric.key)) for peer in CEILINGS)
-    return "".join(f"{peer} {_ratio(ratio)}" for peer, ratio in ratios if ratio)
+def _others(result: Result, metric: Metric, words: Words) -> str:
+    """Return the ratios to the server that does no registry's work, and to and between other forms of roadstead."""
+    ratios = [f"{peer} {_ratio(ratio)}" for peer in CEILINGS if (ratio := result.find_ratio(peer, metric.key))]
+    for peer in VARIANTS:
+        figure = result.find_figure(peer, metric.key)
+        if figure:
+            ratio = result.find_ratio(peer, metric.key)
+            said = f"{peer} {figure.median:,.{metric.digits}f}"
+            ratios.append(said + words.brackets.format(_ratio(ratio)) if ratio else said)
+    return words.semicolon.join(ratios)
 
 
 def _ratio(spread: Spread | None) -> str:
@@ -206,7 +213,8 @@ def _targets(result: Result, metric: Metric, words: Words) -> str:
 def _said(target: Target, words: Words) -> str:
     """Say a target with whom it is to; a ratio to the better peer stands beside that ratio and needs no name."""
     name = "" if target.to in {None, BETTER} else words.to.format(peer=target.to)
-    return f"{target}{name}{words.strict if target.is_strict else ''}"
+    subject = "" if target.of == SUBJECT else f"{target.of} "
+    return f"{subject}{target}{name}{words.strict if target.is_strict else ''}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.content import Source
-from benchmarks.model import Result, Sample, Target
-from benchmarks.peers import SERVERS, PeerAbsentError, Server
+from benchmarks.model import BEFORE, SUBJECT, Result, Sample, Target
+from benchmarks.peers import PeerAbsentError, Server
 from benchmarks.processes import machine_cpu_seconds, own_cpu_seconds
+from benchmarks.servers import server_of
 from benchmarks.setups import PLAIN, Setup
 from benchmarks.wire import Connection
 
@@ -62,6 +63,8 @@ class Bench:
     folder: Path
     scale: Scale
     rounds: int
+    before: str = ""
+    """A commit: roadstead as it was then takes part wherever this one does."""
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
@@ -78,16 +81,17 @@ class Bench:
             if key in self.versions or key in self.absent:
                 continue
             try:
-                self.versions[key] = SERVERS[key].version()
+                self.versions[key] = server_of(key, before=self.before).version()
             except PeerAbsentError as error:
                 self.absent[key] = str(error)
             say(f"  {key}: {self.versions.get(key) or 'absent: ' + self.absent[key]}")
 
     def alternate(self, work: Work, plan: Plan, result: Result) -> None:
         """Measure a piece of work and add the samples to the result."""
-        self.find_peers(plan.peers)
-        result.absent.update({key: self.absent[key] for key in plan.peers if key in self.absent})
-        present = [key for key in plan.peers if key in self.versions]
+        peers = [*plan.peers, *([BEFORE] if self.before and SUBJECT in plan.peers else [])]
+        self.find_peers(peers)
+        result.absent.update({key: self.absent[key] for key in peers if key in self.absent})
+        present = [key for key in peers if key in self.versions]
         with ExitStack() as stack:
             servers: dict[str, Server] = {}
             if not plan.is_fresh:
@@ -122,7 +126,7 @@ class Bench:
         folder.mkdir()
         try:
             work.seed(key, folder)
-            server = SERVERS[key].start(folder, setup)
+            server = server_of(key, before=self.before).start(folder, setup)
             try:
                 check_setup(server)
                 work.prepare(server)
@@ -170,13 +174,18 @@ def _measure(work: Work, server: Server) -> Sample:
     """Measure, and add how many cores something else on the machine used meanwhile."""
     process = server.process
     began, machine = time.perf_counter(), machine_cpu_seconds()
+    database = server.database_cpu_seconds()
     ours = server.cpu_seconds() + own_cpu_seconds()
     sample = dict(work.measure(server))
     server.process.raise_if_dead()
     if server.process is process:
         ours = server.cpu_seconds() + own_cpu_seconds() - ours
-        others = machine_cpu_seconds() - machine - ours
-        sample["others"] = max(0.0, others / (time.perf_counter() - began))
+        database = server.database_cpu_seconds() - database
+        others = machine_cpu_seconds() - machine - ours - database
+        seconds = time.perf_counter() - began
+        sample["others"] = max(0.0, others / seconds)
+        if database:
+            sample["database"] = database / seconds
     return sample
 
 

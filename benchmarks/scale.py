@@ -28,6 +28,7 @@ class Scale:
     garbage: int
     garbage_beside: int
     garbage_files: int
+    garbage_growth: int
     parallel_pushes: int
     parallel_bytes: int
     parallel_rounds: int
@@ -47,6 +48,7 @@ FULL = Scale(
     garbage=1_000_000,
     garbage_beside=200_000,
     garbage_files=20_000,
+    garbage_growth=50_000,
     parallel_pushes=20,
     parallel_bytes=1024 * MIB,
     parallel_rounds=1,
@@ -66,6 +68,7 @@ QUICK = Scale(
     garbage=50_000,
     garbage_beside=50_000,
     garbage_files=2_000,
+    garbage_growth=20_000,
     parallel_pushes=20,
     parallel_bytes=64 * MIB,
     parallel_rounds=1,

@@ -5,7 +5,8 @@ dropped after it. Where the programs are absent the test is skipped, and says wh
 `pytest_plugins = ["tests.databases"]` in `tests/conftest.py`.
 
 A test that has `database_kind` among its fixtures, as whoever asks for an `instance` does, runs once for each kind in
-its module's `DATABASES`: on both databases where the module has none.
+its module's `DATABASES`: on both databases where the module has none. Of the tests of commands, those whose answers
+come from the catalogue ask for both.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ BOTH: Final = ("sqlite", "postgresql")
 REPEATING_TOO: Final = (*BOTH, "sqlite-twice")
 """And on SQLite with each transaction run twice (`roadstead.testing.repeating_database`)."""
 
+OF_COMMANDS: Final = "tests.api.cli."
+
 SQLITE_ALONE: Final = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 """For a single test of a module; the test says why."""
 
@@ -38,7 +41,8 @@ SQLITE_ALONE: Final = pytest.mark.parametrize("database_kind", ["sqlite"], indir
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
-        metafunc.parametrize("database_kind", getattr(metafunc.module, "DATABASES", BOTH), indirect=True)
+        default = BOTH[:1] if metafunc.module.__name__.startswith(OF_COMMANDS) else BOTH
+        metafunc.parametrize("database_kind", getattr(metafunc.module, "DATABASES", default), indirect=True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from benchmarks.rows.beside import BESIDE_ROWS
 from benchmarks.rows.garbage import GARBAGE_ROWS
 from benchmarks.rows.listings import LISTING_ROWS
 from benchmarks.rows.manifests import MANIFEST_ROWS
+from benchmarks.rows.many import MANY_ROWS
 from benchmarks.rows.memory import MEMORY_ROWS
 from benchmarks.rows.pulls import PULL_ROWS
 from benchmarks.rows.pushes import PUSH_ROWS
@@ -33,5 +34,6 @@ ROWS: Mapping[str, tuple[Row, RowRun]] = {
         *LISTING_ROWS,
         *MEMORY_ROWS,
         *START_ROWS,
+        *MANY_ROWS,
     )
 }

@@ -17,18 +17,28 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.catalogue import GARBAGE_BYTES, add_garbage, garbage_digest, make_catalogue
+from benchmarks.catalogue import (
+    GARBAGE_BYTES,
+    Content,
+    add_garbage,
+    garbage_digest,
+    load_roadstead,
+    make_catalogue,
+)
 from benchmarks.clients import run_clients
 from benchmarks.content import Image, digest_of
 from benchmarks.heads import HeadClient, ask_heads
-from benchmarks.model import BETTER, REGISTRIES, SUBJECT, Result, Sample, at_least, at_most
+from benchmarks.model import BETTER, ON_POSTGRESQL, REGISTRIES, SUBJECT, Result, Sample, at_least, at_most
 from benchmarks.peers import DockerRegistry, PeerAbsentError, Roadstead, Server
 from benchmarks.processes import environment_with, own_cpu_seconds
+from benchmarks.rows.listings import FLAT
 from benchmarks.rows.manifests import CONNECTIONS, LAYERS, PATH
 from benchmarks.runner import Bench, Plan, Row, RowRun, describe, remove, say
+from benchmarks.server_catalogue import garbage_statements, load_statements
 from benchmarks.setups import Setup
 from benchmarks.tagging import TagClient
 from benchmarks.uploads import check_blob, check_manifest, push_image
+from benchmarks.variants import filled_database
 
 MILLION = 1_000_000
 ROUNDS = 2
@@ -49,15 +59,9 @@ def _run_catalogue(bench: Bench, result: Result) -> None:
     try:
         make_catalogue(data)
         add_garbage(data, count)
-        root = str(Path(__file__).resolve().parent.parent.parent)
-        environment = {**os.environ, "PYTHONPATH": root}
-        argv = [sys.executable, "-m", "benchmarks.collecting", str(data)]
-        done = subprocess.run(argv, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        found = _collect(data, count)
     finally:
         remove(data)
-    found = json.loads(done.stdout)
-    if found["blobs"] != count:
-        raise RuntimeError(f"{found['blobs']} blobs of {count} were collected")
     sample = {
         "catalogue_time": found["seconds"] / count * MILLION,
         "transaction": found["longest"] * 1000,
@@ -65,6 +69,64 @@ def _run_catalogue(bench: Bench, result: Result) -> None:
     }
     say(f"  {SUBJECT}: {describe(sample)}")
     result.samples[SUBJECT] = [sample]
+
+
+def _collect(data: Path, count: int, *url: str) -> dict[str, float]:
+    """Collect in a process of its own; raise unless `count` blobs went."""
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    argv = [sys.executable, "-m", "benchmarks.collecting", str(data), *url]
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(argv, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    if found["blobs"] != count:
+        raise RuntimeError(f"{found['blobs']} blobs of {count} were collected")
+    return found
+
+
+# --- does it grow with what stays
+
+
+def _run_growth(bench: Bench, result: Result) -> None:
+    """Collect as much garbage beside a hundredth of the tags as beside all, by turns."""
+    count = bench.scale.garbage_growth
+    content = Content(bench.scale.repositories, bench.scale.tags)
+    result.detail = f"{count:,} / {bench.scale.tags:,}"
+    catalogues: dict[str, _Growing] = {SUBJECT: _collect_beside, ON_POSTGRESQL: _collect_on_server}
+    bench.find_peers(tuple(catalogues))
+    for key in (each for each in catalogues if each in bench.versions):
+        for _ in range(min(bench.rounds, ROUNDS)):
+            small = catalogues[key](bench, content.hundredth(), count)
+            full = catalogues[key](bench, content, count)
+            sample = {"collecting_growth": full / small, "catalogue_time": full / count * MILLION}
+            say(f"  {key}: {describe(sample)}")
+            result.samples.setdefault(key, []).append(sample)
+
+
+class _Growing(Protocol):
+    """Collects `count` blobs beside a content; returns the seconds."""
+
+    def __call__(self, bench: Bench, content: Content, count: int) -> float:
+        """Collect."""
+
+
+def _collect_beside(bench: Bench, content: Content, count: int) -> float:
+    data = bench.folder / "growing"
+    try:
+        load_roadstead(data, content)
+        add_garbage(data, count)
+        return _collect(data, count)["seconds"]
+    finally:
+        remove(data)
+
+
+def _collect_on_server(bench: Bench, content: Content, count: int) -> float:
+    data = bench.folder / "growing"
+    data.mkdir()
+    try:
+        with filled_database([*load_statements(content), *garbage_statements(count)]) as url:
+            return _collect(data, count, url)["seconds"]
+    finally:
+        remove(data)
 
 
 # --- what requests feel
@@ -216,6 +278,15 @@ def _run_reclaim(bench: Bench, result: Result) -> None:
 
 
 GARBAGE_ROWS: tuple[tuple[Row, RowRun], ...] = (
+    (
+        Row(
+            "gc-growth",
+            "collection of blobs that nothing needs, beside tags that stay: blobs / tags",
+            "the catalogue's part; beside all tags and beside a hundredth of them",
+            (at_most("collecting_growth", FLAT), at_most("collecting_growth", FLAT, of=ON_POSTGRESQL)),
+        ),
+        _run_growth,
+    ),
     (
         Row(
             "gc-catalogue",

@@ -67,15 +67,32 @@ class Manifests:
 
 
 def ask_wrk(server: Server, seconds: float) -> Sample:
-    """Run wrk and read its report; raise when any response was not 2xx or a socket failed."""
-    argv = [find_command("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--latency"]
+    """Run wrk, one for each port of the server, and read the reports; raise when any response was not 2xx."""
+    before = _children_cpu()
+    ports = server.ports
+    running = [subprocess.Popen(_wrk(server, port, len(ports), seconds), stdout=subprocess.PIPE) for port in ports]
+    reports = [process.communicate()[0].decode() for process in running]
+    client = _children_cpu() - before
+    if any(process.returncode for process in running):
+        raise UnexpectedResponseError(f"wrk failed: {reports}")
+    samples = [_read(report) for report in reports]
+    return {
+        "count": sum(sample["count"] for sample in samples),
+        "requests": sum(sample["requests"] for sample in samples),
+        "p99": max(sample["p99"] for sample in samples),
+        "client": client / max(sample["seconds"] for sample in samples),
+    }
+
+
+def _wrk(server: Server, port: int, ports: int, seconds: float) -> list[str]:
+    """Return the command for one of `ports`, which share the connections."""
+    argv = [find_command("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS // ports), "--latency"]
     argv += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "30s", "--header", f"Accept: {MANIFEST_TYPE}"]
     argv += [part for name, value in server.setup.headers.items() for part in ("--header", f"{name}: {value}")]
-    before = _children_cpu()
-    url = f"{server.setup.scheme}://127.0.0.1:{server.port}{PATH}"
-    done = subprocess.run([*argv, url], capture_output=True, text=True, check=True)
-    client = _children_cpu() - before
-    report = done.stdout
+    return [*argv, f"{server.setup.scheme}://127.0.0.1:{port}{PATH}"]
+
+
+def _read(report: str) -> Sample:
     if "Non-2xx" in report or "Socket errors" in report:
         raise UnexpectedResponseError(report)
     count, took, unit = _find(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", report)
@@ -83,9 +100,9 @@ def ask_wrk(server: Server, seconds: float) -> Sample:
     p99, p99_unit = _find(r"99%\s+([\d.]+)(us|ms|s)", report)
     return {
         "count": float(count),
+        "seconds": wall,
         "requests": float(count) / wall,
         "p99": float(p99) * UNITS[p99_unit],
-        "client": client / wall,
     }
 
 

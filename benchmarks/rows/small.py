@@ -42,12 +42,15 @@ class ImageClient:
     port: int
     name: str
     count: int
+    layer_bytes: int = LAYER_BYTES
+    stem: str = "t"
+    """What its tags begin with."""
     _connections: list[Connection] = field(default_factory=list)
     _images: list[Prepared] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Make the images, then connect: a server does not wait for ever for a first request."""
-        images = (Image.random(layers=1, layer_bytes=LAYER_BYTES) for _ in range(self.count))
+        images = (Image.random(layers=1, layer_bytes=self.layer_bytes) for _ in range(self.count))
         self._images = [Prepared.of(image) for image in images]
         self._connections = [Connection(self.port)]
 
@@ -57,15 +60,16 @@ class ImageClient:
         for number, image in enumerate(self._images):
             for digest, framed in image.blobs:
                 push_small_blob(connection, self.name, digest, framed)
-            put_manifest(connection, self.name, f"t{number}", image.manifest)
+            put_manifest(connection, self.name, f"{self.stem}{number}", image.manifest)
         return {AMOUNT: self.count}
 
 
 class SmallPushes:
     """Eight clients push images; each sample to repositories that are new."""
 
-    def __init__(self, *, images: int) -> None:
+    def __init__(self, *, images: int, layer_bytes: int = LAYER_BYTES) -> None:
         self.images = images
+        self.layer_bytes = layer_bytes
         self.turn = 0
 
     def seed(self, peer: str, folder: Path) -> None:
@@ -86,16 +90,22 @@ class SmallPushes:
 
     def _push(self, server: Server, count: int) -> Sample:
         self.turn += 1
-        before = server.process.cpu_seconds()
+        before = server.cpu_seconds()
         names = [f"bench/small-{self.turn}-{number}" for number in range(CONNECTIONS)]
-        outcome = run_clients([ImageClient(server.port, name, count) for name in names])
-        cpu = server.process.cpu_seconds() - before
+        ports = server.ports
+        outcome = run_clients(
+            [
+                ImageClient(ports[number % len(ports)], name, count, self.layer_bytes)
+                for number, name in enumerate(names)
+            ]
+        )
+        cpu = server.cpu_seconds() - before
         if server.peer.is_registry:
             self._check(server, names, count)
         return {
             "images": outcome.rate,
             "cpu_images": cpu / outcome.amount * 1000,
-            "memory": server.process.memory_mb(),
+            "memory": server.memory_mb(),
             "client": outcome.cores,
         }
 

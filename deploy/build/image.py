@@ -46,7 +46,7 @@ UNUSED: Final = (
 UNUSED_OF_WHEELS: Final = (
     "**/*.c", "**/*.h", "**/*.pxd", "**/*.pyi", "**/*.pyx", "**/_internal/tests", "**/tests", "**/test",
     "alembic/testing", "mako/testing", "sqlalchemy/testing", "roadstead/testing",
-    "sqlalchemy/dialects/{mssql,mysql,oracle}",
+    "pygments/{formatters,lexers,styles}/[!_]*", "sqlalchemy/dialects/{mssql,mysql,oracle}",
 )  # fmt: skip
 
 USER: Final = 65532

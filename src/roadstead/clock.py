@@ -67,6 +67,12 @@ class SystemClock:
         """Seconds since an arbitrary start."""
         return time.monotonic()
 
+    def follow(self, grace_ms: int) -> None:
+        """Goes on from ``grace_ms``, which others that share the catalogue have reached; never back."""
+        now = self.anchor
+        if grace_ms > now.grace_ms:
+            self._anchor = GraceAnchor(now.boot_id, now.boot_ms, now.wall_ms, grace_ms)
+
     @property
     def anchor(self) -> GraceAnchor:
         """This moment, to be kept for whoever comes next."""
@@ -80,6 +86,11 @@ def continued(kept: GraceAnchor | None, boot_id: str) -> GraceAnchor:
     return go_on(kept, GraceAnchor(boot_id, _boot_ms(), _wall_ms(), 0))
 
 
+def reached(kept: GraceAnchor, wall_ms: int, most_ms: int) -> int:
+    """Grace time at ``wall_ms`` by the same calendar, which counts up to ``most_ms``."""
+    return kept.grace_ms + min(max(wall_ms - kept.wall_ms, 0), most_ms)
+
+
 def go_on(kept: GraceAnchor | None, now: GraceAnchor) -> GraceAnchor:
     """``now`` with its grace time, of which ``kept`` is an earlier moment.
 
@@ -90,7 +101,7 @@ def go_on(kept: GraceAnchor | None, now: GraceAnchor) -> GraceAnchor:
     elif _is_one_boot(kept, now):
         passed_ms, since_ms = now.boot_ms - kept.boot_ms, kept.grace_ms
     else:
-        passed_ms, since_ms = min(max(now.wall_ms - kept.wall_ms, 0), LONGEST_OFF_MS), kept.grace_ms
+        passed_ms, since_ms = 0, reached(kept, now.wall_ms, LONGEST_OFF_MS)
     return GraceAnchor(now.boot_id, now.boot_ms, now.wall_ms, since_ms + passed_ms)
 
 

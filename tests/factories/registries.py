@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from roadstead.app import open_registry, prepare
-from roadstead.config import load_settings
+from roadstead.config import Settings, load_settings
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry, layout
 from tests.factories.access import BY_TEST
 from tests.factories.images import Image, Index, descriptor, encode
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+DATABASE_VARIABLE: Final = "ROADSTEAD_DATABASE__URL"
 SIGNATURE: Final = "application/vnd.example.signature"
 
 T = TypeVar("T")
@@ -24,14 +26,20 @@ T = TypeVar("T")
 
 def make_folder(folder: Path) -> Path:
     """An empty registry: its folders and its catalogue; the folder."""
-    prepare(load_settings(None, {}, {"data.folder": folder})).folder.unlock()
+    prepare(_settings(folder)).folder.unlock()
     return folder
+
+
+def _settings(folder: Path) -> Settings:
+    """Those of a folder, whose catalogue may be where the environment says."""
+    told = {DATABASE_VARIABLE: os.environ[DATABASE_VARIABLE]} if DATABASE_VARIABLE in os.environ else {}
+    return load_settings(None, told, {"data.folder": folder})
 
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncGenerator[Registry, None]:
     """The services of the registry in a folder."""
-    async with open_registry(load_settings(None, {}, {"data.folder": folder})) as registry:
+    async with open_registry(_settings(folder)) as registry:
         yield registry
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from roadstead.testing.instance import Instance
+from roadstead.testing.repeating_database import RepeatingDatabase
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +15,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]:
+async def instance(tmp_path: Path, database_kind: str, database_url: str) -> AsyncIterator[Instance]:
     instance = Instance(tmp_path, database_url=database_url)
+    if database_kind == "sqlite-twice":
+        instance.wrap_database = RepeatingDatabase
     await instance.open()
     yield instance
     await instance.close()

@@ -7,11 +7,14 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from roadstead.clock import LONGEST_OFF_MS, GraceAnchor, SystemClock, calendar_ms, go_on
 from roadstead.database import SqliteDatabase, migrate
-from roadstead.jobs import open_clock
+from roadstead.database.postgresql import PostgresqlDatabase
+from roadstead.jobs import open_clock, open_shared_clock, save_state
+from roadstead.jobs.grace import share_time
 from roadstead.testing.clock import START_MS, SettableClock
 
 if TYPE_CHECKING:
@@ -100,6 +103,42 @@ async def test_a_state_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None
         connection.execute("UPDATE states SET value = '[]' WHERE name = 'clock'")
     clock = await open_clock(database, "boot")
     assert abs(clock.grace_ms() - clock.now_ms()) < 1000
+    await database.close()
+
+
+def behind(clock: SystemClock, seconds: float) -> SystemClock:
+    anchor = clock.anchor
+    return SystemClock(GraceAnchor("another machine", anchor.boot_ms, 0, anchor.grace_ms - round(seconds * 1000)))
+
+
+@pytest.mark.anyio
+async def test_machines_that_share_a_catalogue_agree(catalogue_url: str) -> None:
+    """Whatever their own calendars say; who is behind goes forward, and nobody goes back."""
+    database = await PostgresqlDatabase.open(catalogue_url)
+    ahead = await open_shared_clock(database, "a machine")
+    assert abs(ahead.grace_ms() - ahead.now_ms()) < 5000, "tests run beside their server"
+    late = behind(ahead, 3000)
+    await share_time(database, late)
+    await share_time(database, ahead)
+    assert ahead.grace_ms() - late.grace_ms() > 2_900_000, "nobody goes back"
+    await share_time(database, late)
+    assert abs(ahead.grace_ms() - late.grace_ms()) < 5000
+    newcomer = await open_shared_clock(database, "a third machine")
+    assert abs(ahead.grace_ms() - newcomer.grace_ms()) < 5000
+    await database.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("off_ms", "passed_ms"), [(-30 * DAY_MS, LONGEST_OFF_MS), (30 * DAY_MS, 0)])
+async def test_a_server_s_calendar_that_jumps_counts_for_little(
+    catalogue_url: str, off_ms: int, passed_ms: int
+) -> None:
+    database = await PostgresqlDatabase.open(catalogue_url)
+    now = (await open_shared_clock(database, "a machine")).anchor
+    noted = GraceAnchor("a machine", now.boot_ms, now.wall_ms + off_ms, START_MS)
+    await database.write(lambda transaction: save_state(transaction, "clock", msgspec.json.encode(noted).decode()))
+    clock = await open_shared_clock(database, "another machine")
+    assert 0 <= clock.grace_ms() - START_MS - passed_ms < 5000
     await database.close()
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: rules, callers, the decision and its reason; pure, without I/O."""
+"""Access: rules, callers, the decision whether somebody may do something and its reason; pure, without I/O."""
 
 from roadstead.access.caller import Caller
 from roadstead.access.decision import REGISTRY, Action, Decision, Resource, Subject

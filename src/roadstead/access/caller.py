@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The caller of a request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from roadstead.access.visible_repositories import VisibleRepositories
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Who asks, with what that one may do; ``name`` is empty for who has not logged in.
+    """The caller of a request, with what that one may do; ``name`` is empty for who has not logged in.
 
     It answers what ``decide`` answers, from sets that are made once: a request costs a look-up.
     """
@@ -23,21 +23,21 @@ class Caller:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody has logged in."""
+        """True if nobody has logged in."""
         return not self.name
 
     @property
     def has_any(self) -> bool:
-        """Whether there is anything at all that this caller may do."""
+        """True if there is anything at all that this caller may do."""
         return bool(self.visible_for(tuple(Action)))
 
     @property
     def may_see_users(self) -> bool:
-        """Whether names of users are for this caller: half of what it takes to log in, and not for who has not."""
+        """True if names of users are for this caller: half of what it takes to log in, and not for who has not."""
         return not self.is_anonymous
 
     def may(self, action: Action, repository: str) -> bool:
-        """Whether an action on a repository, there or not, is allowed."""
+        """Returns True if an action on a repository, there or not, is allowed."""
         return repository in self.visible_for((action,))
 
     def visible_for(self, actions: tuple[Action, ...]) -> VisibleRepositories:

@@ -1,4 +1,4 @@
-"""What can be asked about access, and the answer."""
+"""Questions about access, and their answers."""
 
 import enum
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is asked about: a repository, there or not, or, where ``repository`` is empty, the registry itself."""
+    """The object of a question: a repository, there or not, or, where ``repository`` is empty, the registry itself."""
 
     repository: str = ""
 
     @property
     def is_registry(self) -> bool:
-        """Whether it is the registry itself: coming in, and the list of what is in it."""
+        """True if it is the registry itself: coming in, and the list of what is in it."""
         return not self.repository
 
 
@@ -47,7 +47,7 @@ REGISTRY: Final = Resource()
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether something is allowed, and why: ``rule`` is the number of the rule that allows it, from 1; 0 for none.
+    """An answer, with its reason: ``rule`` is the number of the rule that allows it, from 1; 0 for none.
 
     ``granted_by`` names everything that allows it, so that whoever wants to forbid it knows what to change.
     """

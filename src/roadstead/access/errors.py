@@ -1,4 +1,4 @@
-"""What rules refuse. Fields only; status codes stand in ``roadstead.web.errors``."""
+"""Errors of what rules refuse. Fields only; status codes stand in ``roadstead.web.errors``."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What would have to change for a decision to be another."""
+"""Explains what would have to change for a decision to be another."""
 
 from roadstead.access.decision import Action, Decision, Resource, Subject
 from roadstead.access.policy import ANONYMOUS, Policy

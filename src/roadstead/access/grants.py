@@ -23,12 +23,12 @@ class Grant:
     actions: frozenset[Action]
     repositories: tuple[RepositoryPattern, ...]
     description: str
-    """How a person finds it, such as "rule 3"; empty where it is no line that anybody wrote."""
+    """The name by which a person finds it, such as "rule 3"; empty where it is no line that anybody wrote."""
     rule: int = 0
     """The number of the rule, where it is one."""
 
     def allows(self, action: Action, resource: Resource) -> bool:
-        """Whether it lets its subject do ``action``; in the registry itself, whoever may do it anywhere."""
+        """Returns True if it lets its subject do ``action``; in the registry itself, whoever may do it anywhere."""
         if action not in self.actions:
             return False
         return resource.is_registry or any(pattern.matches(resource.repository) for pattern in self.repositories)
@@ -47,7 +47,7 @@ class GrantSource(Protocol):
 
 
 def decide(source: GrantSource, subject: Subject, action: Action, resource: Resource) -> Decision:
-    """Whether ``subject`` may do ``action`` in ``resource``, and why. The one answer to this question."""
+    """Decides whether ``subject`` may do ``action`` in ``resource``, and says why: the one answer to this question."""
     allowing = [grant for grant in source.grants_to(subject) if grant.allows(action, resource)]
     question = f"{action} in {resource.repository or 'any repository'}"
     return Decision(

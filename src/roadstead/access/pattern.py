@@ -1,4 +1,4 @@
-"""What a rule names: one repository, everything below a folder, a project, or everything."""
+"""The names that a rule is for: one repository, everything below a folder, a project, or everything."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -19,7 +19,7 @@ LIBRARY: Final = "library"
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPattern:
-    """What a text of one of these kinds means.
+    """Returns the pattern that a text of one of these kinds means.
 
     ====================  ===========================================================================================
     ``team/app``          that repository
@@ -50,7 +50,7 @@ class RepositoryPattern:
 
     @property
     def is_unslashed(self) -> bool:
-        """Whether all names without a slash match, which no ranges can say: ``a`` < ``a/b`` < ``ab``."""
+        """True if all names without a slash match, which no ranges can say: ``a`` < ``a/b`` < ``ab``."""
         return self.text == PROJECT + LIBRARY
 
     @property
@@ -64,7 +64,7 @@ class RepositoryPattern:
         return (NameRange(self.text, self.text + AFTER_NAME),)
 
     def matches(self, name: str) -> bool:
-        """Whether a repository of this name is meant."""
+        """Returns True if a repository of this name is meant."""
         folder = self._folder
         if folder:
             return name.startswith(folder + SLASH) or (self.is_unslashed and SLASH not in name)
@@ -72,7 +72,7 @@ class RepositoryPattern:
 
     @property
     def _folder(self) -> str:
-        """What the names that match are below; empty where the pattern is no folder's."""
+        """The folder that the names that match are below; empty where the pattern is no folder's."""
         if self.text.startswith(PROJECT):
             return self.text.removeprefix(PROJECT)
         return self.text.removesuffix(BELOW) if self.text.endswith(BELOW) else ""

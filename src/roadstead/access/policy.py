@@ -62,7 +62,7 @@ class Rule:
         return cls(names, patterns, allowed)
 
     def is_for(self, name: str) -> bool:
-        """Whether a caller is meant; an empty name is nobody's."""
+        """Returns True if a caller is meant; an empty name is nobody's."""
         if ANONYMOUS in self.users:
             return True
         return bool(name) and (EVERYBODY in self.users or name in self.users)
@@ -86,7 +86,7 @@ class RuleGrants:
         self._can_log_in = can_log_in
 
     def grants_to(self, subject: Subject) -> Sequence[Grant]:
-        """What the rules that are for ``subject`` allow."""
+        """Returns the grants of the rules that are for ``subject``."""
         if not self._grants:
             return (_EVERYTHING,) if subject.name or not self._can_log_in else ()
         return tuple(grant for rule, grant in self._grants if rule.is_for(subject.name))
@@ -109,12 +109,12 @@ class Policy:
     def __init__(self, rules: Sequence[Rule] = (), *, can_log_in: bool = False) -> None:
         self.rules = tuple(rules)
         self.is_open = not rules and not can_log_in
-        """Whether everybody may do everything."""
+        """True if everybody may do everything."""
         self.can_log_in = can_log_in
         self._source: GrantSource = RuleGrants(self.rules, can_log_in=can_log_in)
         self._callers: OrderedDict[str, Caller] = OrderedDict()
         self.anonymous = self._make_caller("")
-        """Who has not logged in."""
+        """The caller who has not logged in."""
 
     def caller(self, name: str) -> Caller:
         """Somebody who has logged in under ``name``, with what they may do."""
@@ -126,7 +126,7 @@ class Policy:
         return found
 
     def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
-        """Whether ``subject`` may do ``action`` in ``resource``, and why."""
+        """Decides whether ``subject`` may do ``action`` in ``resource``, and says why."""
         return decide(self._source, subject, action, resource)
 
     def _make_caller(self, name: str) -> Caller:

@@ -41,15 +41,15 @@ class VisibleRepositories:
         self.ranges = tuple(_merged(ranges))
         self.is_all = self.ranges == (ALL_NAMES,)
         self.has_unslashed = has_unslashed and not self.is_all
-        """Whether the names without a slash belong to it, beside those in ``ranges``."""
+        """True if the names without a slash belong to it, beside those in ``ranges``."""
         self._lows = [each.low for each in self.ranges]
 
     def __bool__(self) -> bool:
-        """Whether there is any name in it."""
+        """True if there is any name in it."""
         return bool(self.ranges) or self.has_unslashed
 
     def __contains__(self, name: object) -> bool:
-        """Whether a repository of this name is in it."""
+        """Returns True if a repository of this name is in it."""
         if self.is_all:
             return True
         text = str(name)
@@ -57,7 +57,7 @@ class VisibleRepositories:
         return (index >= 0 and text < self.ranges[index].high) or (self.has_unslashed and SLASH not in text)
 
     def after(self, name: str) -> tuple[NameRange, ...]:
-        """What is left of the ranges for names after ``name``, which may be any text."""
+        """Returns what is left of the ranges for names after ``name``, which may be any text."""
         begin = name + AFTER_NAME  # no name lies between: a space sorts before whatever a name could go on with
         first = max(bisect.bisect_right(self._lows, name) - 1, 0)
         return tuple(NameRange(max(low, begin), high) for low, high in self.ranges[first:] if high > begin)

@@ -18,6 +18,7 @@ from roadstead.app.listeners import (
     build_rates,
     keep_the_certificate,
 )
+from roadstead.app.secrets import build_secrets, key_source, master_key_files, require_master_key
 from roadstead.app.server_catalogue import (
     CatalogueOccupiedError,
     CatalogueServedError,
@@ -52,6 +53,7 @@ __all__ = [
     "build_rates",
     "build_registry",
     "build_scrubber",
+    "build_secrets",
     "build_storage",
     "build_upstream",
     "check_authentication",
@@ -61,9 +63,12 @@ __all__ = [
     "follow_links",
     "garbage_rules",
     "keep_the_certificate",
+    "key_source",
+    "master_key_files",
     "open_catalogue_file",
     "open_registry",
     "prepare",
+    "require_master_key",
     "scrub",
     "tidy_up",
     "tidy_up_alone",

@@ -14,7 +14,7 @@ from roadstead.app.services import build_link_files, build_upstream
 from roadstead.clock import SystemClock
 from roadstead.config import Settings
 from roadstead.errors import RoadsteadError
-from roadstead.jobs import Lease, Presence, keep_clock, run_alone
+from roadstead.jobs import Lease, Presence, keep_clock, keep_shared_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.garbage.collected import Collected
@@ -145,7 +145,10 @@ def share(registry: Registry) -> list[Coroutine[None, None, None]]:
 
 def _keep_time(registry: Registry) -> list[Coroutine[None, None, None]]:
     """Noting grace time for the next start; a clock of a test has none to keep."""
-    return [keep_clock(registry.database, registry.clock)] if isinstance(registry.clock, SystemClock) else []
+    if not isinstance(registry.clock, SystemClock):
+        return []
+    keep = keep_shared_clock if registry.exclusive.is_fenced else keep_clock
+    return [keep(registry.database, registry.clock)]
 
 
 async def follow_links(registry: Registry, settings: Settings) -> None:

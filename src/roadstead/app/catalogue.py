@@ -10,6 +10,7 @@ import structlog
 from roadstead import __version__, webhooks
 from roadstead.app.authentication import check_authentication
 from roadstead.app.installation import Installation
+from roadstead.app.secrets import require_master_key
 from roadstead.app.services import build_registry, build_upstream, close_registry
 from roadstead.certificates.serving import prepare_certificate
 from roadstead.config import SecretText, Settings
@@ -101,8 +102,14 @@ async def _with_storage_of(installation: Installation) -> Settings:
 
 
 async def tidy_up(registry: Registry, settings: Settings) -> None:
-    """Sees to what the first request must find; and to what a crash has left behind, where no other server can be."""
+    """Sees to what the first request must find; and to what a crash has left behind, where no other server can be.
+
+    Raises:
+        MasterKeyError: this server could not open the secrets of its catalogue.
+        DatabaseError: the catalogue cannot be read or written.
+    """
     recovers = Installation(settings).recovers
+    await require_master_key(registry.database, registry.clock, settings)
     await _tell_unconfirmed(registry)
     if recovers:
         await registry.database.write(delete_leases)

@@ -9,10 +9,11 @@ import structlog
 from roadstead import webhooks
 from roadstead.app.installation import Installation
 from roadstead.config import Settings
+from roadstead.database import Database
 from roadstead.database.copy_errors import CopyUnfinishedError
 from roadstead.database.copying import find_source
 from roadstead.events import Outbox
-from roadstead.jobs import open_clock
+from roadstead.jobs import open_clock, open_shared_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.exclusive_rows import RowExclusive
@@ -60,8 +61,10 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         await database.close()
         raise CopyUnfinishedError(source)
     files = build_storage(installation.folder, await find_owner(database))
-    clock = await open_clock(database, boot_id)
+    clock = await (open_shared_clock if installation.is_shared else open_clock)(database, boot_id)
     storage = MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem"))
+    if installation.is_shared:
+        _count_retries(database, metrics)
     return Registry.on(
         database,
         storage,
@@ -69,7 +72,6 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         exclusive=RowExclusive(database, storage, clock) if installation.is_shared else None,
         on_quarantine=on_quarantine,
         boot_id=boot_id,
-        is_shared=installation.is_shared,
         minimum_free_bytes=settings.storage.minimum_free_bytes,
         rules=garbage_rules(settings),
         accepts_missing_blobs=settings.content.missing_blobs == "accept",
@@ -84,6 +86,13 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         foreign_urls=UrlRules(settings.content.foreign_urls_allow, settings.content.foreign_urls_deny),
         outbox=Outbox(clock, wants_pulls=webhooks.wants_pulls(settings.notifications)),
     )
+
+
+def _count_retries(database: Database, metrics: Metrics) -> None:
+    from roadstead.database.postgresql import PostgresqlDatabase  # noqa: PLC0415 - who has a file does not need it
+
+    if isinstance(database, PostgresqlDatabase):
+        metrics.database_retries.sources.append(lambda: database.retries)
 
 
 def _boot_id() -> str:

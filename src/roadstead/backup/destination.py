@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from roadstead.backup.errors import BackupFolderUnusableError, DataFolderOccupiedError, RestorationFullError
-from roadstead.backup.folder import StoredSnapshot, write_file
+from roadstead.backup.folder import SECRETS, StoredSnapshot, write_file
 from roadstead.clock import Clock
 from roadstead.database import DatabaseFullError
 from roadstead.errors import is_disk_full
@@ -22,6 +22,9 @@ from roadstead.storage.presence import MARK, read_mark
 
 ASIDE: Final = "replaced-"
 """Prefix of the names that files get when they are moved aside."""
+
+MASTER_KEY: Final = "master.key"
+"""The file of the master key in the folder of secrets: it is in no backup, so a restoration leaves it there."""
 
 _OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", "aside", "stamp", MARK)
 """Names in the root of the object store (see ``roadstead.registry.layout``)."""
@@ -123,8 +126,8 @@ def _occupied(folder: DataFolder, snapshot: StoredSnapshot, kept: Kept) -> list[
         found += [path for name in _OBJECTS if (path := folder.path / name).exists()]
     elif _has_entries(folder.objects):
         found.append(folder.objects)
-    secrets = folder.path / "secrets"
-    if snapshot.manifest.has_secrets and _has_entries(secrets):
+    secrets = folder.path / SECRETS
+    if snapshot.manifest.has_secrets and _has_entries(secrets, but=MASTER_KEY):
         found.append(secrets)
     if found and folder.restoring.exists():  # alone it is of a restoration that was stopped before it began
         found.append(folder.restoring)
@@ -146,11 +149,23 @@ def _move_aside(folder: DataFolder, occupied: list[Path], clock: Clock) -> list[
         sync_folder(str(parent))
     folder.prepare()  # the folders that were moved are there again, empty
     folder.prepare_objects()
+    for path, target in zip(occupied, moved, strict=True):
+        if path == folder.path / SECRETS:
+            _keep_master_key(target, path)
     return moved
 
 
-def _has_entries(path: Path) -> bool:
-    return path.is_dir() and any(entry.name not in _OWN for entry in path.iterdir())
+def _keep_master_key(aside: Path, secrets: Path) -> None:
+    """Gives the folder of secrets back its master key, which no backup has; it stays where it was moved to as well."""
+    if (aside / MASTER_KEY).is_file():
+        temporary = secrets / f".{MASTER_KEY}.kept"
+        write_file(temporary, [(aside / MASTER_KEY).read_bytes()])
+        temporary.rename(secrets / MASTER_KEY)
+        sync_folder(str(secrets))
+
+
+def _has_entries(path: Path, *, but: str = "") -> bool:
+    return path.is_dir() and any(entry.name not in _OWN and entry.name != but for entry in path.iterdir())
 
 
 def _read(path: Path) -> bytes:

@@ -24,7 +24,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -331,7 +331,7 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> None:
         flush(file)
 
 
-def copy_private_tree(source: Path, target: Path) -> list[Path]:
+def copy_private_tree(source: Path, target: Path, leaves_out: Callable[[Path], bool] = lambda _: False) -> list[Path]:
     """Copies the files below a folder, durably and readable by their owner only, and returns the copies."""
     copied: list[Path] = []
     for folder, _, names in os.walk(source):
@@ -339,7 +339,7 @@ def copy_private_tree(source: Path, target: Path) -> list[Path]:
         below.mkdir(mode=0o700, exist_ok=True)
         for name in sorted(names):
             file = Path(folder) / name
-            if file.is_file() and not file.is_symlink():
+            if file.is_file() and not file.is_symlink() and not leaves_out(file):
                 write_file(below / name, [file.read_bytes()])
                 copied.append(below / name)
         sync_folder(str(below))

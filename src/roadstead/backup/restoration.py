@@ -7,10 +7,11 @@
 
 A catalogue on a server gets its rows afterwards, from that file (``roadstead.app.server_catalogue``).
 
-What belonged to the process that was, upload sessions and holds, does not come along. Nothing is removed from storage
-before somebody confirms what this catalogue knows (``roadstead.registry.operation.confirmation``). Blobs that the
-backup does not have are put into quarantine in the restored catalogue: clients push them again instead of being told
-that they are there. What was in quarantine and has come back whole is taken out of it.
+What belonged to the process that was, upload sessions and holds, does not come along, and neither do signing keys (see
+``roadstead.secrets.restoration``). Nothing is removed from storage before somebody confirms what this catalogue knows
+(``roadstead.registry.operation.confirmation``). Blobs that the backup does not have are put into quarantine in the
+restored catalogue: clients push them again instead of being told that they are there. What was in quarantine and has
+come back whole is taken out of it.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from roadstead.registry.operation import confirmation, storage_owner
 from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
+from roadstead.secrets.restoration import end_signatures
 from roadstead.storage import ObjectStore, ObjectWriter
 from roadstead.storage.plain_files import sync_folder
 
@@ -223,6 +225,7 @@ class Restoration:
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute(store.DELETE_UPLOADS)
+            await end_signatures(transaction, keeps_credentials=self._snapshot.manifest.has_secrets)
             await forget_holds(transaction)
             await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms, self._recorded_storage))
             await delete_state(transaction, LINKS_STATE)  # so they are all written anew

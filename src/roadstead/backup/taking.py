@@ -46,7 +46,7 @@ from roadstead.backup.folder import (
 from roadstead.backup.model import MissingBlob, SnapshotManifest
 from roadstead.database import DatabaseFullError, Reader
 from roadstead.database.copy_to_file import FileObserver, copy_to_file
-from roadstead.database.snapshot import open_snapshot
+from roadstead.database.snapshot import change_copy, open_snapshot
 from roadstead.errors import is_disk_full
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -73,7 +73,9 @@ class Extras:
     """Files that belong to an installation beside its registry, for a backup that includes them."""
 
     secrets: Path | None = None
-    """The folder of keys and passwords."""
+    """The folder of keys and passwords; with it secrets in the catalogue, sealed as they are, are in the backup too."""
+    master_key_files: frozenset[Path] = frozenset()
+    """Files that never are, resolved: with one of them, whoever has the backup could open what is sealed in it."""
     settings: Path | None = None
     """The settings file."""
 
@@ -106,6 +108,8 @@ async def take_backup(
             async with hold_collection(registry.database, registry.clock, f"backup to {folder.path}") as hold:
                 taken_ms = registry.clock.now_ms()
                 await _copy_catalogue(registry, folder, partial, progress)
+                if extras is None or extras.secrets is None:
+                    await _leave_out_secrets(folder, partial)
                 with open_snapshot(partial / CATALOGUE) as snapshot:
                     tally = await _Copy(registry, folder, hold, progress, pace).run(snapshot, partial / LIST)
             return await asyncio.to_thread(_conclude, folder, partial, taken_ms, tally, extras or Extras())
@@ -121,6 +125,13 @@ async def _copy_catalogue(registry: Registry, folder: BackupFolder, partial: Pat
     try:
         await copy_to_file(registry.database, partial / CATALOGUE, observer)
     except DatabaseFullError as error:  # it is the copy that has no space: the catalogue is only read
+        raise BackupFullError(folder.path) from error
+
+
+async def _leave_out_secrets(folder: BackupFolder, partial: Path) -> None:
+    try:
+        await asyncio.to_thread(change_copy, partial / CATALOGUE, store.LEAVE_OUT_SECRETS)
+    except DatabaseFullError as error:
         raise BackupFullError(folder.path) from error
 
 
@@ -309,7 +320,8 @@ def _copy_extras(partial: Path, extras: Extras) -> dict[str, str]:
     """Copies secrets and settings, and returns the copies with their digests."""
     copied: list[Path] = []
     if extras.secrets is not None:
-        copied += copy_private_tree(extras.secrets, partial / SECRETS)
+        left_out = extras.master_key_files
+        copied += copy_private_tree(extras.secrets, partial / SECRETS, lambda file: file.resolve() in left_out)
     if extras.settings is not None:
         write_file(partial / SETTINGS, [extras.settings.read_bytes()])
         copied.append(partial / SETTINGS)

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "backup": "Copy catalogue and blobs while the server goes on.",
     "restore-backup": "Bring a backup up in an empty folder or database.",
     "db": "Show the catalogue's database, migrate or copy it.",
+    "secrets": "Show keys and credentials that servers share, and renew them.",
     "config": "Check settings, convert registry:2's, or show those in effect.",
     "completion": "Print a script that completes commands in your shell.",
 }
@@ -59,6 +60,7 @@ ROOMS: Final = {
     "access": ("access",),
     "certs": ("certs",),
     "db": ("db",),
+    "secrets": ("secrets",),
     "config": ("config",),
     "terminal": ("completion",),
 }

@@ -33,6 +33,7 @@ from roadstead.config.sections import (
     ListenSettings,
     LogSettings,
     MetricsSettings,
+    SecretSettings,
     StorageSettings,
 )
 from roadstead.config.server_url import is_server_url, name_of, shown_url, user_of
@@ -65,6 +66,7 @@ __all__ = [
     "Registry2KeysRefusedError",
     "Registry2VariableUnusedError",
     "ScrubSettings",
+    "SecretSettings",
     "SecretText",
     "SettingDescription",
     "SettingInvalidError",

@@ -60,6 +60,7 @@ def require_files(settings: Settings, sources: Sources) -> None:
         needed += [("tls.certificate", settings.tls.certificate), ("tls.key", settings.tls.key)]
     if settings.tls.client_certificates != "off":
         needed += [("tls.client_authorities", file) for file in settings.tls.client_authorities]
+    needed.append(("secrets.master_key_file", settings.secrets.master_key_file))
     for key, file in needed:
         if file is not None:
             _require_file(file, sources.get(key, key))
@@ -194,6 +195,14 @@ def _check_database(settings: Settings, sources: Sources) -> None:
         raise _refuse(sources, given[1], f"{given[0]} has a password as well", "remove one of the two")
 
 
+def _check_secrets(settings: Settings, sources: Sources) -> None:
+    section = settings.secrets
+    if section.master_key is not None and section.master_key_file is not None:
+        raise _refuse(
+            sources, "secrets.master_key", "there is secrets.master_key_file as well", "remove one of the two"
+        )
+
+
 def _check_http(settings: Settings, sources: Sources) -> None:
     for fault in http_faults(settings.http):
         raise _refuse(sources, fault.key, fault.problem, fault.remedy)
@@ -305,6 +314,7 @@ _CHECKS: Final[tuple[Callable[[Settings, Sources], None], ...]] = (
     _check_openness,
     _check_stores,
     _check_database,
+    _check_secrets,
     _check_http,
     _check_probes,
     _check_tls,

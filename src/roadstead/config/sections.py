@@ -74,6 +74,22 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     ] = 64 * MIB
 
 
+class SecretSettings(Struct, frozen=True, kw_only=True):
+    """The master key, under which secrets that servers share are sealed in the catalogue."""
+
+    master_key: Annotated[
+        SecretText | None,
+        meta("Master keys, 64 hexadecimal digits each, the newest first; a file is to be preferred.", secret=True),
+    ] = None
+    master_key_file: Annotated[
+        Path | None,
+        meta(
+            "File of master keys, one a line, the newest first, the same for all servers of a catalogue; none:"
+            " secrets/master.key in the data folder, made at the first need, unless the catalogue is on a server."
+        ),
+    ] = None
+
+
 class AuthenticationSettings(Struct, frozen=True, kw_only=True):
     """Authentication of clients."""
 

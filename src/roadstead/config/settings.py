@@ -17,6 +17,7 @@ from roadstead.config.sections import (
     ListenSettings,
     LogSettings,
     MetricsSettings,
+    SecretSettings,
     StorageSettings,
 )
 from roadstead.config.server_url import is_server_url
@@ -36,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
+    secrets: SecretSettings = SecretSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
     access: AccessSettings = AccessSettings()
     content: ContentSettings = ContentSettings()

@@ -15,6 +15,7 @@ from roadstead.database.locks import Lock, NameLock
 from roadstead.database.migrate import migrate, require_known
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
+from roadstead.database.script import End, Script, ScriptEndedError, Step
 from roadstead.database.sqlite import SqliteDatabase
 from roadstead.database.statement import LockingStatement, Statement, parameter
 from roadstead.database.types import KEY, TEXT
@@ -28,15 +29,19 @@ __all__ = [
     "DatabaseError",
     "DatabaseFullError",
     "DatabaseUnavailableError",
+    "End",
     "Lock",
     "LockingStatement",
     "NameLock",
     "Reader",
     "Row",
     "SchemaUnknownError",
+    "Script",
+    "ScriptEndedError",
     "ServerUnavailableError",
     "SqliteDatabase",
     "Statement",
+    "Step",
     "Transaction",
     "as_list",
     "insert_or_skip",

@@ -1,4 +1,4 @@
-"""What keeps a catalogue from being copied, or a copy from being used."""
+"""Errors that keep a catalogue from being copied, or a copy from being used."""
 
 from collections.abc import Sequence
 from typing import Final

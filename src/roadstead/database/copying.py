@@ -53,7 +53,7 @@ class CopyObserver:
 
 
 class _Position(Struct, frozen=True):
-    """How far a copy is: the table that is being copied and the key of its last row; all before it are complete."""
+    """The progress of a copy: the table that is being copied and the key of its last row; those before it are whole."""
 
     source: str
     table: str

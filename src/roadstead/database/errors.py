@@ -1,4 +1,4 @@
-"""What can go wrong with records."""
+"""Errors of databases."""
 
 import os
 
@@ -64,5 +64,5 @@ class SchemaUnknownError(DatabaseError):
 
 
 def flush_error(error: OSError) -> DatabaseError:
-    """What it means that the system could not bring bytes to the disk."""
+    """Returns what it means that the system could not bring bytes to the disk."""
     return DatabaseFullError() if is_disk_full(error) else DatabaseUnavailableError(os.strerror(error.errno or 0))

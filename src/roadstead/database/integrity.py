@@ -17,7 +17,7 @@ from roadstead.database.sqlite import SqliteDatabase, connect, translated
 
 
 async def find_damage(database: Database, *, deep: bool) -> list[str]:
-    """What is wrong, a sentence a table, empty if nothing is; reads the whole database, in a thread.
+    """Returns what is wrong, a sentence a table, empty if nothing is; reads the whole database, in a thread.
 
     Raises:
         DatabaseUnavailableError: it cannot be opened.
@@ -56,7 +56,7 @@ def _check_tables(connection: sqlite3.Connection, pragma: str) -> list[str]:
 
 
 def _messages(check: Callable[[], Iterator[str]], subject: str) -> list[str]:
-    """What a check says, as one sentence."""
+    """Returns what a check says, as one sentence."""
     found: list[str] = []
     try:
         found.extend(check())

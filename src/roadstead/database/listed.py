@@ -32,7 +32,7 @@ def _for_postgresql(element: _Elements, compiler: SQLCompiler, **extra: Any) -> 
 
 def listed(name: str, kind: TypeEngine[Any] = TEXT) -> Select[tuple[Any]]:
     """The texts in the parameter ``name``, made by ``as_list``, as the right side of ``IN``; as ``kind``, if given."""
-    values = _Elements(parameter(name)).table_valued(column("value", Text))
+    values = _Elements(parameter(name, TEXT)).table_valued(column("value", Text))
     return select(values.c.value if kind is TEXT else cast(values.c.value, kind))
 
 

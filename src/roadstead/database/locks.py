@@ -10,7 +10,7 @@ class Lock(enum.Enum):
     """The strength of a lock."""
 
     KEEP = enum.auto()
-    """What is locked stays as it is. Any number may hold it; who wants to change it waits."""
+    """A lock under which things stay as they are: any number may hold it, and who wants to change it waits."""
     CHANGE = enum.auto()
     """Nobody else holds any lock on it."""
 

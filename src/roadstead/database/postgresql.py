@@ -25,8 +25,10 @@ from roadstead.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
 )
+from roadstead.database.functions import ENDED, ScriptFunction
 from roadstead.database.locks import Lock, NameLock, in_order
 from roadstead.database.protocol import Reader, Row, Transaction
+from roadstead.database.script import OvertakenError, Script, ended, run_steps
 from roadstead.database.server_errors import explained
 from roadstead.database.statement import LockingStatement, Statement
 
@@ -69,6 +71,7 @@ _IN_THE_WAY: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.UniqueViolationError,  # two have inserted the same; the second look finds it
     asyncpg.ForeignKeyViolationError,  # what a row was to refer to has just gone
+    OvertakenError,
 )
 """Errors by which another transaction got in the way of one that may simply run again."""
 
@@ -84,6 +87,11 @@ _ENDED: Final = (
 _LOST: Final = (*_ENDED, asyncpg.InterfaceError, OSError)
 """The same, and errors that only whoever looks at the connection can tell from others."""
 
+_NOT_BEGUN: Final = (asyncpg.AdminShutdownError, asyncpg.IdleInTransactionSessionTimeoutError)
+"""Errors by which the server says that it has ended a connection instead of doing what it was asked to."""
+
+_MAKING: Final = "SELECT pg_advisory_xact_lock(hashtextextended('roadstead-functions', 0))"
+
 _Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 _T = TypeVar("_T")
 
@@ -94,6 +102,8 @@ class PostgresqlDatabase:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._functions: dict[Script, ScriptFunction] = {}
+        self._in_steps: set[Script] = set()
         self.retries = 0
         """Transactions that ran again because others stood in their way."""
 
@@ -150,6 +160,85 @@ class PostgresqlDatabase:
     ) -> _T:
         """Runs ``work`` in a transaction, again where others stood in the way; ``durable`` waits for the disk."""
         return await self._run(work, (_BEGIN if durable else _BEGIN_FAST) + _taking(locks))
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs ``script`` as a function of the server, or step by step where none may be made."""
+        function = self._functions.get(script) or self._functions.setdefault(script, ScriptFunction(script))
+        if function.script in self._in_steps:
+            return await self.write(
+                lambda transaction: run_steps(script, transaction, values),
+                locks=locks,
+                durable=durable,
+                is_long=is_long,
+            )
+        arguments = function.arguments(values, locks, wait_ms=WAIT_SECONDS * 1000, durable=durable)
+        running = asyncio.create_task(self._call(function, arguments))
+        self._under_way.add(running)
+        running.add_done_callback(self._under_way.discard)
+        row = await finished(running)
+        if row is not None:
+            return row
+        self._in_steps.add(script)
+        return await self.run(script, values, locks=locks, durable=durable, is_long=is_long)
+
+    async def _call(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row | None:
+        """What a function gives; None if there is none and none may be made."""
+        with _translated():
+            for number in range(TRIES):
+                try:
+                    return await self._call_once(function, arguments)
+                except asyncpg.UndefinedFunctionError as error:
+                    if function.name not in str(error):  # something that a step calls
+                        raise
+                    if not await self._make(function):
+                        return None
+                except _IN_THE_WAY:
+                    if number == TRIES - 1:
+                        raise
+                    self.retries += 1
+                    await _pause(number)
+                except _NOT_BEGUN:
+                    if number == TRIES - 1:
+                        raise
+                    await asyncio.sleep(PAUSE_SECONDS)
+            raise DatabaseUnavailableError(f"the function {function.name} is gone whenever it was made")
+
+    async def _call_once(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row:
+        row = None
+        try:
+            row = await self._use(
+                await self._acquire(), lambda connection: connection.fetchrow(function.call, *arguments)
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == ENDED:
+                raise ended(str(error)) from None
+            raise
+        if row is None:
+            raise DatabaseUnavailableError(f"the function {function.name} gave nothing")
+        return tuple(row)
+
+    async def _make(self, function: ScriptFunction) -> bool:
+        """Makes a function, unless somebody else does at this moment; False if this user may not."""
+
+        async def make(connection: _Connection) -> None:
+            async with connection.transaction():
+                await connection.execute(_MAKING)
+                if not await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname = $1", function.name):
+                    await connection.execute(function.creation)
+
+        try:
+            await self._use(await self._acquire(), make)
+        except asyncpg.InsufficientPrivilegeError:
+            return False
+        return True
 
     async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
         """The first row at a moment at which nobody else holds ``lock``."""
@@ -225,7 +314,7 @@ class PostgresqlDatabase:
                     return await self._try(work, begin)
                 except _IN_THE_WAY:
                     self.retries += 1
-                    await asyncio.sleep(PAUSE_SECONDS * 2**number * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+                    await _pause(number)
                 except _BeforeCommit:
                     await asyncio.sleep(PAUSE_SECONDS)
             try:
@@ -307,6 +396,11 @@ class _Moment:
         """All rows as they were at that moment."""
         with _translated():
             return await self._transaction.fetch_all(statement, **parameters)
+
+
+async def _pause(number: int) -> None:
+    """Waits after a failed try, the longer the more have failed."""
+    await asyncio.sleep(PAUSE_SECONDS * 2**number * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
 
 def _asking(statement: Statement, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
@@ -396,12 +490,15 @@ async def _is_pooled(url: str) -> bool:
         await connection.close()
 
 
+_OF_DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
 @contextlib.contextmanager
 def _translated() -> Generator[None, None, None]:
     """Turns the driver's errors into this package's."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+    except (*_OF_DRIVER, OvertakenError, OSError, TimeoutError) as error:
         translation = _translate(error)
         if translation is error:
             raise
@@ -412,7 +509,7 @@ def _translate(error: Exception) -> Exception:
     match error:
         case TimeoutError() | asyncpg.LockNotAvailableError() | asyncpg.QueryCanceledError():
             return DatabaseBusyError(WAIT_SECONDS)
-        case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
+        case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError() | OvertakenError():
             return DatabaseBusyError(WAIT_SECONDS)
         case asyncpg.DiskFullError():
             return DatabaseFullError()

@@ -33,10 +33,13 @@ caller awaits next.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from roadstead.database.locks import NameLock
 from roadstead.database.statement import LockingStatement, Statement
+
+if TYPE_CHECKING:  # which knows transactions
+    from roadstead.database.script import Script
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -115,6 +118,25 @@ class Database(Reader, Protocol):
                 is committed and may be lost with the power.
             DatabaseUnavailableError: nothing happened; or the connection was lost, or the disk failed, in the middle of
                 the commit, and the change may have been kept.
+        """
+        ...
+
+    async def run(
+        self,
+        script: "Script",
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs a script, given the values that it asks for, in a transaction of its own; what it ``returns``.
+
+        On a server that is one round trip.
+
+        Raises:
+            ScriptEndedError: it came to an end before its last step; nothing happened.
+            and what ``write`` raises.
         """
         ...
 

@@ -95,7 +95,7 @@ class Salvage:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether a file is no SQLite database, or shorter than its first page says; found without opening it.
+    """Returns True if a file is no SQLite database, or shorter than its first page says; found without opening it.
 
     SQLite would make a new database of what is left of a very short one. Source: https://sqlite.org/fileformat.html,
     section 1.3.
@@ -111,7 +111,7 @@ def is_cut(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_salvage(path: Path) -> Generator[Salvage, None, None]:
-    """What is left of the database at ``path``, which stays as it is; nothing where there is no such file."""
+    """Opens what is left of the database at ``path``, which stays as it is; nothing where there is no such file."""
     with tempfile.TemporaryDirectory(prefix="roadstead-salvage-", dir=path.parent) as folder:
         copy = Path(folder) / "copy.db"
         for suffix in ("", "-wal"):

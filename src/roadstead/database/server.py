@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
 CONNECT_SECONDS: Final = 10
-"""How long a server may take to answer at first."""
+"""The time that a server may take to answer at first."""
 
 IS_THERE: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
 REVISION: Final = "SELECT version_num FROM alembic_version"

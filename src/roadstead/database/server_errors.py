@@ -1,4 +1,4 @@
-"""What an error of a PostgreSQL server means to whoever runs the registry, and what they can do about it.
+"""Explains what an error of a PostgreSQL server means to whoever runs the registry, and what they can do about it.
 
 Promises: no sentence has a password, whatever the address had.
 """

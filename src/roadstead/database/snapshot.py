@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -49,6 +49,24 @@ def open_snapshot(path: Path) -> Generator[Snapshot, None, None]:
     """
     with translated(), contextlib.closing(connect_immutable(path)) as connection:
         yield Snapshot(connection)
+
+
+def change_copy(path: Path, statements: Sequence[Statement]) -> None:
+    """Runs statements without parameters on the copy at ``path``, which nobody else has opened; flushed to the disk.
+
+    What they delete is overwritten, so that no free page has it.
+
+    Raises:
+        DatabaseFullError: there is no space for it.
+        DatabaseDamagedError, DatabaseUnavailableError: it cannot be changed.
+    """
+    with translated(), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute("PRAGMA secure_delete = ON")
+        copy.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            copy.execute(*statement.for_sqlite({}))
+        copy.execute("COMMIT")
+    _flush(path)
 
 
 async def copy_file(path: Path, target: Path, advance: Callable[[int, int], None]) -> None:

@@ -11,6 +11,7 @@ run in a thread too, on a third connection.
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -29,11 +30,12 @@ from roadstead.database.errors import (
 from roadstead.database.locks import NameLock
 from roadstead.database.log_flusher import LogFlusher
 from roadstead.database.protocol import Row, Transaction
+from roadstead.database.script import Script, run_steps
 from roadstead.database.statement import LockingStatement, Statement
 from roadstead.database.wal_index import find_wal_index
 
 BUSY_SECONDS: Final = 30
-"""How long a writer waits for another process (the command line, another worker) before it gives up."""
+"""The time that a writer waits for another process (the command line, another worker) before it gives up."""
 
 GROUP_LIMIT: Final = 128
 """Transactions that share a commit: bounds how long the loop is busy between two commits to a few milliseconds."""
@@ -90,7 +92,7 @@ class SqliteDatabase:
             return cls(path, connect(path), connect(path))
 
     def version(self) -> bytes | None:
-        """What the next commit, of whatever process, changes; see ``Database``."""
+        """A value that the next commit, of whatever process, changes; see ``Database``."""
         return self._index.header() if self._index is not None else None
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
@@ -126,6 +128,19 @@ class SqliteDatabase:
                 defer_cancellation()
         return result
 
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs the steps of ``script`` in a transaction."""
+        work = functools.partial(run_steps, script, values=values)
+        return await self.write(work, locks=locks, durable=durable, is_long=is_long)
+
     async def close(self) -> None:
         """Commits what is queued, folds the log into the database and closes."""
         if self._committer is not None:
@@ -139,7 +154,7 @@ class SqliteDatabase:
         self._executor.shutdown()
 
     def _is_idle(self) -> bool:
-        """Whether no group is queued or running, and no checkpoint is due."""
+        """Returns True if no group is queued or running, and no checkpoint is due."""
         is_free = not self._queue and (self._committer is None or self._committer.done())
         folding = self._checkpointing
         is_due = self._commits >= CHECKPOINT_COMMITS if folding is None else folding.done()

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import BindParameter, Dialect, Select, Table, bindparam
+from sqlalchemy import BindParameter, Dialect, Insert, Select, Table, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -44,6 +44,8 @@ class Statement:
 
     def __init__(self, element: ClauseElement) -> None:
         """``element`` is a select, insert, update or delete of SQLAlchemy Core."""
+        if isinstance(element, Insert):
+            element = element.inline()  # the key of a new row is given back where it is asked for
         self.element = element
         self._sqlite: _Compiled | None = None
         self._postgresql: _Compiled | None = None
@@ -53,7 +55,18 @@ class Statement:
         """The names of its parameters."""
         if self._sqlite is None:
             self._sqlite = self._compile(_SQLITE)
-        return frozenset(self._sqlite.names)
+        return frozenset(self._sqlite.names) - self._sqlite.constants.keys()
+
+    def kinds(self) -> dict[str, TypeEngine[Any]]:
+        """The type of each parameter, as the statement uses it."""
+        compiled = cast("SQLCompiler", self.element.compile(dialect=_POSTGRESQL))
+        return {name: bind.type for name, bind in compiled.binds.items()}
+
+    def parts_for_postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+        """SQL with ``$1``, ``$2``, …; the names that these stand for; values of those that are no parameters."""
+        if self._postgresql is None:
+            self._postgresql = self._compile(_POSTGRESQL)
+        return self._postgresql
 
     def for_sqlite(self, parameters: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
         """SQL with question marks, and ``parameters`` in their order.

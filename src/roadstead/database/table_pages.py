@@ -92,7 +92,7 @@ class Checksum:
             self._sum.update(b"".join(map(_canonical, row)))
 
     def result(self) -> TableSum:
-        """What was added so far."""
+        """Returns what was added so far."""
         return TableSum(self._rows, self._sum.hexdigest())
 
 

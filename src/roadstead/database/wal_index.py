@@ -1,4 +1,4 @@
-"""What tells, without a system call, that nothing has been committed to a catalogue since a moment ago.
+"""Tells, without a system call, that nothing has been committed to a catalogue since a moment ago.
 
 SQLite keeps the state of its write-ahead log in a file that every process which uses the database maps into its memory.
 The first 96 bytes are two copies of a header that each commit changes (a counter in it grows), and that SQLite itself
@@ -44,7 +44,7 @@ def find_wal_index(database: Path) -> WalIndex | None:
 
 
 def _is_beginning(fields: list[str], name: str, inode: int) -> bool:
-    """Whether a line (address, permissions, offset, device, inode, path) is about the first bytes of the file."""
+    """Returns True if a line (address, permissions, offset, device, inode, path) is about the start of the file."""
     if len(fields) != 6:  # noqa: PLR2004 - proc_pid_maps(5)
         return False
     _, permissions, offset, _, found, path = fields

@@ -1,12 +1,13 @@
-"""What happened, for those who want to know: written with the change itself, read later."""
+"""Events: what happened, for those who want to know, written with the change itself, read later."""
 
 from roadstead.events.model import TOLD, UNKNOWN, Cause, Event, EventAction
 from roadstead.events.order import KEPT, SETTLED, SettledOrder
-from roadstead.events.outbox import Outbox
+from roadstead.events.outbox import ADD_EVENT, Outbox, encode_cause
 from roadstead.events.pulls import PullLog
 from roadstead.events.stored import StoredEvent
 
 __all__ = [
+    "ADD_EVENT",
     "KEPT",
     "SETTLED",
     "TOLD",
@@ -18,4 +19,5 @@ __all__ = [
     "PullLog",
     "SettledOrder",
     "StoredEvent",
+    "encode_cause",
 ]

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 
 class EventAction(enum.StrEnum):
-    """What was done. The first four are registry:2's words, and the only ones that other systems are told."""
+    """The kinds of event. The first four are registry:2's words, and the only ones that other systems are told."""
 
     PUSH = "push"
     PULL = "pull"
@@ -26,7 +26,7 @@ TOLD: Final = frozenset({EventAction.PUSH, EventAction.PULL, EventAction.MOUNT, 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who asked for a change, and by which request or command; empty where nobody knows.
+    """The cause of a change: who asked for it, and by which request or command; empty where nobody knows.
 
     The user of a request has no colon in its name, since no login allows one: whoever owns the machine, and the
     registry's own work, have a name with one, so that nobody is taken for them.
@@ -40,10 +40,10 @@ class Cause:
     method: str = ""
     user_agent: str = ""
     base_url: str = ""
-    """How the client reaches the registry: scheme, host, and the path before ``/v2/`` if there is one."""
+    """The client's address of the registry: scheme, host, and the path before ``/v2/`` if there is one."""
 
     command: str = ""
-    """What was typed or ran by itself, such as ``rm``, where it was no request."""
+    """The command that was typed or ran by itself, such as ``rm``, where it was no request."""
 
     @classmethod
     def of_command(cls, command: str, user: str) -> Self:
@@ -57,12 +57,12 @@ class Cause:
 
 
 UNKNOWN: Final = Cause()
-"""Who did it cannot be read any more; no change has this cause."""
+"""The cause of an event whose own cannot be read any more; no change has this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened to a manifest or blob of a repository."""
+    """A change of, or a request for, a manifest or blob of a repository."""
 
     action: EventAction
     repository: str

@@ -25,7 +25,7 @@ TRIES: Final = 150
 
 
 class SettledOrder:
-    """How far the ids of one table are settled."""
+    """Finds how far the ids of one table are settled."""
 
     def __init__(self, database: Database, last_id: Statement) -> None:
         """``last_id`` asks for the highest id of the table, 0 if it is empty."""

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from roadstead.clock import Clock
 from roadstead.database import Statement, Transaction, parameter
-from roadstead.events.model import Event, EventAction
+from roadstead.events.model import Cause, Event, EventAction
 from roadstead.events.tables import events
 
 _COLUMNS: Final = (
@@ -25,7 +25,7 @@ _COLUMNS: Final = (
     "source_repository",
     "cause",
 )
-_ADD_EVENT: Final = Statement(insert(events).values({name: parameter(name) for name in _COLUMNS}))
+ADD_EVENT: Final = Statement(insert(events).values({name: parameter(name) for name in _COLUMNS}))
 
 
 class Outbox:
@@ -34,7 +34,7 @@ class Outbox:
     def __init__(self, clock: Clock, *, wants_pulls: bool = False) -> None:
         self._clock = clock
         self.wants_pulls = wants_pulls
-        """Whether anybody is to be told of each pull; their events are not written where not."""
+        """True if anybody is to be told of each pull; their events are not written where not."""
 
     async def record(self, transaction: Transaction, event: Event, *, at_ms: int | None = None) -> None:
         """Writes ``event`` with whatever else ``transaction`` changes; ``at_ms`` is when it happened if not now.
@@ -44,7 +44,7 @@ class Outbox:
         if event.action is EventAction.PULL and not self.wants_pulls:
             return
         await transaction.execute(
-            _ADD_EVENT,
+            ADD_EVENT,
             at_ms=self._clock.now_ms() if at_ms is None else at_ms,
             action=event.action.value,
             repository=str(event.repository),
@@ -53,5 +53,10 @@ class Outbox:
             size_bytes=event.size_bytes,
             tag=str(event.tag),
             source_repository=str(event.source_repository),
-            cause=msgspec.json.encode(event.cause).decode(),
+            cause=encode_cause(event.cause),
         )
+
+
+def encode_cause(cause: Cause) -> str:
+    """A cause as an event's row keeps it."""
+    return msgspec.json.encode(cause).decode()

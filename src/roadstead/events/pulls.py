@@ -41,7 +41,7 @@ class PullLog:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody waits for such events: where not, none need be made."""
+        """True if anybody waits for such events: where not, none need be made."""
         return self._outbox.wants_pulls
 
     def add(self, event: Event) -> None:

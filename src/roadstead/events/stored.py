@@ -22,7 +22,7 @@ COLUMNS: Final[tuple[ColumnElement[object], ...]] = (
     events.c.source_repository,
     events.c.cause,
 )
-"""What ``StoredEvent.of`` takes, in this order."""
+"""The columns that ``StoredEvent.of`` takes, in this order."""
 
 _decode_cause: Final = msgspec.json.Decoder(Cause).decode
 

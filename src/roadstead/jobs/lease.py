@@ -20,7 +20,7 @@ from roadstead.jobs.errors import LeaseLostError
 from roadstead.jobs.lease_rows import Held, Watch
 
 LEASE_SECONDS: Final = 30
-"""How long a row stands still until its holder counts as dead: longer than any round, short enough to be waited for."""
+"""The time after which the holder of a row that stands still counts as dead: longer than any round, yet short."""
 
 _log = structlog.get_logger("roadstead.jobs")
 

@@ -45,6 +45,9 @@ _LIST_IN: Final = Statement(
     .limit(500)
 )
 _KEEP: Final = LockingStatement(_columns.where(_name), Lock.KEEP)
+_KEEP_ALL: Final = LockingStatement(
+    _columns.where(leases.c.name.in_(listed("names"))).order_by(leases.c.name), Lock.KEEP
+)
 _LOCK: Final = LockingStatement(_columns.where(_name), Lock.CHANGE)
 _ADD: Final = Statement(insert_or_skip(leases, "name", "holder", "expires_ms", "fence", "beat"))
 _TAKE_OVER: Final = Statement(
@@ -108,6 +111,11 @@ async def keep_held(transaction: Transaction, name: str) -> Held | None:
     return None if row is None else Held(*row[1:])
 
 
+async def keep_all_held(transaction: Transaction, names: list[str]) -> dict[str, Held]:
+    """As ``keep_held``, for some names at once: those that have a row."""
+    return {row[0]: Held(*row[1:]) for row in await transaction.lock_all(_KEEP_ALL, names=as_list(names))}
+
+
 async def add_held(transaction: Transaction, names: list[str], holder: str, *, expires_ms: int = 0) -> None:
     """Makes rows for names that have none, with the fence 1; the order of names is that in which all take them."""
     rows = [{"name": name, "holder": holder, "expires_ms": expires_ms, "fence": 1, "beat": 0} for name in names]
@@ -151,7 +159,7 @@ def _seen(name: str, seen: Held) -> dict[str, object]:
 
 
 class Watch:
-    """How rows looked, and since when by this process's own clock."""
+    """The rows as they looked last, and since when, by this process's own clock."""
 
     def __init__(self, monotonic_seconds: Callable[[], float], lapse_seconds: float) -> None:
         """``lapse_seconds`` is how long a row stands still until its holder counts as dead."""
@@ -164,7 +172,7 @@ class Watch:
         return self._now()
 
     def has_lapsed(self, name: str, held: Held, *, asked: float) -> bool:
-        """Whether the row, which was read at ``asked`` or later, had stood still for that long by then."""
+        """Returns True if the row, which was read at ``asked`` or later, had stood still for that long by then."""
         seen, since = self._seen.get(name, (None, asked))
         if seen != held:
             self._seen[name] = (held, self._now())

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from roadstead.database import Lock, NameLock, Reader, Statement, Transaction, insert_or_update, parameter
 from roadstead.jobs.tables import states
 
-_FIND: Final = Statement(select(states.c.value).where(states.c.name == parameter("name")))
+FIND_STATE: Final = Statement(select(states.c.value).where(states.c.name == parameter("name")))
 _LIST: Final = Statement(
     select(states.c.name, states.c.value)
     .where(states.c.name >= parameter("first"), states.c.name < parameter("end"))
@@ -22,7 +22,7 @@ _DELETE_THOSE: Final = Statement(
 
 async def find_state(reader: Reader, name: str) -> str | None:
     """The text kept under ``name``, None if there is none."""
-    row = await reader.fetch_one(_FIND, name=name)
+    row = await reader.fetch_one(FIND_STATE, name=name)
     return None if row is None else str(row[0])
 
 

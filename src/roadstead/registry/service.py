@@ -52,7 +52,6 @@ class Registry:
         *,
         on_quarantine: Notice,
         boot_id: str = "",
-        is_shared: bool = False,
         minimum_free_bytes: int = 0,
         accepts_missing_blobs: bool = False,
         accepts_wrong_sizes: bool = False,
@@ -67,9 +66,10 @@ class Registry:
 
         ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
         """
-        exclusive, traffic = exclusive or FileExclusive(storage), Traffic(clock)
+        exclusive = exclusive or FileExclusive(storage)
         rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
-        ends = database, storage, exclusive, clock, rules, outbox
+        traffic = Traffic(clock)
+        recording = (clock, rules, outbox, traffic)
         return cls(
             database=database,
             storage=storage,
@@ -86,21 +86,19 @@ class Registry:
             tags=Tags(database, clock, rules, outbox),
             manifests=Manifests(
                 database,
-                clock,
-                rules,
-                outbox,
-                traffic,
+                *recording,
                 accepts_missing_blobs=accepts_missing_blobs,
                 accepts_wrong_sizes=accepts_wrong_sizes,
                 foreign_urls=foreign_urls,
             ),
             referrers=Referrers(database),
-            blobs=Blobs(*ends, on_quarantine),
+            blobs=Blobs(database, storage, exclusive, clock, rules, outbox, on_quarantine),
             uploads=Uploads(
-                *ends,
-                traffic,
+                database,
+                storage,
+                exclusive,
+                *recording,
                 boot_id=boot_id,
-                is_shared=is_shared,
                 minimum_free_bytes=minimum_free_bytes,
                 maximum_blob_bytes=maximum_blob_bytes,
             ),

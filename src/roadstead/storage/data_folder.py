@@ -6,7 +6,7 @@
     DIR/roadstead.db     the catalogue, readable by nobody else
     DIR/registry/        bytes (see ``roadstead.registry.layout``), with a lock of the same name; replicas share it
     DIR/restoring.json   there until a backup is restored
-    DIR/secrets/         keys and passwords, readable by nobody else
+    DIR/secrets/         keys and passwords, the master key among them, readable by nobody else
 
 The bytes may be elsewhere, and several catalogues may be pointed at them: so they have a lock of their own. Where they
 are in registry:2's own folder together with the catalogue, the two locks are one.

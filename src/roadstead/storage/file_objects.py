@@ -151,6 +151,11 @@ class FileWriter:
         """The number of bytes so far."""
         return self._offset
 
+    @property
+    def is_longer(self) -> bool:
+        """True if there are bytes behind the offset."""
+        return self._is_longer
+
     async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
         """Writes and shows each buffer to ``observe``, in one thread job for all of them; a few bytes at once."""
         with translated(self._key):

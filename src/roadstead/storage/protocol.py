@@ -71,6 +71,11 @@ class ObjectWriter(Protocol):
         """The number of bytes so far."""
         ...
 
+    @property
+    def is_longer(self) -> bool:
+        """True if the object has bytes behind the offset, which go with the first use of the writer."""
+        ...
+
     async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
         """Adds ``buffers`` in order and shows each to ``observe`` (a running digest) in the same background job.
 

@@ -36,17 +36,19 @@ class Observer(Protocol):
         ...
 
 
-class LostLines(Collector):
-    """A counter of lost log lines, whose numbers come from others."""
+class SummedCounter(Collector):
+    """A counter whose numbers are kept by others, and asked for when somebody looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name = name
+        self._documentation = documentation
         self.sources: list[Callable[[], int]] = []
-        """Functions that each return a number of lines lost so far."""
+        """Functions that each return a number so far."""
 
     def collect(self) -> Iterable[Metric]:
         """Yields the one counter."""
         value = sum(source() for source in self.sources)
-        yield CounterMetricFamily("roadstead_log_lines_lost", "Lines of the log that could not be written", value=value)
+        yield CounterMetricFamily(self._name, self._documentation, value=value)
 
 
 class Metrics:
@@ -107,9 +109,16 @@ class Metrics:
             "roadstead_certificate_days_left", "Days until the main listener's certificate ends; NaN without one"
         )
         self.certificate_days_left.set(math.nan)
-        self.lost_lines = LostLines()
-        self.registry.register(self.lost_lines)
+        self.lost_lines = self._summed("roadstead_log_lines_lost", "Lines of the log that could not be written")
+        self.database_retries = self._summed(
+            "roadstead_database_retries", "Transactions that ran again because another stood in their way"
+        )
         self._add_process_metrics(version)
+
+    def _summed(self, name: str, documentation: str) -> SummedCounter:
+        counter = SummedCounter(name, documentation)
+        self.registry.register(counter)
+        return counter
 
     def storage_action(self, driver: str, action: str) -> Observer:
         """Returns the observer of one storage action; keep it, or ask each time (a dictionary lookup)."""

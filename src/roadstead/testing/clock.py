@@ -33,6 +33,10 @@ class SettableClock:
         self._grace_ms += round(seconds * 1000)
         self._monotonic_seconds += seconds
 
+    def sleep(self, seconds: float) -> None:
+        """Lets the machine have run for longer, without time that counts."""
+        self._monotonic_seconds += seconds
+
     def set_ms(self, now_ms: int) -> None:
         """Sets the calendar, also back, as an administrator or a time server does; durations do not notice."""
         self._now_ms = now_ms

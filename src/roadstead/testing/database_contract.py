@@ -8,22 +8,27 @@ import asyncio
 import functools
 from collections.abc import Awaitable
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import BigInteger, Text, cast, func, insert, select, update
 
 from roadstead.database import (
     TEXT,
     Database,
+    End,
     Lock,
     LockingStatement,
     NameLock,
     Row,
+    Script,
+    ScriptEndedError,
     Statement,
+    Step,
     Transaction,
     as_list,
     listed,
     parameter,
 )
-from roadstead.database.insert import insert_or_skip
+from roadstead.database.insert import insert_or_skip, insert_or_update
+from roadstead.database.script import AGAIN, absent, differ, given, none, run_steps, some
 from roadstead.jobs import find_state, lock_state, save_state
 from roadstead.jobs.tables import states
 from roadstead.registry.tables import blobs, repositories
@@ -53,10 +58,39 @@ _REMOVE = Statement(
 _COUNT_STATES = Statement(
     select(func.count()).where(states.c.name >= parameter("first"), states.c.name < parameter("end"))
 )
+_SUCCESSOR = Statement(select(cast(cast(parameter("number", TEXT), BigInteger) + 1, Text)))
 _ECHO = Statement(select(parameter("text", TEXT)))
 _LOCK_STATE = LockingStatement(select(states.c.value).where(states.c.name == parameter("name")), Lock.CHANGE)
 _ADD_BLOB = Statement(insert(blobs).values(digest=parameter("digest"), size_bytes=parameter("size"), created_ms=1))
 _SIZES = Statement(select(blobs.c.size_bytes).order_by(blobs.c.digest).limit(10))
+
+_FIND_REPOSITORY = Statement(select(repositories.c.created_ms).where(repositories.c.name == parameter("name")))
+_FIND_NOTE = Statement(select(states.c.value).where(states.c.name == parameter("name")))
+_SAVE_NOTE = Statement(insert_or_update(states, "name", "value", key=("name",)))
+_ENSURE_AND_NOTE = Script(
+    "ensure_and_note",
+    End(absent("created_ms"), "nothing made"),
+    Step(_ENSURE_REPOSITORY, counts="is_new"),
+    Step(_FIND_REPOSITORY, gives=("found_ms",), otherwise=AGAIN),
+    Step(_FIND_NOTE, gives=("before",), fixed={"name": "note"}),
+    Step(
+        _SAVE_NOTE,
+        when=given("note") & (some("is_new") | none("found_ms")),
+        binds={"value": "note"},
+        fixed={"name": "note"},
+    ),
+    End(differ("found_ms", "wanted"), "it's another"),
+    returns=("found_ms", "is_new", "before"),
+)
+_COUNT_UP = Script(
+    "count_up",
+    Step(_FIND_NOTE, gives=("found",)),
+    Step(_SAVE_NOTE, when=absent("found"), binds={"value": "first"}),
+    Step(_FIND_NOTE, when=absent("found"), gives=("found",)),
+    Step(_SUCCESSOR, gives=("next",), binds={"number": "found"}),
+    Step(_SAVE_NOTE, binds={"value": "next"}),
+    returns=("found",),
+)
 
 
 async def add(database: Database, *names: str, durable: bool = True) -> None:
@@ -259,6 +293,48 @@ class DatabaseContract:
             )
         )
         assert [await find_state(one, name) for name in "ab"] == ["4", "4"]
+
+    async def test_a_script_is_one_transaction(self, replicas: Replicas) -> None:
+        one, other = replicas
+        values = {"name": "a", "created_ms": 3, "note": "seen", "wanted": 3}
+        assert await one.run(_ENSURE_AND_NOTE, values) == (3, 1, None)
+        assert await other.run(_ENSURE_AND_NOTE, {**values, "created_ms": 5}) == (3, 0, "seen")
+        assert await other.run(_ENSURE_AND_NOTE, {**values, "note": None}, durable=False) == (3, 0, "seen")
+        assert await find_state(one, "note") == "seen"
+
+    async def test_a_script_that_ends_early_has_changed_nothing(self, replicas: Replicas) -> None:
+        one, other = replicas
+        for wanted, created_ms in ((4, 3), (None, 3), (3, None)):
+            values = {"name": "a", "created_ms": created_ms, "note": "seen", "wanted": wanted}
+            error = await raised(one.run(_ENSURE_AND_NOTE, values))
+            assert isinstance(error, ScriptEndedError), error
+            assert error.outcome == ("it's another" if created_ms else "nothing made")
+        assert await names(other) == []
+        assert await find_state(other, "note") is None
+
+    async def test_a_script_takes_the_same_steps_in_a_transaction(self, replicas: Replicas) -> None:
+        values = {"name": "a", "created_ms": 3, "note": "seen", "wanted": 3}
+        for database in replicas:
+            given = await database.write(lambda transaction: run_steps(_ENSURE_AND_NOTE, transaction, values))
+            assert given == await database.run(_ENSURE_AND_NOTE, values) or given == (3, 1, None)
+        error = await raised(
+            replicas[0].write(lambda transaction: run_steps(_ENSURE_AND_NOTE, transaction, {**values, "wanted": 9}))
+        )
+        assert isinstance(error, ScriptEndedError)
+
+    async def test_a_script_sees_what_it_has_waited_for(self, replicas: Replicas) -> None:
+        """Locks on names come first, and each step sees what was committed before it."""
+        locks = [NameLock(Lock.CHANGE, "number")]
+        values = {"first": "0", "name": "number"}
+        results = await asyncio.gather(
+            *(database.run(_COUNT_UP, values, locks=locks, durable=False) for database in replicas * 20)
+        )
+        assert sorted(int(number) for (number,) in results) == list(range(40))
+
+    async def test_scripts_that_make_the_same_all_come_through(self, replicas: Replicas) -> None:
+        values = {"name": "a", "created_ms": 3, "note": "seen", "wanted": 3}
+        results = await asyncio.gather(*(database.run(_ENSURE_AND_NOTE, values) for database in replicas * 10))
+        assert sum(is_new for _, is_new, _ in results) == 1
 
     async def test_who_is_cancelled_before_it_began_has_changed_nothing(self, replicas: Replicas) -> None:
         one, _ = replicas

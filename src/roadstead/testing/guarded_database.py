@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Delete, Insert, Update
 
 from roadstead.database import Database, NameLock, Row, Statement, Transaction
+from roadstead.database.script import Script, Step, statement_of
 from roadstead.events import KEPT, SETTLED
 
 _T = TypeVar("_T")
@@ -57,6 +58,26 @@ class GuardedDatabase:
 
         return await self.guarded.write(guarded, locks=locks, durable=durable, is_long=is_long)
 
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs ``script``.
+
+        Raises:
+            AssertionError: as ``write``, whatever its conditions say.
+        """
+        locks = tuple(locks)
+        for step in script.steps:
+            if isinstance(step, Step):
+                _require_held(statement_of(step), locks)
+        return await self.guarded.run(script, values, locks=locks, durable=durable, is_long=is_long)
+
 
 class _GuardedTransaction:
     """A ``Transaction`` that knows which locks it was given."""
@@ -88,6 +109,10 @@ class _GuardedTransaction:
         await self._transaction.execute_many(statement, rows)
 
     def _require(self, statement: Statement) -> None:
-        table = str(getattr(getattr(statement.element, "table", None), "name", ""))
-        if isinstance(statement.element, NOTED.get(table, ())):
-            assert self._held & {KEPT, SETTLED}, f"a change of {table} without events.KEPT"
+        _require_held(statement, self._held)
+
+
+def _require_held(statement: Statement, held: Iterable[NameLock]) -> None:
+    table = str(getattr(getattr(statement.element, "table", None), "name", ""))
+    if isinstance(statement.element, NOTED.get(table, ())):
+        assert {KEPT, SETTLED} & set(held), f"a change of {table} without events.KEPT"

@@ -55,7 +55,6 @@ class Instance:
         self.folder = folder
         self.clock = SettableClock()
         self.boot_id = "first-boot"
-        self.is_shared = bool(database_url)
         """True if other machines may have the catalogue too; takes effect with the next ``open``."""
         self.quarantined: list[tuple[Digest, str]] = []
         self._limits = limits or LimitSettings()
@@ -92,7 +91,6 @@ class Instance:
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
             boot_id=self.boot_id,
-            is_shared=self.is_shared,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
             accepts_wrong_sizes=self._accepts_wrong_sizes,

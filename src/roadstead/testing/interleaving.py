@@ -8,11 +8,13 @@ taken to wait for another one's lock: the others go on meanwhile, and it does on
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from roadstead.database import Database, LockingStatement, NameLock, Row, Statement, Transaction
+from roadstead.database.script import Script, run_steps
 
 BLOCKED_SECONDS: Final = 0.03
 """After which a piece that does not come to its next gate is taken to wait for a lock; a statement takes a tenth."""
@@ -140,6 +142,19 @@ class SteppedDatabase:
             return result
 
         return await self._database.write(stepped, locks=locks, durable=durable, is_long=is_long)
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs the steps one by one, each as a statement of its own."""
+        work = functools.partial(run_steps, script, values=values)
+        return await self.write(work, locks=locks, durable=durable, is_long=is_long)
 
     async def close(self) -> None:
         """Closes the database."""

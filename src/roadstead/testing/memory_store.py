@@ -176,6 +176,10 @@ class _MemoryWriter:
     def offset(self) -> int:
         return self._offset
 
+    @property
+    def is_longer(self) -> bool:
+        return len(self._target.content) > self._offset
+
     async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
         del self._target.content[self._offset :]
         for buffer in buffers:

@@ -1,10 +1,12 @@
 """A database that runs all work twice, as PostgreSQL may, so that a change outside the transaction is found out."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
-from roadstead.database import Database, NameLock, Transaction
+from roadstead.database import Database, NameLock, Row, Transaction
+from roadstead.database.script import Script, run_steps
 
 _T = TypeVar("_T")
 
@@ -39,6 +41,19 @@ class RepeatingDatabase:
         with contextlib.suppress(_RehearsedError):
             await self._database.write(rehearse, locks=locks, durable=False, is_long=is_long)
         return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
+
+    async def run(
+        self,
+        script: Script,
+        values: Mapping[str, object],
+        *,
+        locks: Iterable[NameLock] = (),
+        durable: bool = True,
+        is_long: bool = False,
+    ) -> Row:
+        """Runs the steps one by one, each as a statement of its own."""
+        work = functools.partial(run_steps, script, values=values)
+        return await self.write(work, locks=locks, durable=durable, is_long=is_long)
 
 
 class _RehearsedError(Exception):

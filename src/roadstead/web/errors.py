@@ -34,6 +34,7 @@ from roadstead.registry.errors import (
     UploadSizeMismatchError,
     UploadUnknownError,
 )
+from roadstead.secrets import SecretError
 from roadstead.storage import (
     ObjectBusyError,
     ObjectUnknownError,
@@ -169,6 +170,7 @@ PROBLEMS: Final[dict[type[RoadsteadError], Problem]] = {
     StorageError: _UNAVAILABLE,
     DatabaseBusyError: _UNAVAILABLE,
     LeaseLostError: _UNAVAILABLE,
+    SecretError: _UNAVAILABLE,
     DatabaseDamagedError: _UNAVAILABLE,
     DatabaseError: _UNAVAILABLE,
 }

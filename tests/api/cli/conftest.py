@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from roadstead.cli import program
 from roadstead.registry import Registry
 from tests.factories.images import image, index, layer
-from tests.factories.registries import make_folder, on_registry, push_image, push_referrer
+from tests.factories.registries import DATABASE_VARIABLE, make_folder, on_registry, push_image, push_referrer
 
 PROGRAM: Final = Path(sys.executable).parent / "roadstead"
 APP: Final = image([layer({"etc/greeting": b"hello"}), layer({"etc/name": b"roadstead"})])
@@ -36,7 +36,14 @@ def logs() -> Iterator[None]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogue of what is made from here on is where the environment says, for commands too."""
+    if database_url:
+        monkeypatch.setenv(DATABASE_VARIABLE, database_url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, database: None) -> Path:
     """A registry with an image under two tags, an index, a referrer, and another repository."""
     folder = make_folder(tmp_path / "data")
 

@@ -9,8 +9,11 @@ import pytest
 from roadstead.events import Cause
 from roadstead.oci import Digest, RepositoryName, Tag
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.images import image, layer
 from tests.factories.registries import on_registry, push_image
+
+DATABASES = BOTH
 
 NEW = image([layer({"etc/version": b"2"})])
 

@@ -7,8 +7,11 @@ import pytest
 from roadstead.oci import Digest
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.api.cli.test_completion import complete
+from tests.databases import BOTH, SQLITE_ALONE
 from tests.factories.images import image, layer
 from tests.factories.registries import on_registry, push_image
+
+DATABASES = BOTH
 
 NEW = image([layer({"etc/version": b"2"})])
 
@@ -112,6 +115,7 @@ def test_nothing_changes_while_the_registry_stands_still(moved: Command, words: 
     assert moved(*words).exit_code == 0
 
 
+@SQLITE_ALONE  # a shell that completes words asks no server
 def test_states_are_completed(moved: Command) -> None:
     data = f"--data {moved.folder}"
     states = [NEW.digest.removeprefix("sha256:"), APP.digest.removeprefix("sha256:")]  # bash breaks words at colons

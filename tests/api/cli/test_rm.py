@@ -12,8 +12,11 @@ from roadstead.registry import Registry
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.registry.garbage.repository_removal import remove_repository
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.access import ALL_VISIBLE, BY_TEST
 from tests.factories.registries import on_registry, opened, push_image, push_manifest
+
+DATABASES = BOTH
 
 EMPTY_INDEX = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 

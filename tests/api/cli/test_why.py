@@ -6,7 +6,10 @@ import pytest
 
 from roadstead.oci import Digest
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.registries import on_registry, push_blob
+
+DATABASES = BOTH
 
 
 def test_a_blob_is_kept_by_every_manifest_that_names_it(command: Command) -> None:

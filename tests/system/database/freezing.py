@@ -7,6 +7,7 @@ and afterwards how its action ended: a status, or the name of an error.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -49,13 +50,16 @@ def freeze() -> None:
 
 
 def freezing(files: FilesystemStore, call: str) -> None:
-    """Has the process freeze right before the system calls by which ``call`` takes effect."""
-    target: object = files._aside if call == "take" else files
-    name = "_take" if call == "take" else call
+    """Has the process freeze right before the system calls by which ``call`` takes effect; the n-th with ``:n``."""
+    name, _, number = call.partition(":")
+    target: object = files._aside if name == "take" else files
+    name = "_take" if name == "take" else name
     original: Callable[..., object] = getattr(target, name)
+    left = itertools.count(int(number or 1), -1)
 
     def late(*arguments: object) -> object:
-        freeze()
+        if next(left) == 1:
+            freeze()
         return original(*arguments)
 
     setattr(target, name, late)
@@ -64,23 +68,23 @@ def freezing(files: FilesystemStore, call: str) -> None:
 def freezing_async(uploads: Uploads) -> None:
     """The same between publishing and recording."""
     target: Any = uploads
-    original = target._conclude
+    original = target._record_blob
 
-    async def late(*arguments: Any) -> None:
+    async def late(*arguments: Any, **named: Any) -> None:
         freeze()
-        await original(*arguments)
+        await original(*arguments, **named)
 
-    target._conclude = late
+    target._record_blob = late
 
 
 async def run(url: str, folder: str, action: str, call: str) -> str:
     instance = Instance(Path(folder), database_url=url)
     instance.lapse_seconds = 1.0
     files = FilesystemStore(instance.objects)
-    if call != "_conclude":
+    if call != "_record_blob":
         freezing(files, call)
     await instance.open(files)
-    if call == "_conclude":
+    if call == "_record_blob":
         freezing_async(instance.registry.uploads)
     try:
         if action == "push":

@@ -390,6 +390,7 @@ def age(snapshot: Path) -> None:
     catalogue = snapshot / "roadstead.db"
     catalogue.chmod(0o600)
     with contextlib.closing(sqlite3.connect(catalogue)) as connection, connection:
+        connection.execute("DROP TABLE secrets")
         for column in ("fence", "beat"):
             connection.execute(f"ALTER TABLE leases DROP COLUMN {column}")
         connection.execute("UPDATE alembic_version SET version_num = '0007'")

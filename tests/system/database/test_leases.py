@@ -137,7 +137,7 @@ async def test_a_push_frozen_before_it_publishes(instance: Instance, *, is_held:
     """Another pushes the same, deletes it, and collects: the first stores it anew, or says that it did not."""
     if is_held:
         await damage(instance)
-    frozen = await Frozen.start(instance, "push", "copy_in_place")
+    frozen = await Frozen.start(instance, "push", "copy_in_place:2" if is_held else "copy_in_place")
     await instance.push_blob("app", CONTENT)
     assert await pull(instance) == CONTENT
     await remove_and_collect(instance)
@@ -146,7 +146,7 @@ async def test_a_push_frozen_before_it_publishes(instance: Instance, *, is_held:
     assert (outcome, found.status) in ([("503", 404)] if is_held else [("201", 200)])
 
 
-@pytest.mark.parametrize("call", ["_find", "copy_in_place"])
+@pytest.mark.parametrize("call", ["copy_in_place", "_record_blob"])
 async def test_a_push_frozen_while_another_serves(instance: Instance, call: str) -> None:
     frozen = await Frozen.start(instance, "push", call)
     await instance.push_blob("app", CONTENT)
@@ -158,7 +158,7 @@ async def test_a_push_frozen_while_another_serves(instance: Instance, call: str)
 
 async def test_a_push_frozen_between_publishing_and_recording(instance: Instance) -> None:
     """What it has published is collected meanwhile, with the record of another."""
-    frozen = await Frozen.start(instance, "push", "_conclude")
+    frozen = await Frozen.start(instance, "push", "_record_blob")
     await instance.push_blob("app", CONTENT)
     await remove_and_collect(instance)
     assert not (instance.objects / layout.blob_key(layout_digest())).exists()

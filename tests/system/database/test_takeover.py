@@ -96,3 +96,16 @@ async def test_bytes_without_a_record_go_when_they_are_old(instance: Instance) -
     left = {path.name for path in (instance.objects / layout.UPLOADS).iterdir()}
     assert "young" in left
     assert len(left) == 2
+
+
+async def test_what_was_published_of_an_upload_that_has_no_record_goes_too(instance: Instance) -> None:
+    """A push in one request leaves its object alone: that says which blob it has put in place."""
+    stray = instance.objects / layout.upload_key("stray")
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(CONTENT)
+    path = publish_as_one_that_died(instance)
+    moment = stray.stat().st_mtime - 2 * 86_400
+    os.utime(stray, (moment, moment))
+    assert (await takeover_of(instance).round()).orphaned_uploads == 1
+    await Collector(instance.registry).step()
+    assert not path.exists()

@@ -54,6 +54,8 @@ class FaultyServer(RegistryServer):
             self.data = data
         self.command = [*map(str, wrapper), *self.command]
         self._env = environment(settings or {})
+        self.database_url = str((settings or {}).get("database.url", ""))
+        """Where its catalogue is, if that is not a file in the data folder."""
 
     def is_healthy(self) -> bool:
         """Whether it answers on both listeners."""
@@ -126,7 +128,8 @@ class FaultyServer(RegistryServer):
     def check_data(self, *options: str, exit_code: int | None = 0) -> str:
         """What `roadstead check` prints of the data folder; fails unless it exits so."""
         command: list[str | Path] = [PROGRAM, "check", *options, "--data", self.data]
-        return run(command, env=environment({}), exit_code=exit_code).both
+        settings = {"database.url": self.database_url} if self.database_url else {}
+        return run(command, env=environment(settings), exit_code=exit_code).both
 
     def _status(self, key: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

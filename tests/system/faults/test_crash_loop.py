@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from roadstead.database import postgresql
 from tests.system.faults.checker import Checker
 from tests.system.faults.client import Client, digest_of
 from tests.system.faults.recorder import Journal, Upload
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 
 CYCLES: Final = int(os.environ.get("ROADSTEAD_CRASH_CYCLES", "30"))
 SEED: Final = int(os.environ.get("ROADSTEAD_CRASH_SEED", "0")) or secrets.randbits(32)
+CYCLES_PER_ONE_ON_A_SERVER: Final = 5
 CLIENTS: Final = 4
 ACKNOWLEDGED_TIMEOUT_SECONDS: Final = 60.0
 STARTING_SECONDS: Final = 1.0
 """A start takes about as long, so that a kill within it hits every part of it."""
+
+MORE_FILES: Final = 4 + postgresql.CONNECTIONS
+"""By which open files may differ: a few, and the pool's connections, which are opened when they are needed."""
 
 MEMORY_GROWTH_BYTES: Final = 24 << 20
 CHECK_EVERY: Final = 3
@@ -44,32 +49,45 @@ CHECK_EVERY: Final = 3
 @pytest.mark.timeout(60 + 20 * CYCLES)
 @pytest.mark.xdist_group("crash_loop")
 def test_nothing_acknowledged_is_lost(scratch: Path) -> None:
-    print(f"ROADSTEAD_CRASH_SEED={SEED}, {CYCLES} cycles")
+    with serving(FaultyServer(scratch / f"crash-{secrets.token_hex(3)}")) as server:
+        crash(server, CYCLES)
+
+
+@pytest.mark.timeout(60 + 20 * CYCLES)
+@pytest.mark.xdist_group("crash_loop")
+def test_nothing_acknowledged_is_lost_on_a_server(scratch: Path, postgres_url: str) -> None:
+    """Each start is of one that cannot know that it is alone, so what was left of the last is still held."""
+    folder = scratch / f"crash-{secrets.token_hex(3)}"
+    with serving(FaultyServer(folder, settings={"database.url": postgres_url})) as server:
+        crash(server, max(1, CYCLES // CYCLES_PER_ONE_ON_A_SERVER))
+
+
+def crash(server: FaultyServer, cycles: int) -> None:
+    print(f"ROADSTEAD_CRASH_SEED={SEED}, {cycles} cycles")
     chance = random.Random(f"{SEED}/kills")
     traffic = Traffic(SEED, CLIENTS)
-    with serving(FaultyServer(scratch / f"crash-{secrets.token_hex(3)}")) as server:
-        memory: list[int] = []
-        files: list[int] = []
-        for cycle in range(CYCLES):
-            traffic.start(server.port)
-            traffic.wait_for(chance.randint(1, 60), ACKNOWLEDGED_TIMEOUT_SECONDS)
-            server.kill()
-            traffic.join()
-            if chance.random() < 0.3:
-                kill_while_starting(server, chance.uniform(0, STARTING_SECONDS))
-            server.start()
-            problems = Checker(server.port, server.data).check(traffic.journals)
-            assert not problems, f"seed {SEED}, cycle {cycle}:\n" + "\n".join(problems)
-            for journal in traffic.journals:
-                journal.shorten()
-            memory.append(server.resident_bytes())
-            files.append(settled_files(server))
-            if cycle % CHECK_EVERY == 0 or cycle == CYCLES - 1:
-                server.check_data("--deep")
-            server.check()
-        print(f"{traffic.acknowledged} changes were acknowledged")
-        require_flat("open files", files, 4)
-        require_flat("memory", memory, MEMORY_GROWTH_BYTES)
+    memory: list[int] = []
+    files: list[int] = []
+    for cycle in range(cycles):
+        traffic.start(server.port)
+        traffic.wait_for(chance.randint(1, 60), ACKNOWLEDGED_TIMEOUT_SECONDS)
+        server.kill()
+        traffic.join()
+        if chance.random() < 0.3:
+            kill_while_starting(server, chance.uniform(0, STARTING_SECONDS))
+        server.start()
+        problems = Checker(server.port, server.data, server.database_url).check(traffic.journals)
+        assert not problems, f"seed {SEED}, cycle {cycle}:\n" + "\n".join(problems)
+        for journal in traffic.journals:
+            journal.shorten()
+        memory.append(server.resident_bytes())
+        files.append(settled_files(server))
+        if cycle % CHECK_EVERY == 0 or cycle == cycles - 1:
+            server.check_data("--deep")
+        server.check()
+    print(f"{traffic.acknowledged} changes were acknowledged")
+    require_flat("open files", files, MORE_FILES)
+    require_flat("memory", memory, MEMORY_GROWTH_BYTES)
 
 
 def kill_while_starting(server: FaultyServer, after_seconds: float) -> None:

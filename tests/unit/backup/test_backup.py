@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from roadstead.app import build_secrets
 from roadstead.backup import (
     BackupBlobDamagedError,
     BackupBusyError,
@@ -34,12 +35,14 @@ from roadstead.backup import (
 )
 from roadstead.backup.folder import manifest_sum
 from roadstead.clock import SystemClock
+from roadstead.config import load_settings
 from roadstead.database import DatabaseDamagedError, SqliteDatabase
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry
 from roadstead.registry.garbage.holds import HoldWatch
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Silence
+from roadstead.secrets import MasterKeyMissingError, SigningKey
 from roadstead.storage import DataFolder, DataFolderError, FilesystemStore
 from tests.factories.access import ALL_VISIBLE, BY_TEST
 from tests.factories.images import Image, image, layer
@@ -501,3 +504,90 @@ def test_a_restoration_that_was_stopped_before_it_began_needs_no_force(
     new.restoring.write_bytes(b"")
     restore(backup, new.path)
     require_image(new.path, FIRST, "v1")
+
+
+# ── Secrets that servers share ────────────────────────────────────────────────────────────────────────────────
+
+
+async def keep_secrets(registry: Registry, data: Path) -> tuple[SigningKey, bytes | None]:
+    """What a server of that folder signs with, and the credential that it has."""
+    secrets = build_secrets(registry.database, registry.clock, load_settings(None, {}, {"data.folder": data}))
+    await secrets.require_key()
+    return await secrets.signing_key("tokens"), await secrets.find_credential("endpoint/other")
+
+
+def secrets_of(data: Path) -> tuple[SigningKey, bytes | None]:
+    return on_registry(data, lambda registry: keep_secrets(registry, data))
+
+
+@pytest.fixture
+def with_secrets(folder: Path) -> Path:
+    async def fill(registry: Registry) -> None:
+        secrets = build_secrets(registry.database, registry.clock, load_settings(None, {}, {"data.folder": folder}))
+        await secrets.put_credential("endpoint/other", b"password")
+        await secrets.signing_key("tokens")
+
+    on_registry(folder, fill)
+    (folder / "secrets" / "tls.key").write_text("a key of TLS")
+    return folder
+
+
+def sealed_in(catalogue: Path) -> list[bytes]:
+    with closing(sqlite3.connect(catalogue)) as connection:
+        return [bytes(row[0]) for row in connection.execute("SELECT sealed FROM secrets")]
+
+
+def test_secrets_are_left_out_and_a_restoration_signs_anew(
+    with_secrets: Path, backup: BackupFolder, tmp_path: Path
+) -> None:
+    key, _ = secrets_of(with_secrets)
+    sealed = sealed_in(with_secrets / "roadstead.db")
+    take(with_secrets, backup)
+    catalogue = backup.snapshot().catalogue
+    assert sealed_in(catalogue) == []
+    assert not any(value in catalogue.read_bytes() for value in sealed), "nor in a page that is free"
+    restore(backup, tmp_path / "new")
+    after, credential = secrets_of(tmp_path / "new")
+    assert (credential, after.value == key.value) == (None, False)
+    assert secrets_of(with_secrets) == (key, b"password"), "the registry itself keeps them"
+
+
+def with_all(data: Path) -> Extras:
+    return Extras(secrets=data / "secrets", master_key_files=frozenset({(data / "secrets" / "master.key").resolve()}))
+
+
+def test_credentials_go_along_when_asked_for_and_the_master_key_never(
+    with_secrets: Path, backup: BackupFolder, tmp_path: Path
+) -> None:
+    key, _ = secrets_of(with_secrets)
+    master = (with_secrets / "secrets" / "master.key").read_bytes()
+    take(with_secrets, backup, with_all(with_secrets))
+    files = [path for path in backup.path.rglob("*") if path.is_file()]
+    assert any(path.name == "tls.key" for path in files)
+    digits = master.split()[-1]
+    assert not any(digits in path.read_bytes() or bytes.fromhex(digits.decode()) in path.read_bytes() for path in files)
+    new = tmp_path / "new"
+    restore(backup, new)
+    with pytest.raises(MasterKeyMissingError):
+        secrets_of(new)
+    (new / "secrets" / "master.key").write_bytes(master)
+    after, credential = secrets_of(new)
+    assert (credential, after.value == key.value) == (b"password", False)
+
+
+def test_a_master_key_that_is_there_stays_there(with_secrets: Path, backup: BackupFolder) -> None:
+    key, _ = secrets_of(with_secrets)
+    take(with_secrets, backup, with_all(with_secrets))
+    restore(backup, with_secrets, force=True)
+    after, credential = secrets_of(with_secrets)
+    assert (credential, after.value == key.value) == (b"password", False)
+    assert (with_secrets / "secrets" / "tls.key").read_text() == "a key of TLS"
+
+
+def test_a_master_key_alone_is_nothing_in_the_way(with_secrets: Path, backup: BackupFolder, tmp_path: Path) -> None:
+    take(with_secrets, backup, with_all(with_secrets))
+    new = tmp_path / "new" / "secrets"
+    new.mkdir(parents=True)
+    shutil.copy(with_secrets / "secrets" / "master.key", new)
+    restore(backup, new.parent)
+    assert secrets_of(new.parent)[1] == b"password"

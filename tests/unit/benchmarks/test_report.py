@@ -9,6 +9,7 @@ from benchmarks.model import (
     REFERENCE,
     REGISTRIES,
     SUBJECT,
+    VARIANTS,
     Result,
     Sample,
     Target,
@@ -83,8 +84,10 @@ def test_a_figure_is_bounded_without_a_peer() -> None:
 
 
 def test_every_target_names_a_server_that_the_table_shows() -> None:
-    known = {None, BETTER, *PEERS, *CEILINGS}
-    assert {target.to for row, _ in ROWS.values() for target in row.targets} <= known
+    known = {None, BETTER, *PEERS, *CEILINGS, *VARIANTS}
+    targets = [target for row, _ in ROWS.values() for target in row.targets]
+    assert {target.to for target in targets} <= known
+    assert {target.of for target in targets} <= {SUBJECT, *VARIANTS}
     assert (SUBJECT, *PEERS) == REGISTRIES
 
 

@@ -235,7 +235,7 @@ def test_statements_of_the_version_before_run_on_the_new_schema(old: OldCatalogu
         database = await old.opened()
 
         async def work(transaction: Transaction) -> int:
-            return await ensure_repository(transaction, RepositoryName("old/code"), SystemClock())
+            return await ensure_repository(transaction, RepositoryName("old/code"), SystemClock().now_ms())
 
         await database.write(work)
         await database.close()
@@ -261,7 +261,7 @@ async def test_first_pushes_at_once_make_one_project(old: OldCatalogue) -> None:
 
     def pushed(name: str) -> Awaitable[int]:
         async def work(transaction: Transaction) -> int:
-            return await ensure_repository(transaction, RepositoryName(name), SystemClock())
+            return await ensure_repository(transaction, RepositoryName(name), SystemClock().now_ms())
 
         return database.write(work)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,9 +12,13 @@ from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.options import registry_options
 from roadstead.cli.terminal.output import Column, Table, is_terminal, print_fields, print_json, print_line, style
 from roadstead.cli.terminal.progress import ProgressBar
+from roadstead.cli.terminal.refusal import CommandRefusedError
 
 if TYPE_CHECKING:  # see cli.terminal.session
     from roadstead.backup import BackupFolder, Extras, Pruned, SnapshotManifest
+
+KEY_DIGITS: Final = 64
+"""Of a master key, as text."""
 
 
 @click.command(
@@ -63,8 +67,8 @@ def backup(
     and every blob that it names, of which only those are copied that TO does not have. Blobs are compared with their
     digests on the way. An interrupted run leaves the earlier snapshots whole; the next one goes on where it stopped.
 
-    Keys and passwords are not copied unless --with-secrets asks for it. `roadstead restore-backup` brings a snapshot
-    up.
+    Keys and passwords are not copied unless --with-secrets asks for it; the master key never is: keep a copy of it
+    elsewhere. `roadstead restore-backup` brings a snapshot up.
     """
     from roadstead.backup import BackupFolder  # noqa: PLC0415 - see cli.terminal.session
 
@@ -151,9 +155,23 @@ async def _require_elsewhere(folder: "BackupFolder", opened: session.Session) ->
 
 
 def _extras(opened: session.Session, config: Path | None) -> "Extras":
-    from roadstead.backup import Extras  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import master_key_files  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.backup import Extras  # noqa: PLC0415
 
-    return Extras(secrets=opened.settings.secrets_folder, settings=config)
+    if config is not None and _has_master_key(config, opened.settings.secrets.master_key or ""):
+        raise CommandRefusedError(
+            f"{config} has the master key in it, which no backup may have: put it into a file of its own, and name that"
+            " as secrets.master_key_file"
+        )
+    return Extras(
+        secrets=opened.settings.secrets_folder, settings=config, master_key_files=master_key_files(opened.settings)
+    )
+
+
+def _has_master_key(config: Path, given: str) -> bool:
+    """Returns True if the settings file itself has the master key, however it is broken into lines there."""
+    content = config.read_bytes()
+    return any(word.encode() in content for word in given.replace(",", " ").split() if len(word) >= KEY_DIGITS)
 
 
 def _print_taken(taken: "SnapshotManifest", pruned: "Pruned | None", *, as_json: bool) -> None:

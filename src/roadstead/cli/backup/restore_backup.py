@@ -67,7 +67,8 @@ def restore_backup(
     Copies catalogue and blobs of a snapshot, compares every blob with its digest, and looks for damage as `roadstead
     check` does. Stop the servers before. What was interrupted goes on where it stopped when it is run again; until it
     has ended no server starts on it. The catalogue goes where database.url says, wherever it was when the backup was
-    taken. Afterwards nothing is removed from storage until `roadstead gc --confirm`.
+    taken. Signing keys are made anew, so whoever was logged in logs in again. Nothing is removed from storage until
+    `roadstead gc --confirm`.
     """
     from roadstead.config import load_settings  # noqa: PLC0415 - see cli.terminal.session
 
@@ -76,7 +77,7 @@ def restore_backup(
     report = Report(as_json)
     wish = _Wish(name, is_forced=force, keeps_blobs=keep_blobs, skips_damaged=skip_damaged)
     outcome = _restore(settings, source, wish, bytes_per_second, report)
-    _print_restored(outcome, as_json=as_json)
+    _print_restored(outcome, _look_at_sealed(settings), as_json=as_json)
     report.finish(deep=True)
     context.exit(ExitCode.DAMAGED if report.counts["damage"] or outcome.restored.damaged else ExitCode.DONE)
 
@@ -316,7 +317,7 @@ class _Job:
         asyncio.run(work())
 
 
-def _print_restored(outcome: _Outcome, *, as_json: bool) -> None:
+def _print_restored(outcome: _Outcome, sealed: "_Sealed", *, as_json: bool) -> None:
     manifest, restored = outcome.snapshot.manifest, outcome.restored
     if as_json:
         print_json(
@@ -330,6 +331,8 @@ def _print_restored(outcome: _Outcome, *, as_json: bool) -> None:
                     "skipped": [digest for digest, _ in restored.damaged],
                     "missing": [blob.digest for blob in manifest.missing],
                     "secrets": outcome.secrets,
+                    "credentials": sealed.credentials,
+                    "missing_master_keys": sealed.missing,
                     "moved_aside": outcome.moved,
                 }
             }
@@ -339,11 +342,41 @@ def _print_restored(outcome: _Outcome, *, as_json: bool) -> None:
         print_line(f"{style('damage', colour='red', bold=True)}\tblob-not-restored\t{digest}\t{reason}")
     kept = f", {text.number(restored.kept_blobs)} of them by an earlier run" if restored.kept_blobs else ""
     taken = text.utc(manifest.taken_ms)
+    needed = f"{', '.join(sealed.missing)} is needed in {sealed.source}; no backup has it" if sealed.missing else ""
     fields = [
         ("Snapshot", f"{manifest.name} (roadstead {manifest.version})"),
         ("As of", f"{text.local_time(manifest.taken_ms)} ({taken})" if is_terminal() else taken),
         ("Blobs", f"{text.number(restored.blobs)} ({text.size(restored.bytes)}){kept}"),
         ("Secrets", text.plural(outcome.secrets, "file") if manifest.has_secrets else "none in this backup"),
+        ("Credentials", text.number(sealed.credentials) if sealed.credentials else ""),
+        ("Master key", needed),
+        ("Signing keys", "new ones: what was signed before is not accepted any more"),
         ("Next", "nothing is removed from storage until `roadstead gc --confirm`"),
     ]
     print_fields(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """The secrets that the restored catalogue has, and the ids of their master keys that are not in ``source``."""
+
+    credentials: int
+    missing: list[str]
+    source: str
+
+
+def _look_at_sealed(settings: "Settings") -> _Sealed:
+    from roadstead.app import key_source, open_registry  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.secrets import MasterKeyError  # noqa: PLC0415
+    from roadstead.secrets.store import count_by_key  # noqa: PLC0415
+
+    async def work() -> dict[str, int]:
+        async with open_registry(settings) as registry:
+            return await count_by_key(registry.database)
+
+    sealed, source = asyncio.run(work()), key_source(settings)
+    try:
+        known = source.read().ids
+    except MasterKeyError:
+        known = ()
+    return _Sealed(sum(sealed.values()), [key_id for key_id in sealed if key_id not in known], source.name)

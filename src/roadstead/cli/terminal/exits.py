@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from roadstead import access, app, backup, certificates, config, database, identity, storage
+from roadstead import access, app, backup, certificates, config, database, identity, secrets, storage
 from roadstead.cli.terminal import text
 from roadstead.cli.terminal.exit_code import ExitCode
 from roadstead.cli.terminal.refusal import CommandRefusedError, EndpointSilentError
@@ -97,6 +97,10 @@ def _storage_missing(error: StorageMissingError) -> str:
     )
 
 
+def _master_key(error: secrets.MasterKeyError) -> str:
+    return f"{text.printable(error.source)}: {error}; {error.remedy}"
+
+
 _Sentence = Callable[[Any], str]
 
 EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
@@ -134,6 +138,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     certificates.CertificateNameInvalidError: (ExitCode.USAGE, str),
     certificates.CertificateExistsError: (ExitCode.REFUSED, str),
     certificates.CertificateError: (ExitCode.UNREACHABLE, str),
+    secrets.MasterKeyError: (ExitCode.USAGE, _master_key),
+    secrets.MasterKeyUnreadableError: (ExitCode.UNREACHABLE, _master_key),
+    secrets.SecretError: (ExitCode.REFUSED, str),
     # where it is kept
     EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
@@ -150,6 +157,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     copy_errors.CopyRefusedError: (ExitCode.REFUSED, str),
     copy_errors.CopyDiffersError: (ExitCode.REFUSED, str),
     database.DatabaseUnavailableError: (ExitCode.UNREACHABLE, _catalogue_unavailable),
+    LeaseLostError: (ExitCode.UNREACHABLE, str),
     database.ServerUnavailableError: (ExitCode.UNREACHABLE, _server_unavailable),
     backup.BackupError: (ExitCode.UNREACHABLE, str),
     backup.BackupBusyError: (ExitCode.REFUSED, str),
@@ -158,8 +166,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     UpstreamError: (ExitCode.UNREACHABLE, str),
     UpstreamUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
-    LeaseLostError: (ExitCode.UNREACHABLE, str),
     # the things that were found
+    secrets.SecretDamagedError: (ExitCode.DAMAGED, str),
+    secrets.SecretStateInvalidError: (ExitCode.DAMAGED, str),
     backup.SnapshotDamagedError: (ExitCode.DAMAGED, str),
     backup.BackupMarkerDamagedError: (ExitCode.DAMAGED, str),
     backup.PruningRefusedError: (ExitCode.DAMAGED, str),

@@ -12,24 +12,26 @@ from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.blob_records import OCTETS, link_blob
 from roadstead.registry.content.exclusive import Exclusive, Hold
-from roadstead.registry.content.repositories import ensure_repository, get_repository_id
+from roadstead.registry.content.repositories import get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import Blob
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob, review_link
+from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob
 from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
 
 Notice = Callable[[Digest, str], None]
 """Told which blob was put into quarantine and why."""
 
 
-OCTETS: Final = "application/octet-stream"
-"""The media type that registry:2 gives every blob in its events."""
-
 BY_QUARANTINE: Final = Cause.of_work("quarantine")
 """The cause of a quarantine: whoever came upon the damage did not make it."""
+
+
+class _HealedError(Exception):
+    """A push has put right bytes in place of those that were seen to be damaged."""
 
 
 class Blobs:
@@ -110,8 +112,7 @@ class Blobs:
         async with self._exclusive.hold(digest) as hold:
             if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
                 return False
-            await uninterrupted(self._put_aside(hold, digest, reason))
-            return True
+            return await uninterrupted(self._put_aside(hold, digest, reason, seen))
 
     async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
         """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
@@ -129,11 +130,14 @@ class Blobs:
     async def _open_or_quarantine(
         self, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
     ) -> ObjectReader:
-        """Looks again while nobody can change the blob: what was damaged may have been healed by a push meanwhile."""
+        """Looks again while nobody can remove the blob: what was damaged may have been healed by a push meanwhile."""
         async with self._exclusive.hold(digest) as hold:
-            reader = await self._open_intact(await self.get(repository, digest, visible=visible))
+            blob = await self.get(repository, digest, visible=visible)
+            seen = await self._storage.find(layout.blob_key(digest))  # before the look that decides
+            reader = await self._open_intact(blob)
+            if isinstance(reader, str) and not await uninterrupted(self._put_aside(hold, digest, reader, seen)):
+                reader = await self._open_intact(blob)
             if isinstance(reader, str):
-                await uninterrupted(self._put_aside(hold, digest, reader))
                 raise BlobQuarantinedError(digest)
             return reader
 
@@ -148,27 +152,41 @@ class Blobs:
         reader.close()
         return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
 
-    async def _put_aside(self, hold: Hold, digest: Digest, reason: str) -> None:
-        """Takes a blob out of service, then its bytes out of their place."""
+    async def _put_aside(
+        self, hold: Hold, digest: Digest, reason: str, seen: StoredObject | EllipsisType | None
+    ) -> bool:
+        """Takes a blob out of service, then its bytes out of their place; whether they are the ones that were ``seen``.
+
+        A push that holds nothing may put its bytes in place at any moment. It records them after that, for which it
+        waits while the record is being changed here: so either its bytes are seen here, or it sees the quarantine.
+        """
         now_ms = self._clock.now_ms()
 
         async def work(transaction: Transaction) -> bool:
             await hold.require(transaction)
             if not await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms):
                 return False
+            is_certain = isinstance(seen, EllipsisType) or not self._exclusive.is_fenced
+            if not is_certain and await self._storage.find(layout.blob_key(digest)) != seen:
+                raise _HealedError
             event = Event(
                 action=EventAction.QUARANTINE, repository="", digest=digest, media_type=OCTETS, cause=BY_QUARANTINE
             )
             await self._outbox.record(transaction, event)
             return True
 
-        if not await self._database.write(work, locks=[KEPT]) and self._exclusive.is_fenced:
-            return  # nothing serves these bytes, and somebody may be about to record them
+        try:
+            is_out = await self._database.write(work, locks=[KEPT])
+        except _HealedError:
+            return False
+        if not is_out and self._exclusive.is_fenced:
+            return True  # nothing serves these bytes, and somebody may be about to record them
         try:
             await hold.put_aside(digest)
         except ObjectUnknownError:
             reason += "; there was nothing to put aside"
         self._on_quarantine(digest, reason)
+        return True
 
     async def mount(
         self,
@@ -266,15 +284,3 @@ async def _find_in(transaction: Transaction, digest: Digest, visible: VisibleRep
         row = await transaction.lock_one(store.FIND_BLOB_IN_UNSLASHED, digest=digest)
         return (row[0], row[1]) if row is not None and row[2] is None else None
     return None
-
-
-async def link_blob(
-    transaction: Transaction, repository: RepositoryName, blob_id: int, clock: Clock, rules: GarbageRules
-) -> None:
-    """Lets a repository, made if need be, read a blob, which waits for a manifest that names it."""
-    repository_id = await ensure_repository(transaction, repository, clock)
-    change = Change.at(clock, "", rules)
-    is_new = await transaction.execute(
-        store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=change.now_ms
-    )
-    await review_link(transaction, repository_id, blob_id, change, is_new=bool(is_new))

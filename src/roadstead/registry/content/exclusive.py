@@ -21,12 +21,19 @@ Whoever dies between has barred somebody who was dead, or makes one that lives f
 holds a digest, no removal by anybody else can take effect, by induction over all who held it before.
 
 **What follows.** A push may record a blob without a hold if its record is absent or in service, which most pushes find
-(``Uploads``): in one transaction it writes the row, which holds it, sees that it is in service or new, and only then
-looks for the bytes. Suppose that they are there and are removed later by a hold that began before. By R that holder saw
-the record out of service before; it has come back into service, or gone, since; by R that was in a transaction of one
-who held the digest then. If that was the same holder, its removals had ended, in the order of its program; if it was
-another, that one had taken over, and by T no removal takes effect any more. A hold that begins later finds the record
-in service, and the bytes with it. So what was answered with 201 is there, whoever was frozen where.
+(``Uploads``): it puts its own bytes in place, at a moment p, and then in one transaction writes the row, which holds
+it, sees that it is in service or new, and sees that no record of a blob was deleted since before p (``blob_records``).
+Suppose that its bytes are removed, at a moment r after p. By R that holder had seen the record out of service.
+
+- If the record was deleted since, it was after r: by the same holder, in the order of its program; or by one that had
+  taken over, before which r had to be by T. Then it was after p too, and the push is told to hold the digest.
+- If it has come back into service since, it was in a transaction of one who held the digest then, and who has put bytes
+  in place, or seen them, after r by the same reasons: they are the same bytes, by P.
+- If it is out of service, the push is told so; if it waits for a transaction that makes it so, it is told then. Who
+  takes a blob out of service because of its bytes looks at them again in that transaction (``Blobs``).
+
+A hold that begins later finds the record in service, and the bytes with it. So what was answered with 201 is there,
+whoever was frozen where.
 
 A holder that publishes records in a transaction with ``Hold.require``: nobody has held the digest since it began, so
 nothing was removed by T, and its own bytes are in place. One that was taken over is told so, records nothing, and its

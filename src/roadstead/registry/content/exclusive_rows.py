@@ -142,8 +142,9 @@ class _RowHold(contextlib.AbstractAsyncContextManager[Hold]):
                 await self._exclusive.database.write(work, durable=False)
 
     async def require(self, transaction: Transaction) -> None:
+        found = await lease_rows.keep_all_held(transaction, list(self._fences))
         for name, fence in self._fences.items():
-            held = await lease_rows.keep_held(transaction, name)
+            held = found.get(name)
             if held is None or (held.holder, held.fence) != (self._token, fence):
                 raise LeaseLostError(_digest_of(name))
 

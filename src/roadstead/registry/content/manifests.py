@@ -6,20 +6,21 @@ as they were pushed.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Final
 
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseDamagedError, Transaction, as_list
-from roadstead.events import Cause, Event, EventAction, Outbox
+from roadstead.database import Database, DatabaseDamagedError, ScriptEndedError, Transaction, as_list
+from roadstead.database.script import run_steps
+from roadstead.events import Cause, Event, EventAction, Outbox, encode_cause
 from roadstead.oci import Descriptor, Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError
 from roadstead.registry.content import store
 from roadstead.registry.content.foreign_urls import UrlRules
 from roadstead.registry.content.manifest_caches import BodyCache, FoundCache
-from roadstead.registry.content.repositories import ensure_repository, get_repository_id, require_visible
+from roadstead.registry.content.manifest_records import RECORD_MANIFEST, RECORD_TAG, manifest_values, requirement
+from roadstead.registry.content.repositories import get_repository_id, project_of, require_visible
 from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.errors import (
     ManifestBlobUnknownError,
@@ -28,8 +29,9 @@ from roadstead.registry.errors import (
 )
 from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import PushedManifest, StoredManifest
+from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change, discard_manifest, point_tag, review_untagged, settle_manifest
+from roadstead.registry.removal.transitions import Change, discard_manifest
 
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
 """Larger documents are parsed and recorded in a thread, one at a time, so that other requests need not wait."""
@@ -159,59 +161,66 @@ class Manifests:
         if digest is not None and digest != actual:
             raise ManifestDigestMismatchError(digest, actual)
 
+        missing, wrong_sizes = await self._record(
+            repository, manifest, actual, body, tags, cause, is_known=is_known, is_long=is_long
+        )
+        self._traffic.pushed(repository, len(body), is_manifest=True)
+        subject = manifest.subject.digest if manifest.subject else None
+        return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
+
+    async def _record(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        digest: Digest,
+        body: bytes,
+        tags: Sequence[Tag],
+        cause: Cause,
+        *,
+        is_known: bool,
+        is_long: bool,
+    ) -> tuple[int, int]:
+        """Records the manifest; how many of its blobs are missing, and how many have other sizes."""
+        change = Change.at(self._clock, cause.actor, self._rules)
+        values = {
+            **change.values(),
+            **manifest_values(manifest, digest, body),
+            **requirement(manifest.required_blobs),
+            "action": EventAction.PUSH.value,
+            "repository": repository,
+            "project": project_of(repository),
+            "tag": tags[0] if tags else None,
+            "event_tag": tags[0] if tags else "",
+            "cause": encode_cause(cause),
+        }
+        locks = adding_to(repository)
+        if len(tags) <= 1:
+            try:
+                row = await self._database.run(RECORD_MANIFEST, values, locks=locks, is_long=is_long)
+            except ScriptEndedError:  # said below what is missing, and whether that matters
+                pass
+            else:
+                return row[2] or 0, 0
+        unchecked = {**values, "sized": None}
+
         async def work(transaction: Transaction) -> tuple[int, int]:
-            change = Change.at(self._clock, cause.actor, self._rules)
-            now_ms = change.now_ms
-            repository_id = await ensure_repository(transaction, repository, self._clock)
-            missing, wrong_sizes = await _compare_blobs(transaction, repository_id, manifest.required_blobs)
+            missing, wrong_sizes = await _compare_blobs(transaction, repository, manifest.required_blobs)
             if wrong_sizes and not (self._accepts_wrong_sizes or is_known):
                 raise ManifestInvalidError(wrong_sizes[0])
             if missing and not self._accepts_missing_blobs:
                 raise ManifestBlobUnknownError(missing)
-            manifest_id = await ensure_manifest(transaction, manifest, actual, body, now_ms)
-            await transaction.execute(
-                store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=now_ms
-            )
-            await settle_manifest(transaction, repository_id, manifest_id)
-            for tag in tags:
-                await point_tag(transaction, repository_id, tag, manifest_id, actual, change, "push")
-            if not tags:
-                await review_untagged(transaction, repository_id, manifest_id, change)
-            await self._tell_of_push(transaction, repository, manifest, actual, len(body), tags, cause)
-            absent = await _count_absent_children(transaction, repository_id, manifest_id) if manifest.children else 0
-            return len(missing) + absent, len(wrong_sizes)
+            repository_id, manifest_id, absent = await run_steps(RECORD_MANIFEST, transaction, unchecked)
+            for tag in tags[1:]:
+                more = {**values, "repository_id": repository_id, "manifest_id": manifest_id, "tag": tag}
+                await run_steps(RECORD_TAG, transaction, {**more, "event_tag": tag})
+            return len(missing) + (absent or 0), len(wrong_sizes)
 
-        missing, wrong_sizes = await self._database.write(work, locks=adding_to(repository), is_long=is_long)
-        self._traffic.pushed(repository, len(body), is_manifest=True)
-        subject = manifest.subject.digest if manifest.subject else None
-        return PushedManifest(actual, tuple(tags), subject, missing, wrong_sizes)
+        return await self._database.write(work, locks=locks, is_long=is_long)
 
     def _read(self, body: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:
         manifest = parse_manifest(body, content_type)
         self._foreign_urls.require_allowed(manifest)
         return manifest, Digest.of(body, algorithm)
-
-    async def _tell_of_push(
-        self,
-        transaction: Transaction,
-        repository: RepositoryName,
-        manifest: Manifest,
-        digest: Digest,
-        size_bytes: int,
-        tags: Sequence[Tag],
-        cause: Cause,
-    ) -> None:
-        for tag in tags or ("",):
-            event = Event(
-                action=EventAction.PUSH,
-                repository=repository,
-                digest=digest,
-                media_type=manifest.media_type,
-                size_bytes=size_bytes,
-                tag=tag,
-                cause=cause,
-            )
-            await self._outbox.record(transaction, event)
 
     async def delete(self, repository: RepositoryName, digest: Digest, *, cause: Cause) -> None:
         """Removes a manifest from a repository, and the tags that point at it.
@@ -244,9 +253,11 @@ async def _digest_of(body: bytes, algorithm: str) -> Digest:
 
 
 async def _compare_blobs(
-    transaction: Transaction, repository_id: int, blobs: Sequence[Descriptor]
+    transaction: Transaction, repository: RepositoryName, blobs: Sequence[Descriptor]
 ) -> tuple[list[Digest], list[str]]:
     """The digests that the repository does not have, each once, and what is wrong with the sizes of the others."""
+    found = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
+    repository_id = found[0] if found else 0
     digests = as_list(blob.digest for blob in blobs)
     rows = await transaction.fetch_all(store.FIND_LINKED_BLOBS, repository_id=repository_id, digests=digests)
     sizes: dict[str, int] = dict(rows)  # pyright: ignore[reportArgumentType] - rows of two
@@ -257,66 +268,3 @@ async def _compare_blobs(
         if sizes.get(blob.digest, blob.size_bytes) != blob.size_bytes
     ]
     return missing, wrong_sizes
-
-
-async def _count_absent_children(transaction: Transaction, repository_id: int, manifest_id: int) -> int:
-    row = await transaction.fetch_one(store.COUNT_ABSENT_CHILDREN, repository_id=repository_id, manifest_id=manifest_id)
-    return int(row[0]) if row else 0
-
-
-async def ensure_manifest(
-    transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes, now_ms: int
-) -> int:
-    """The key of the manifest's row, made with what it names if need be."""
-    found = await _find_manifest(transaction, manifest, digest, body)
-    if found is not None:
-        return found
-    row = await transaction.fetch_one(
-        store.ADD_MANIFEST,
-        digest=digest,
-        media_type=manifest.media_type,
-        artifact_type=manifest.artifact_type,
-        subject_digest=manifest.subject.digest if manifest.subject else None,
-        size_bytes=len(body),
-        created_ms=now_ms,
-        body=body,
-    )
-    if row is None:  # it was added at this moment by somebody else, and what it names with it
-        return await ensure_manifest(transaction, manifest, digest, body, now_ms)
-    manifest_id = int(row[0])
-    await _record_names(transaction, manifest_id, manifest)
-    if manifest.subject:
-        annotations = json.dumps(dict(manifest.annotations), ensure_ascii=False, separators=(",", ":"))
-        await transaction.execute(
-            store.ADD_MANIFEST_ANNOTATIONS,
-            manifest_id=manifest_id,
-            size_bytes=len(annotations.encode()),
-            annotations=annotations,
-        )
-    return manifest_id
-
-
-async def _find_manifest(transaction: Transaction, manifest: Manifest, digest: Digest, body: bytes) -> int | None:
-    """The key of a manifest's row, which stays; a damaged body is replaced by ``body``."""
-    row = await transaction.lock_one(store.FIND_MANIFEST_ID_TO_KEEP, digest=digest)
-    if row is None:
-        return None
-    if await transaction.execute(store.HEAL_MANIFEST, manifest_id=row[0], body=body):
-        await _record_names(transaction, row[0], manifest)  # a migration could not read them from damaged bytes
-    return int(row[0])
-
-
-async def _record_names(transaction: Transaction, manifest_id: int, manifest: Manifest) -> None:
-    """Records what is kept with a manifest; of a digest that is named twice, that it must be there counts."""
-    required = {blob.digest for blob in manifest.required_blobs}
-    await transaction.execute_many(
-        store.ADD_MANIFEST_BLOB,
-        [
-            {"manifest_id": manifest_id, "blob_digest": digest, "is_required": int(digest in required)}
-            for digest in dict.fromkeys(each.digest for each in manifest.named)
-        ],
-    )
-    await transaction.execute_many(
-        store.ADD_MANIFEST_CHILD,
-        [{"manifest_id": manifest_id, "child_digest": child.digest} for child in manifest.children],
-    )

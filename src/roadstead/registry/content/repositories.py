@@ -1,9 +1,11 @@
 """Repositories: found, made, listed."""
 
+from typing import Final
+
 from roadstead.access import VisibleRepositories
 from roadstead.access.pattern import LIBRARY
-from roadstead.clock import Clock
-from roadstead.database import Database, Reader, Transaction
+from roadstead.database import Database, Reader, Script, Step, Transaction
+from roadstead.database.script import AGAIN, absent, given, run_steps
 from roadstead.oci import RepositoryName
 from roadstead.registry.content import store
 from roadstead.registry.errors import RepositoryUnknownError
@@ -86,34 +88,34 @@ def project_of(repository: RepositoryName) -> str:
     return first if slash else LIBRARY
 
 
-async def ensure_repository(transaction: Transaction, repository: RepositoryName, clock: Clock) -> int:
+ENSURE_REPOSITORY: Final = (  # found, or made with its project; a removed one is brought back
+    Step(removal_store.FIND_REPOSITORY_EVEN_REMOVED, gives=("repository_id", "removed_ms", "known_project_id")),
+    Step(store.FIND_PROJECT_TO_KEEP, when=absent("known_project_id"), gives=("project_id",)),
+    Step(
+        store.ADD_PROJECT,
+        when=absent("known_project_id") & absent("project_id"),
+        gives=("project_id",),
+        binds={"created_ms": "now_ms"},
+    ),
+    Step(  # made by a version that knew no projects
+        store.PUT_REPOSITORY_INTO_PROJECT, when=given("repository_id") & absent("known_project_id")
+    ),
+    Step(
+        store.ADD_REPOSITORY,
+        when=absent("repository_id"),
+        gives=("repository_id",),
+        binds={"name": "repository", "created_ms": "now_ms"},
+    ),
+    Step(  # somebody else has added it at this moment
+        store.FIND_REPOSITORY, when=absent("repository_id"), gives=("repository_id",), otherwise=AGAIN
+    ),
+    Step(removal_store.BRING_REPOSITORY_BACK, when=given("removed_ms")),
+)
+_ENSURE_REPOSITORY: Final = Script("ensure_repository", *ENSURE_REPOSITORY, returns=("repository_id",))
+
+
+async def ensure_repository(transaction: Transaction, repository: RepositoryName, now_ms: int) -> int:
     """The key of a repository's row, made if need be, with its project; a removed one is brought back."""
-    row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
-    if row is None:
-        return await add_repository(transaction, repository, clock.now_ms())
-    repository_id, removed_ms, project_id = row
-    if removed_ms is not None:
-        await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=repository_id)
-    if project_id is None:  # made by a version that knew no projects
-        project_id = await _ensure_project(transaction, repository, clock.now_ms())
-        await transaction.execute(store.PUT_REPOSITORY_INTO_PROJECT, repository_id=repository_id, project_id=project_id)
+    values = {"repository": repository, "project": project_of(repository), "now_ms": now_ms}
+    (repository_id,) = await run_steps(_ENSURE_REPOSITORY, transaction, values)
     return int(repository_id)
-
-
-async def add_repository(transaction: Transaction, repository: RepositoryName, created_ms: int) -> int:
-    """The key of a new repository's row, or of one that somebody else has just made; its project is made if need be."""
-    project_id = await _ensure_project(transaction, repository, created_ms)
-    row = await transaction.fetch_one(
-        store.ADD_REPOSITORY, name=repository, created_ms=created_ms, project_id=project_id
-    )
-    return await get_repository_id(transaction, repository) if row is None else int(row[0])
-
-
-async def _ensure_project(transaction: Transaction, repository: RepositoryName, created_ms: int) -> int:
-    """The key of the row of a repository's project, which stays as long as the transaction lasts."""
-    row = await transaction.lock_one(store.FIND_PROJECT_TO_KEEP, project=project_of(repository))
-    if row is None:
-        row = await transaction.fetch_one(store.ADD_PROJECT, project=project_of(repository), created_ms=created_ms)
-    if row is None:
-        raise RuntimeError("an insert that updates what is there gave no row back")
-    return int(row[0])

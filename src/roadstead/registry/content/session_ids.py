@@ -5,6 +5,9 @@ repository, the algorithm, the owner and this run of the machine, made with the 
 has no bytes yet needs no record: any process of the registry, also one started a moment later, recognises its id. An id
 of another repository or owner, one that somebody made up, and one from before the machine was started anew are not
 recognised.
+
+Where replicas share the catalogue they recognise each other's ids, which then say grace time, and name no run: what
+ended a session stays known when a replica loses its power, since the catalogue is a server's.
 """
 
 import hashlib
@@ -15,13 +18,16 @@ from roadstead.clock import Clock
 from roadstead.oci import RepositoryName
 
 YOUNG_SECONDS: Final = 60.0
-"""For so long an id may stand for a session without a record; by then every session that lives has one."""
+"""For so long an id may stand for a session without a record; by then every session that lives has one.
+
+By so much, too, the clock of one replica may be ahead of another's.
+"""
 
 KEY_BYTES: Final = 32
 ALGORITHMS: Final = ("sha256", "sha512")
 
 _STAMP_BITS: Final = 36
-"""Milliseconds of the machine's monotonic clock: two years, after which they begin anew."""
+"""Milliseconds of the machine's monotonic clock, or of grace time: two years, after which they begin anew."""
 _CHANCE_BITS: Final = 34
 """Ids that one repository is given in one millisecond must differ."""
 _CODE_BITS: Final = 52
@@ -31,11 +37,15 @@ _CODE_BITS: Final = 52
 class SessionIds:
     """Gives ids out and recognises them."""
 
-    def __init__(self, key: bytes, boot_id: bytes, clock: Clock) -> None:
-        """``key`` is the registry's secret, ``boot_id`` tells one run of the machine from another."""
+    def __init__(self, key: bytes, boot_id: bytes, clock: Clock, *, is_shared: bool = False) -> None:
+        """``key`` is the registry's secret, ``boot_id`` tells one run of the machine from another.
+
+        ``is_shared``: other machines are to recognise what this one gives out.
+        """
         self._key = key
-        self._boot_id = boot_id
+        self._boot_id = b"" if is_shared else boot_id
         self._clock = clock
+        self._is_shared = is_shared
 
     def issue(self, repository: RepositoryName, algorithm: str, owner: str) -> str:
         """An id that nobody has."""
@@ -56,11 +66,13 @@ class SessionIds:
         return number is not None and self._is_young(number)
 
     def _is_young(self, number: int) -> bool:
-        age = self._stamp() - (number >> _CHANCE_BITS + _CODE_BITS) & (1 << _STAMP_BITS) - 1
-        return age <= YOUNG_SECONDS * 1000
+        ahead_ms = int(YOUNG_SECONDS * 1000) if self._is_shared else 0
+        age = self._stamp() + ahead_ms - (number >> _CHANCE_BITS + _CODE_BITS) & (1 << _STAMP_BITS) - 1
+        return age <= YOUNG_SECONDS * 1000 + ahead_ms
 
     def _stamp(self) -> int:
-        return int(self._clock.monotonic_seconds() * 1000) & (1 << _STAMP_BITS) - 1
+        now_ms = self._clock.grace_ms() if self._is_shared else int(self._clock.monotonic_seconds() * 1000)
+        return now_ms & (1 << _STAMP_BITS) - 1
 
     def _code(self, head: int, repository: RepositoryName, algorithm: str, owner: str) -> int:
         # The owner stands last, since it is the only one that may have spaces in it.

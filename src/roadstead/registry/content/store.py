@@ -7,9 +7,11 @@ else).
 
 from typing import Final
 
-from sqlalchemy import and_, case, delete, exists, func, literal, null, select, tuple_, update
+from sqlalchemy import Text, and_, case, cast, delete, exists, func, literal, null, select, tuple_, update
+from sqlalchemy import true as always
 
 from roadstead.database import (
+    KEY,
     Lock,
     LockingStatement,
     Statement,
@@ -177,8 +179,34 @@ HEAL_MANIFEST: Final = Statement(  # changes nothing unless the bytes were damag
     .where(manifests.c.id == parameter("manifest_id"), manifests.c.body.is_distinct_from(parameter("body")))
     .values(body=parameter("body"))
 )
-ADD_MANIFEST_BLOB: Final = Statement(insert_or_skip(manifest_blobs, "manifest_id", "blob_digest", "is_required"))
-ADD_MANIFEST_CHILD: Final = Statement(insert_or_skip(manifest_children, "manifest_id", "child_digest"))
+_names: Final = ["manifest_id", "blob_digest", "is_required"]
+_manifest_id: Final = parameter("manifest_id", KEY)
+
+
+def _adding_names(name: str, *, is_required: bool) -> Statement:
+    named = listed(name).subquery()
+    rows = select(_manifest_id, named.c.value, literal(int(is_required))).where(always())
+    return Statement(upsert(manifest_blobs).from_select(_names, rows).on_conflict_do_nothing())
+
+
+_children: Final = listed("children").subquery()
+ADD_REQUIRED_BLOBS: Final = _adding_names("required", is_required=True)
+ADD_OTHER_NAMED: Final = _adding_names("others", is_required=False)
+ADD_MANIFEST_CHILDREN: Final = Statement(
+    upsert(manifest_children)
+    .from_select(["manifest_id", "child_digest"], select(_manifest_id, _children.c.value).where(always()))
+    .on_conflict_do_nothing()
+)
+COUNT_LINKED_BLOBS: Final = Statement(  # of a list of digests, each with its size, as ``sized`` writes them
+    select(func.count()).where(
+        blobs.c.digest.in_(listed("required")),
+        (blobs.c.digest + literal(" ") + cast(blobs.c.size_bytes, Text)).in_(listed("sized")),
+        blobs.c.quarantined_ms.is_(None),
+        exists()
+        .where(repository_blobs.c.blob_id == blobs.c.id, repository_blobs.c.repository_id == _repository_id)
+        .correlate(blobs),
+    )
+)
 COUNT_ABSENT_CHILDREN: Final = Statement(  # entries of an index that its repository has neither as manifest nor as blob
     select(func.count()).where(
         manifest_children.c.manifest_id == parameter("manifest_id"),

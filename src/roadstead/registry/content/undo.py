@@ -209,7 +209,7 @@ class Undo:
         row = await transaction.fetch_one(removal_store.FIND_REPOSITORY_EVEN_REMOVED, repository=repository)
         if row is None:
             raise RepositoryUnknownError(repository)
-        return await ensure_repository(transaction, repository, self._clock)
+        return await ensure_repository(transaction, repository, self._clock.now_ms())
 
     async def _earlier(
         self, transaction: Transaction, repository_id: int, repository: RepositoryName, tag: Tag

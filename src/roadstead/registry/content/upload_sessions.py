@@ -14,29 +14,31 @@ nothing, and why nobody can use an id again whose session has ended:
    statement makes a row for it; both are decided in the transaction that does it. So there is no moment at which an
    ended session could be taken for a new one.
 
-An id has this run of one machine in it. Where several machines share the catalogue, a session has its row from the
-beginning.
-
 A session belongs to the actor who began it (``owner``), and to nobody else does it exist: neither by its row nor by its
 id. One whose row was written by a version that kept no owners is of whoever may push to its repository.
 
-Rows are lost, at worst, together with the power of the machine; no id from before that is recognised.
+Rows are lost, at worst, together with the power of the machine; no id from before that is recognised. On a server what
+is lost with its power is the end of a session that was given up: its id may then stand for one without bytes again, for
+as long as it is young.
 """
 
 import asyncio
 import contextlib
 import functools
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from roadstead.clock import Clock
-from roadstead.database import Database, Transaction
+from roadstead.database import Database, ScriptEndedError, Transaction
+from roadstead.database.script import run_steps
 from roadstead.errors import RoadsteadError
 from roadstead.jobs import find_state, lock_state, save_state
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry.content import store
+from roadstead.registry.content.blob_records import SAVE_SESSION
 from roadstead.registry.content.session_ids import YOUNG_SECONDS, SessionIds, new_key
 from roadstead.registry.errors import UploadUnknownError
 from roadstead.registry.model import UploadSession
@@ -65,7 +67,7 @@ class UploadSessions:
     """Begun, found, recorded, ended."""
 
     def __init__(self, database: Database, clock: Clock, boot_id: bytes, *, is_shared: bool = False) -> None:
-        """``is_shared``: other machines have the catalogue too, and recognise none of this one's ids."""
+        """``is_shared``: other machines have the catalogue too, and recognise this one's ids."""
         self._is_shared = is_shared
         self._database = database
         self._clock = clock
@@ -81,7 +83,7 @@ class UploadSessions:
         ids = self._ids or await self._get_ids()
         session = UploadSession(ids.issue(repository, algorithm, owner), repository, algorithm, 0, None, owner)
         self._note_begun(session)
-        if self._is_shared or len(self._begun) > BEGUN_MOST:
+        if len(self._begun) > BEGUN_MOST:
             await self._record_begun(0.0)
         return session
 
@@ -120,44 +122,52 @@ class UploadSessions:
             return session
         return await self.get(repository, session_id, actor)
 
-    async def save(self, transaction: Transaction, session: UploadSession, *, committing: Digest | None = None) -> None:
-        """Records how a session stands; ``committing`` is the blob that it is about to become.
+    def values(self, session: UploadSession, committing: Digest | None = None) -> dict[str, object]:
+        """What scripts need to record how a session stands; ``committing`` is the blob that it is about to become."""
+        return {
+            "session_id": session.id,
+            "repository": session.repository,
+            "algorithm": session.algorithm,
+            "offset": session.offset,
+            "state": session.digest_state,
+            "committing": committing,
+            "owner": session.owner,
+            "may_be_new": int(self._ids is not None and self._ids.is_young(session.id)),
+        }
+
+    async def save(self, session: UploadSession) -> None:
+        """Records how a session stands.
 
         Raises:
             UploadUnknownError: it has ended.
         """
-        await self._write(transaction, session, session.offset, session.digest_state, committing)
+        values = {**self.values(session), "now_ms": self._clock.grace_ms()}
+        try:
+            await self._database.run(SAVE_SESSION, values, durable=False)
+        except ScriptEndedError:
+            raise UploadUnknownError(session.id) from None
+        self.remember(session)
 
-    async def end(self, transaction: Transaction, session: UploadSession) -> None:
-        """Records that a session is over.
+    async def save_in(
+        self, transaction: Transaction, session: UploadSession, *, committing: Digest | None = None
+    ) -> None:
+        """The same in a transaction, with the blob that it is about to become.
 
         Raises:
-            UploadUnknownError: it was already.
+            UploadUnknownError: it has ended.
         """
-        await self._write(transaction, session, ENDED, None, None)
+        values = {**self.values(session, committing), "now_ms": self._clock.grace_ms()}
+        try:
+            await run_steps(SAVE_SESSION, transaction, values)
+        except ScriptEndedError:
+            raise UploadUnknownError(session.id) from None
 
-    async def _write(
-        self,
-        transaction: Transaction,
-        session: UploadSession,
-        offset: int,
-        state: bytes | None,
-        committing: Digest | None,
-    ) -> None:
-        may_be_new = self._ids is not None and self._ids.is_young(session.id)
-        changed = await transaction.execute(
-            store.SAVE_UPLOAD if may_be_new else store.SAVE_RECORDED_UPLOAD,
-            session_id=session.id,
-            repository=session.repository,
-            algorithm=session.algorithm,
-            offset=offset,
-            state=state,
-            committing=committing,
-            owner=session.owner,
-            now_ms=self._clock.grace_ms(),
-        )
-        if not changed:
-            raise UploadUnknownError(session.id)
+    async def end(self, session: UploadSession) -> None:
+        """Records that a session is over; nothing where it was already."""
+        ended = replace(session, offset=ENDED, digest_state=None)
+        with contextlib.suppress(UploadUnknownError):
+            await self.save(ended)
+        self.forget(session.id)
 
     async def end_any(self, session_id: str) -> None:
         """Ends a session that has a row, whatever it is; nothing where it has none or has ended."""
@@ -233,7 +243,7 @@ class UploadSessions:
         await transaction.execute_many(store.ADD_UPLOAD, rows)
 
     async def _remove_ended(self) -> None:
-        before = self._clock.monotonic_seconds() - 2 * YOUNG_SECONDS
+        before = self._clock.monotonic_seconds() - 4 * YOUNG_SECONDS
         while self._ended and self._ended[0][0] < before:
             batch: list[dict[str, object]] = []
             while self._ended and self._ended[0][0] < before and len(batch) < TIDY_BATCH:
@@ -251,7 +261,7 @@ class UploadSessions:
         text = await find_state(self._database, STATE)
         if text is None:
             text = await self._database.write(_make_key)
-        self._ids = SessionIds(bytes.fromhex(text), self._boot_id, self._clock)
+        self._ids = SessionIds(bytes.fromhex(text), self._boot_id, self._clock, is_shared=self._is_shared)
         return self._ids
 
 

@@ -29,19 +29,36 @@ whoever holds it too sees either the state before, or the one after, or what a c
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
+from types import EllipsisType
 from typing import Final
 
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
-from roadstead.database import Database, DatabaseError, Row, Transaction
-from roadstead.events import Cause, Event, EventAction, Outbox
+from roadstead.database import (
+    Database,
+    DatabaseError,
+    Row,
+    Script,
+    ScriptEndedError,
+    Transaction,
+)
+from roadstead.database.script import run_steps
+from roadstead.events import Cause, Outbox, encode_cause
+from roadstead.jobs import find_state
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
-from roadstead.registry.content.blobs import OCTETS, link_blob
+from roadstead.registry.content.blob_records import (
+    RECORD_BLOB,
+    RECORD_HELD_BLOB,
+    REMOVALS,
+    SESSION_OVER,
+)
 from roadstead.registry.content.exclusive import Exclusive, Hold
 from roadstead.registry.content.receiving import Body, FilledBody, FilledWithin, Receiving, within
+from roadstead.registry.content.repositories import project_of
 from roadstead.registry.content.running_digest import RunningDigest, can_resume
 from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.content.upload_sessions import UploadSessions
@@ -55,6 +72,7 @@ from roadstead.registry.errors import (
 from roadstead.registry.locks import adding_to
 from roadstead.registry.model import UploadSession
 from roadstead.registry.removal.rules import GarbageRules
+from roadstead.registry.removal.transitions import Change
 from roadstead.storage import (
     Buffer,
     ObjectBusyError,
@@ -92,18 +110,16 @@ class Uploads:
         traffic: Traffic,
         *,
         boot_id: str = "",
-        is_shared: bool = False,
         minimum_free_bytes: int = 0,
         maximum_blob_bytes: int = 0,
     ) -> None:
         """``boot_id`` tells one running machine from another, and from itself before it lost power.
 
-        ``is_shared``: several machines may have the catalogue.
         ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions. An upload
         that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
         """
         self._boot_id = boot_id.encode("ascii") + b"\n"
-        self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=is_shared)
+        self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=exclusive.is_fenced)
         self._database = database
         self._storage = storage
         self._exclusive = exclusive
@@ -113,6 +129,7 @@ class Uploads:
         self._traffic = traffic
         self._minimum_free_bytes = minimum_free_bytes
         self._maximum_blob_bytes = maximum_blob_bytes
+        self._removals: str | EllipsisType | None = ...
         self._receiving = Receiving(self._require_space)
 
     async def start(self, repository: RepositoryName, algorithm: str, *, cause: Cause) -> UploadSession:
@@ -159,14 +176,9 @@ class Uploads:
             StorageFullError, StorageUnavailableError: the bytes could not be kept.
         """
         session, writer = await self._open(repository, session_id, begin, cause.actor)
-        try:
+        async with self._dropping(session, writer):
             running = await self._take_in(session, writer, body, length or 0)
             return await self._record(session, writer, running)
-        except DatabaseError:
-            await self._drop_first_bytes(session)
-            raise
-        finally:
-            writer.close()
 
     async def finish(
         self,
@@ -186,15 +198,26 @@ class Uploads:
             and what ``append`` raises.
         """
         session, writer = await self._open(repository, session_id, begin, cause.actor)
-        try:
+        async with self._dropping(session, writer):
             running = await self._take_in(session, writer, body, length or 0)
             actual = await self._digest(session, writer, running, digest.algorithm)
             if actual != digest:
                 await self._forget(session)
                 raise UploadDigestMismatchError(digest, actual)
             await self._commit(session, writer, running, digest, cause)
+
+    @contextlib.asynccontextmanager
+    async def _dropping(self, session: UploadSession, writer: ObjectWriter) -> AsyncGenerator[None, None]:
+        """Closes the writer; bytes that nothing would name any more go before."""
+        try:
+            yield
         except DatabaseError:
             await self._drop_first_bytes(session)
+            raise
+        except UploadUnknownError:  # it had ended, and writing to it has made its object again
+            self.sessions.forget(session.id)
+            with contextlib.suppress(StorageError):
+                await self._storage.delete(layout.upload_key(session.id))
             raise
         finally:
             writer.close()
@@ -246,7 +269,11 @@ class Uploads:
         raise UploadBusyError(session_id)
 
     async def _open_writer(self, session: UploadSession, begin: int | None, actor: str) -> ObjectWriter:
-        """The writer, once it is certain that the record has not changed before we had the lock."""
+        """The writer, once it is certain that the record has not changed before we had the lock.
+
+        Nobody has added bytes to an object that is as long as we know it; that the session has not ended is seen when
+        it is recorded.
+        """
         try:
             writer = await self._storage.open_writer(layout.upload_key(session.id), session.offset)
         except ObjectUnknownError:
@@ -258,20 +285,16 @@ class Uploads:
             await self._drop_first_bytes(session)
             raise
         try:
-            await self._require_unchanged(session, begin, actor)
+            latest = session
+            if writer.is_longer:
+                latest = await self.sessions.get(session.repository, session.id, actor)
+            _require_unchanged(session, latest, begin)
         except BaseException as error:
             if isinstance(error, UploadUnknownError):  # it has ended, and opening it has made its object again
                 await self._storage.delete(layout.upload_key(session.id))
             writer.close()
             raise
         return writer
-
-    async def _require_unchanged(self, session: UploadSession, begin: int | None, actor: str) -> None:
-        latest = await self.sessions.get(session.repository, session.id, actor)
-        if begin is not None and begin != latest.offset:
-            raise UploadOffsetError(session.id, latest.offset)
-        if latest.offset != session.offset:
-            raise ObjectBusyError(layout.upload_key(session.id))
 
     async def _take_in(
         self, session: UploadSession, writer: ObjectWriter, body: Body, length: int
@@ -337,8 +360,7 @@ class Uploads:
             await self._drop_first_bytes(session)
             return session
         reached = replace(session, offset=writer.offset, digest_state=self._save(running))
-        await self._database.write(lambda transaction: self.sessions.save(transaction, reached), durable=False)
-        self.sessions.remember(reached)
+        await self.sessions.save(reached)
         return reached
 
     async def _digest(
@@ -376,9 +398,9 @@ class Uploads:
         async with self._exclusive.hold(digest) as hold:
             row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
             is_known = await self._is_in_service(digest, row)
-            if not is_known:
-                if row is not None or not _is_named(session, writer, running, digest):
-                    await self._mark(session, writer, running, digest, hold)
+            if not is_known and (row is not None or not _is_named(session, writer, running, digest)):
+                await self._mark(session, writer, running, digest, hold)
+            if not is_known or self._exclusive.is_fenced:  # what another has just put there may not be durable yet
                 await self._publish(session, writer, digest)
             await self._conclude(session, writer.offset, digest, cause, hold)
         if is_known or self._exclusive.is_fenced:
@@ -392,71 +414,90 @@ class Uploads:
         digest: Digest,
         cause: Cause,
     ) -> bool:
-        """The same beside others who do so; False, and the session is as it was, if the digest must be held."""
-        row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-        if row is None:
-            if not _is_named(session, writer, running, digest):
-                await self._mark(session, writer, running, digest, None)
-            await self._publish(session, writer, digest)
-        elif not await self._is_in_service(digest, row):
-            return False
+        """The same beside others who do so; False, and the session is as it was, if the digest must be held.
+
+        A session without a record needs no mark: its object stays until the blob is recorded, and says which it is.
+        """
+        removals = await self._find_removals()
+        if session.digest_state is not None and not _is_named(session, writer, running, digest):
+            await self._mark(session, writer, running, digest, None)
+        await self._publish(session, writer, digest)
         try:
-            await self._conclude(session, writer.offset, digest, cause, None)
+            await self._record_blob(RECORD_BLOB, session, writer.offset, digest, cause, removals_before=removals)
         except _OutOfServiceError:
+            self._removals = ...
             return False
         await self._storage.delete(layout.upload_key(session.id))
         return True
+
+    async def _find_removals(self) -> str | None:
+        """The mark of removals as it was at some moment before this one; see ``blob_records``."""
+        if self._removals is ...:
+            self._removals = await find_state(self._database, REMOVALS)
+        return self._removals
 
     async def _is_in_service(self, digest: Digest, row: Row | None) -> bool:
         """Whether a blob is neither in quarantine nor going, and its bytes are there."""
         return row is not None and row[2] is None and row[3] is None and await self._is_intact(digest, row[1])
 
     async def _conclude(
-        self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause, hold: Hold | None
+        self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause, hold: Hold
     ) -> None:
-        """The transaction by which the upload becomes a blob of its repository.
+        """The transaction by which the upload becomes a blob of its repository, of one who holds the digest.
 
         Raises:
             LeaseLostError: ``hold`` was taken over.
-            _OutOfServiceError: there is no ``hold``, and it takes one.
         """
-        now_ms = self._clock.now_ms()
+        if not self._exclusive.is_fenced:
+            await self._record_blob(RECORD_HELD_BLOB, session, size_bytes, digest, cause)
+            return
+        values = self._values(session, size_bytes, digest, cause)
 
         async def work(transaction: Transaction) -> None:
-            if hold is not None:
-                await hold.require(transaction)
-            await self.sessions.end(transaction, session)
-            if hold is not None:
-                blob_id = await _save_blob(transaction, digest, size_bytes, now_ms)
-            else:
-                blob_id = await self._save_in_service(transaction, digest, size_bytes, now_ms)
-            if blob_id is not None:
-                await link_blob(transaction, session.repository, blob_id, self._clock, self._rules)
-            event = Event(
-                action=EventAction.PUSH,
-                repository=session.repository,
-                digest=digest,
-                media_type=OCTETS,
-                size_bytes=size_bytes,
-                cause=cause,
-            )
-            await self._outbox.record(transaction, event)
+            await hold.require(transaction)
+            await run_steps(RECORD_HELD_BLOB, transaction, values)
 
-        await self._database.write(work, locks=adding_to(session.repository))
+        with _translated(session):
+            await self._database.write(work, locks=adding_to(session.repository))
+        self._note(session, size_bytes)
+
+    async def _record_blob(
+        self,
+        script: Script,
+        session: UploadSession,
+        size_bytes: int,
+        digest: Digest,
+        cause: Cause,
+        **more: object,
+    ) -> None:
+        """Runs a script by which the upload becomes a blob of its repository.
+
+        Raises:
+            UploadUnknownError: the session has ended.
+            _OutOfServiceError: it takes one who holds the digest.
+        """
+        values = {**self._values(session, size_bytes, digest, cause), **more}
+        with _translated(session):
+            await self._database.run(script, values, locks=adding_to(session.repository))
+        self._note(session, size_bytes)
+
+    def _values(self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause) -> dict[str, object]:
+        return {
+            **Change.at(self._clock, cause.actor, self._rules).values(),
+            **self.sessions.values(session),
+            "state": None,
+            "quarantined_ms": None,
+            "deleting_ms": None,
+            "project": project_of(session.repository),
+            "digest": digest,
+            "size_bytes": size_bytes,
+            "cause": encode_cause(cause),
+        }
+
+    def _note(self, session: UploadSession, size_bytes: int) -> None:
+        """A session has become a blob."""
         self._traffic.pushed(session.repository, size_bytes, is_manifest=False)
         self.sessions.forget(session.id)
-
-    async def _save_in_service(self, transaction: Transaction, digest: Digest, size_bytes: int, now_ms: int) -> int:
-        """Records a blob that is new or in service, and then, while its row is held, sees that its bytes are there.
-
-        So this work waits for the storage, unlike all other: on a server that delays nobody else.
-        """
-        record = await transaction.fetch_one(
-            store.SAVE_BLOB_IN_SERVICE, digest=digest, size_bytes=size_bytes, created_ms=now_ms
-        )
-        if record is None or not await self._is_intact(digest, size_bytes):
-            raise _OutOfServiceError
-        return int(record[0])
 
     async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
         try:
@@ -496,19 +537,13 @@ class Uploads:
             if hold is not None:
                 await hold.require(transaction)
                 await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
-            await self.sessions.save(transaction, reached, committing=digest)
+            await self.sessions.save_in(transaction, reached, committing=digest)
 
         await self._database.write(work, durable=False)
 
     async def _forget(self, session: UploadSession) -> None:
         """Ends a session, unless it has ended, and removes its bytes."""
-
-        async def work(transaction: Transaction) -> None:
-            with contextlib.suppress(UploadUnknownError):
-                await self.sessions.end(transaction, session)
-
-        await self._database.write(work, durable=False)
-        self.sessions.forget(session.id)
+        await self.sessions.end(session)
         await self._storage.delete(layout.upload_key(session.id))
 
 
@@ -516,17 +551,22 @@ class _OutOfServiceError(Exception):
     """A blob cannot be recorded beside others: its record, or its bytes, must be decided about alone."""
 
 
-async def _save_blob(transaction: Transaction, digest: Digest, size_bytes: int, now_ms: int) -> int | None:
-    """Records a blob whose bytes have just been put in place, whatever it was before."""
-    record = await transaction.fetch_one(
-        store.SAVE_BLOB,
-        digest=digest,
-        size_bytes=size_bytes,
-        created_ms=now_ms,
-        quarantined_ms=None,
-        deleting_ms=None,
-    )
-    return None if record is None else int(record[0])
+@contextlib.contextmanager
+def _translated(session: UploadSession) -> Generator[None, None, None]:
+    """Raises what the outcome of a script means."""
+    try:
+        yield
+    except ScriptEndedError as ended:
+        if ended.outcome == SESSION_OVER:
+            raise UploadUnknownError(session.id) from None
+        raise _OutOfServiceError from None
+
+
+def _require_unchanged(session: UploadSession, latest: UploadSession, begin: int | None) -> None:
+    if begin is not None and begin != latest.offset:
+        raise UploadOffsetError(session.id, latest.offset)
+    if latest.offset != session.offset:
+        raise ObjectBusyError(layout.upload_key(session.id))
 
 
 def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:

@@ -46,6 +46,7 @@ from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
+from roadstead.registry.content.blob_records import note_removal
 from roadstead.registry.content.exclusive import Hold
 from roadstead.registry.garbage import store as collection_store
 from roadstead.registry.garbage.collected import Collected
@@ -394,6 +395,7 @@ class Collector:
             await hold.require(transaction)
             names = [{"blob_id": row[0], "digest": row[1]} for row in rows]
             await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
+            await note_removal(transaction)
 
         await self._database.write(work, locks=[KEPT], durable=False)
 

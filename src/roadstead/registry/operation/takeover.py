@@ -5,7 +5,8 @@ by this process's own clock: nobody has recorded anything of it since. Even if s
 
 - Bytes that were published and not recorded get a record that says that they go (``record_for_removal``), unless they
   have one. Whoever records them later finds it, holds the digest and publishes anew (``content.exclusive``); so the
-  session itself stays, and its client may go on.
+  session itself stays, and its client may go on. Which blob they are is said by the session's record, or by its object:
+  that one keeps its bytes until the blob is recorded, so they are read where they go past what is recorded.
 - A session whose bytes are lost is ended. Who is about to write to it is told that it is unknown.
 - The bytes of a session that has no record are removed when they are old by the storage's own clock: no upload leaves
   its first bytes unrecorded for so long. So is what a removal has taken out of its place and not removed.
@@ -13,6 +14,7 @@ by this process's own clock: nobody has recorded anything of it since. Even if s
 Nothing of this happens before somebody has confirmed what the catalogue knows: see ``confirmation``, and who calls.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from typing import Final
@@ -22,11 +24,13 @@ from roadstead.database import Database, Row, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store
-from roadstead.registry.content.uploads import find_digest
+from roadstead.registry.content.running_digest import RunningDigest
+from roadstead.registry.content.session_ids import ALGORITHMS
+from roadstead.registry.content.uploads import READ_BYTES, find_digest
 from roadstead.registry.operation.recovery import BATCH, Recovered
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, record_for_removal
-from roadstead.storage import ObjectStore
+from roadstead.storage import ObjectStore, ObjectUnknownError
 
 STILL_SECONDS: Final = 600.0
 """After which nobody is in the middle of a session: longer than any request waits for a body or for a database."""
@@ -84,8 +88,12 @@ class Takeover:
         """Whether a session was ended, and whether bytes that it has published will be removed."""
         algorithm, offset, state, committing = row
         digest = Digest(committing) if committing else find_digest(algorithm, state) if state else None
+        key = layout.upload_key(session_id)
+        found = await self._storage.find(key)
+        if found is not None and found.size_bytes > offset:
+            digest = await self._find_published(key) or digest
         is_published = digest is not None and await self._storage.find(layout.blob_key(digest)) is not None
-        is_lost = (offset or committing) and await self._storage.find(layout.upload_key(session_id)) is None
+        is_lost = (offset or committing) and found is None
 
         async def work(transaction: Transaction) -> tuple[bool, bool]:
             change = Change.at(self._clock, "", self._rules)
@@ -104,8 +112,35 @@ class Takeover:
         async for found in self._storage.iter_objects(layout.UPLOADS):
             session_id = found.key.removeprefix(f"{layout.UPLOADS}/")
             if found.modified_ms < before_ms and not is_known(session_id):
+                await self._record_published(found.key)
                 removed += await self._storage.delete(found.key)
         return removed
+
+    async def _record_published(self, key: str) -> None:
+        """Has bytes removed that an upload without a record has published, and that no record names."""
+        digest = await self._find_published(key)
+        if digest is not None:
+            change = Change.at(self._clock, "", self._rules)
+            await self._database.write(lambda transaction: record_for_removal(transaction, digest, change))
+
+    async def _find_published(self, key: str) -> Digest | None:
+        """The digest of an object's bytes, if there is a blob of it."""
+        try:
+            reader = await self._storage.open_reader(key)
+        except ObjectUnknownError:
+            return None
+        running = [RunningDigest(algorithm) for algorithm in ALGORITHMS]
+        try:
+            for offset in range(0, reader.size_bytes, READ_BYTES):
+                piece = bytes(await reader.read(offset, min(READ_BYTES, reader.size_bytes - offset)))
+                for each in running:
+                    await asyncio.to_thread(each.update, piece)
+        finally:
+            reader.close()
+        for each in running:
+            if await self._storage.find(layout.blob_key(each.digest())) is not None:
+                return each.digest()
+        return None
 
     async def _storage_ms(self) -> int:
         """The time by the storage's own clock: that of an object made now."""

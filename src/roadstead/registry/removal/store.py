@@ -5,7 +5,16 @@ from typing import Final
 from sqlalchemy import and_, delete, exists, func, insert, literal, null, or_, select, update
 from sqlalchemy import true as always
 
-from roadstead.database import Lock, LockingStatement, Statement, insert_or_skip, insert_or_update, parameter, upsert
+from roadstead.database import (
+    KEY,
+    Lock,
+    LockingStatement,
+    Statement,
+    insert_or_skip,
+    insert_or_update,
+    parameter,
+    upsert,
+)
 from roadstead.registry.removal.rules import ReviewKind
 from roadstead.registry.tables import (
     blobs,
@@ -85,7 +94,7 @@ TRIM_HISTORY: Final = Statement(
         .where(tag_history.c.repository_id == _repository_id, tag_history.c.tag == parameter("tag"))
         .order_by(tag_history.c.id.desc())
         .limit(literal(1))
-        .offset(parameter("keep"))
+        .offset(parameter("keep", KEY))
         .scalar_subquery(),
     )
 )

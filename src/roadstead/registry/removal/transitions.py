@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from roadstead.clock import Clock
-from roadstead.database import Transaction
+from roadstead.database import Script, Step, Transaction
+from roadstead.database.script import AGAIN, absent, differ, given, none, run_steps, some
 from roadstead.oci import Digest
 from roadstead.registry.removal import store
 from roadstead.registry.removal.rules import GarbageRules, ReviewKind
@@ -39,23 +40,70 @@ class Change:
         """A change that happens now."""
         return cls(clock.now_ms(), actor, rules, clock.grace_ms())
 
+    def values(self) -> dict[str, object]:
+        """What the steps below ask for."""
+        return {
+            "now_ms": self.now_ms,
+            "grace_ms": self.grace_ms,
+            "actor": self.actor,
+            "link_due_ms": self.grace_ms + self.rules.upload_ms,
+            "untagged_due_ms": self.grace_ms + self.rules.undo_ms if self.rules.collects_untagged else None,
+            "keep": self.rules.history_entries if self.now_ms % TRIM_EVERY == 0 else None,
+        }
+
+
+_IS_POINTED: Final = given("tag")
+_IS_MOVED: Final = _IS_POINTED & differ("old_manifest_id", "manifest_id")
+POINT_TAG: Final = (  # at a manifest of its repository; history gets a row unless it pointed there already
+    Step(store.FIND_TAG_TO_CHANGE, when=_IS_POINTED, gives=("old_manifest_id", "old_digest")),
+    Step(
+        store.ADD_TAG,
+        when=_IS_POINTED & absent("old_manifest_id"),
+        binds={"name": "tag", "updated_ms": "now_ms"},
+        otherwise=AGAIN,
+    ),
+    Step(
+        store.SET_TAG,
+        when=_IS_POINTED & given("old_manifest_id"),
+        binds={"name": "tag", "updated_ms": "now_ms"},
+    ),
+    Step(store.ADD_HISTORY, when=_IS_MOVED, binds={"at_ms": "now_ms"}),
+    Step(store.TRIM_HISTORY, when=_IS_MOVED & given("keep")),
+    Step(
+        store.PUT_REVIEW,
+        when=_IS_MOVED & given("old_manifest_id") & given("untagged_due_ms"),
+        fixed={"kind": ReviewKind.UNTAGGED.value},
+        binds={"item_id": "old_manifest_id", "since_ms": "grace_ms", "not_before_ms": "untagged_due_ms"},
+    ),
+)
+SETTLE_MANIFEST: Final = (  # it is in the trash no longer, and what it names needs no review
+    Step(store.FORGET_DISCARDED),
+    Step(store.SETTLE_LINKS),
+)
+REVIEW_LINK: Final = (  # a client relies on a blob: it gets the time to push the manifest that names it
+    Step(
+        store.PUT_REVIEW,
+        when=some("is_new_link"),
+        fixed={"kind": ReviewKind.LINK.value},
+        binds={"item_id": "blob_id", "since_ms": "grace_ms", "not_before_ms": "link_due_ms"},
+    ),
+    Step(  # one that has no review is named by a manifest
+        store.POSTPONE_REVIEW,
+        when=none("is_new_link"),
+        fixed={"review_kind": ReviewKind.LINK.value},
+        binds={"item": "blob_id", "now_ms": "grace_ms", "not_before": "link_due_ms"},
+    ),
+)
+_POINT_TAG: Final = Script("point_tag", *POINT_TAG)
+_SETTLE_MANIFEST: Final = Script("settle_manifest", *SETTLE_MANIFEST)
+
 
 async def point_tag(
     transaction: Transaction, repository_id: int, tag: str, manifest_id: int, digest: str, change: Change, action: str
 ) -> None:
     """Points a tag at a manifest of its repository; history gets a row unless it pointed there already."""
-    pointed = {"repository_id": repository_id, "name": tag, "manifest_id": manifest_id, "updated_ms": change.now_ms}
-    row = await transaction.lock_one(store.FIND_TAG_TO_CHANGE, repository_id=repository_id, tag=tag)
-    if row is not None:
-        await transaction.execute(store.SET_TAG, **pointed)
-        if row[0] == manifest_id:
-            return
-    elif not await transaction.execute(store.ADD_TAG, **pointed):  # somebody else has added it at this moment
-        await point_tag(transaction, repository_id, tag, manifest_id, digest, change, action)
-        return
-    await _record(transaction, repository_id, tag, action, digest, change)
-    if row is not None:
-        await review_untagged(transaction, repository_id, row[0], change)
+    values = {**change.values(), "repository_id": repository_id, "tag": tag, "manifest_id": manifest_id}
+    await run_steps(_POINT_TAG, transaction, {**values, "digest": digest, "action": action})
 
 
 async def drop_tag(transaction: Transaction, repository_id: int, tag: str, change: Change) -> Digest | None:
@@ -96,9 +144,7 @@ async def discard_manifest(
 
 async def settle_manifest(transaction: Transaction, repository_id: int, manifest_id: int) -> None:
     """A manifest is in its repository (again): it is in the trash no longer, and what it names needs no review."""
-    keys = {"repository_id": repository_id, "manifest_id": manifest_id}
-    await transaction.execute(store.FORGET_DISCARDED, **keys)
-    await transaction.execute(store.SETTLE_LINKS, **keys)
+    await run_steps(_SETTLE_MANIFEST, transaction, {"repository_id": repository_id, "manifest_id": manifest_id})
 
 
 async def review_untagged(transaction: Transaction, repository_id: int, manifest_id: int, change: Change) -> None:
@@ -107,16 +153,6 @@ async def review_untagged(transaction: Transaction, repository_id: int, manifest
         await _review(
             transaction, ReviewKind.UNTAGGED, repository_id, manifest_id, change, wait_ms=change.rules.undo_ms
         )
-
-
-async def review_link(
-    transaction: Transaction, repository_id: int, blob_id: int, change: Change, *, is_new: bool
-) -> None:
-    """A client relies on a blob: it gets the time to push the manifest that names it."""
-    if is_new:
-        await _review(transaction, ReviewKind.LINK, repository_id, blob_id, change, wait_ms=change.rules.upload_ms)
-    else:  # without a review a manifest names it
-        await postpone_link(transaction, repository_id, blob_id, change)
 
 
 async def postpone_link(transaction: Transaction, repository_id: int, blob_id: int, change: Change) -> None:

@@ -19,7 +19,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from roadstead.clock import Clock
 from roadstead.database import Database, NameLock, Row, Transaction
@@ -36,10 +36,11 @@ from roadstead.registry2.adoption.affected_tags import name_tags
 from roadstead.registry2.adoption.content import ContentReader, FoundBlob, FoundManifest, hash_object
 from roadstead.registry2.adoption.records import (
     RepositoryRecords,
-    Rest,
+    Step,
     record_blobs,
     record_manifests,
     record_removals,
+    record_step,
     record_tags,
 )
 from roadstead.registry2.links import LinkFiles, LinkTree, TagLinks, TreeFinding, TreeFindingKind, Unclear, paths
@@ -59,7 +60,14 @@ THREADS: Final = 4
 PAGE: Final = 1000
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 _K = TypeVar("_K", bound=str)
+
+
+class _Recording(Protocol[_T_co]):
+    """One of the ``record_`` functions with what it is to record."""
+
+    async def __call__(self, transaction: Transaction, step: Step, *, change: Change) -> _T_co: ...
 
 
 @dataclass(slots=True)
@@ -183,9 +191,7 @@ class Adoption:
         return names.is_complete
 
     async def _record_blobs(self, records: RepositoryRecords, found: Sequence[FoundBlob]) -> None:
-        self.summary.added += await self._write_in(
-            records.name, lambda t: record_blobs(t, records, found, self._change())
-        )
+        self.summary.added += await self._record(records, functools.partial(record_blobs, found=found))
         self.summary.blobs += len(found)
 
     async def _take_up_manifests(self, content: ContentReader, records: RepositoryRecords) -> bool:
@@ -202,9 +208,7 @@ class Adoption:
         return names.is_complete
 
     async def _record_manifests(self, records: RepositoryRecords, found: Sequence[FoundManifest]) -> None:
-        added, doubtful = await self._write_in(
-            records.name, lambda t: record_manifests(t, records, found, self._change())
-        )
+        added, doubtful = await self._record(records, functools.partial(record_manifests, found=found))
         self.summary.added += added
         self.summary.manifests += len(found)
         for holder, blob, stated_bytes in doubtful:
@@ -222,7 +226,7 @@ class Adoption:
 
     async def _record_tags(self, records: RepositoryRecords, found: Sequence[TagLinks]) -> list[TagLinks]:
         """Returns the tags whose manifest is not known in the repository."""
-        added, dangling = await self._write_in(records.name, lambda t: record_tags(t, records, found, self._change()))
+        added, dangling = await self._record(records, functools.partial(record_tags, found=found))
         self.summary.added += added
         self.summary.tags += len(found) - len(dangling)
         return dangling
@@ -247,12 +251,9 @@ class Adoption:
     async def _remove_rest(self, records: RepositoryRecords) -> int:
         """Removes the records of things that the tree does not have (any more); returns their number."""
         removed = 0
-        while step := records.take_rest(BATCH):
-            removed += await self._remove(records, step)
+        while rest := records.take_rest(BATCH):
+            removed += await self._record(records, functools.partial(record_removals, rest=rest))
         return removed
-
-    async def _remove(self, records: RepositoryRecords, step: Rest) -> int:
-        return await self._write_in(records.name, lambda t: record_removals(t, records, step, self._change()))
 
     async def _link_late_blobs(self, content: ContentReader, records: RepositoryRecords) -> None:
         """Looks once more for blobs that manifests name and that the repository may not read.
@@ -410,6 +411,14 @@ class Adoption:
 
     def _change(self) -> Change:
         return Change.at(self._clock, "", self._rules)
+
+    async def _record(self, records: RepositoryRecords, work: "_Recording[_T]") -> _T:
+        """Runs one of the ``record_`` functions, which may add to the repository and take out of it."""
+
+        async def recording(transaction: Transaction, step: Step) -> _T:
+            return await work(transaction, step, change=self._change())
+
+        return await record_step(self._database, records, recording, removing_from(records.name))
 
     async def _write_in(self, repository: str, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
         """Runs a transaction that adds to a repository and takes out of it."""

@@ -17,7 +17,7 @@ from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change
 from roadstead.registry2.adoption import store as adoption_store
 from roadstead.registry2.adoption.content import FoundBlob, hash_object
-from roadstead.registry2.adoption.records import RepositoryRecords, pages, record_blobs
+from roadstead.registry2.adoption.records import RepositoryRecords, Step, pages, record_blobs, record_step
 from roadstead.registry2.links import Link, LinkFiles, LinkTree
 
 
@@ -51,14 +51,14 @@ async def _name_aliases_of(
             blobs.append(blob)
         is_proved &= blob is not None or digest in records.blobs
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction, step: Step) -> None:
         if not is_proved:  # its manifests may need blobs by a name that is not known
             await transaction.execute(
                 adoption_store.NOTE_LEFT_ALONE, repository_id=records.repository_id, now_ms=change.now_ms
             )
-        await record_blobs(transaction, records, blobs, change)
+        await record_blobs(transaction, step, blobs, change)
 
-    await database.write(work, locks=adding_to(name))
+    await record_step(database, records, work, adding_to(name))
 
 
 def _ensure_file(files: LinkFiles, digest: Digest, link: Link) -> FoundBlob | None:

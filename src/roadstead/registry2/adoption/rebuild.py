@@ -21,7 +21,7 @@ from roadstead.database.salvage import Salvage
 from roadstead.oci import Digest, Manifest, RepositoryName, Tag, parse_manifest
 from roadstead.oci.errors import ManifestInvalidError, NameInvalidError, TagInvalidError
 from roadstead.registry import layout
-from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.content.manifest_records import ensure_manifest
 from roadstead.registry.locks import adding_to
 from roadstead.registry.progress import Progress
 from roadstead.registry.removal import store as removal_store
@@ -35,6 +35,7 @@ from roadstead.registry2.adoption.records import (
     pages,
     record_blobs,
     record_manifests,
+    record_step,
     record_tags,
 )
 from roadstead.registry2.links import Link, LinkFiles, TagLinks
@@ -131,11 +132,11 @@ class Rebuild:
         records = await RepositoryRecords.read(self._database, name)
         change = Change.at(self._clock, "", self._rules)
         for blobs in _batches(self._blobs(key, records)):
-            work = functools.partial(record_blobs, records=records, found=blobs, change=change)
-            self.salvaged.blobs += await self._database.write(work, locks=adding_to(name), durable=False)
+            work = functools.partial(record_blobs, found=blobs, change=change)
+            self.salvaged.blobs += await record_step(self._database, records, work, adding_to(name))
         for manifests in _batches(self._manifests(key, records)):
-            record = functools.partial(record_manifests, records=records, found=manifests, change=change)
-            self.salvaged.manifests += (await self._database.write(record, locks=adding_to(name), durable=False))[0]
+            record = functools.partial(record_manifests, found=manifests, change=change)
+            self.salvaged.manifests += (await record_step(self._database, records, record, adding_to(name)))[0]
         await self._take_tags(key, records, change)
         if records.repository_id:
             await self._take_history(key, records.repository_id)
@@ -182,9 +183,8 @@ class Rebuild:
         known = {row[0]: row[3] async for row in pages(self._database, listing, "", 0, repository_id=mine)}
         records.rest_manifests.clear()  # nothing here says that a manifest is gone
         for links in _batches(self._tags(key, known)):
-            record = functools.partial(record_tags, records=records, found=links, change=change)
-            locks = adding_to(records.name)
-            self.salvaged.tags += (await self._database.write(record, locks=locks, durable=False))[0]
+            record = functools.partial(record_tags, found=links, change=change)
+            self.salvaged.tags += (await record_step(self._database, records, record, adding_to(records.name)))[0]
 
     def _tags(self, key: int, known: dict[str, int]) -> Iterator[TagLinks]:
         columns = ("name", "manifest_id", "updated_ms")

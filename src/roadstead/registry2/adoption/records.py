@@ -1,14 +1,18 @@
-"""Makes the catalogue's records of a repository equal to what was found in its tree: one transaction a step."""
+"""Makes the catalogue's records of a repository equal to what was found in its tree: one transaction a step.
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+A transaction may run more than once, so its work changes no ``RepositoryRecords``: it writes what it did into a new
+``Step``, which reads as the records will, and ``record_step`` takes that up when it is committed.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from roadstead.database import Reader, Row, Statement, Transaction
+from roadstead.database import Database, NameLock, Reader, Row, Statement, Transaction
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry.content import store
-from roadstead.registry.content.manifests import ensure_manifest
-from roadstead.registry.content.repositories import add_repository
+from roadstead.registry.content.manifest_records import ensure_manifest
+from roadstead.registry.content.repositories import ensure_repository
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.transitions import (
     Change,
@@ -32,6 +36,8 @@ SAME_MS: Final = 2000
 ACTION: Final = "adopt"
 """The action of a row of history that came from the tree."""
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Rest:
@@ -39,7 +45,7 @@ class Rest:
 
     tags: Sequence[str] = ()
     manifests: Sequence[tuple[str, int]] = ()
-    blobs: Sequence[int] = ()
+    blobs: Sequence[tuple[str, int]] = ()
 
     def __len__(self) -> int:
         """Returns the number of records."""
@@ -85,15 +91,6 @@ class RepositoryRecords:
         records.rest_tags = dict(records.tags)
         return records
 
-    async def ensure(self, transaction: Transaction, created_ms: int) -> int:
-        """Returns the key of the repository's row, which is made or brought back if need be."""
-        if not self.repository_id:
-            self.repository_id = await add_repository(transaction, self.name, created_ms)
-        elif self.is_removed:
-            await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=self.repository_id)
-            self.is_removed = False
-        return self.repository_id
-
     def take_rest(self, limit: int) -> Rest:
         """Returns some records that were not found: tags before manifests before blobs, since those refer to these."""
         for name in self.unclear:
@@ -104,27 +101,124 @@ class RepositoryRecords:
         if self.rest_manifests:
             size = min(limit, len(self.rest_manifests))
             return Rest(manifests=[self.rest_manifests.popitem() for _ in range(size)])
-        return Rest(blobs=[self.rest_blobs.popitem()[1] for _ in range(min(limit, len(self.rest_blobs)))])
+        return Rest(blobs=[self.rest_blobs.popitem() for _ in range(min(limit, len(self.rest_blobs)))])
+
+    def take_up(self, step: "Step") -> None:
+        """Makes the records what they are since ``step`` is committed."""
+        self.repository_id, self.is_removed = step.repository_id, step.is_removed
+        for rest, found in (
+            (self.rest_blobs, step.found_blobs),
+            (self.rest_manifests, step.found_manifests),
+            (self.rest_tags, step.found_tags),
+        ):
+            for key in found:
+                rest.pop(key, None)
+        for known, added, removed in (
+            (self.blobs, step.blobs, step.removed.blobs),
+            (self.manifests, step.manifests, step.removed.manifests),
+        ):
+            known.update(added)
+            for key, _ in removed:
+                known.pop(key, None)
+        self.tags.update(step.tags)
+        for tag in step.removed.tags:
+            self.tags.pop(tag, None)
+
+
+class Step:
+    """The changes of one transaction to the records of a repository, which stay as they are until its commit.
+
+    ``blobs``, ``manifests`` and ``tags`` are those that it added or moved, with the key of each blob or manifest; the
+    ``found_`` sets are names that the tree has; ``removed`` is what it took out.
+    """
+
+    def __init__(self, records: RepositoryRecords) -> None:
+        """Begins with no changes."""
+        self._records = records
+        self.name = records.name
+        self.unclear = records.unclear
+        self.repository_id = records.repository_id
+        self.is_removed = records.is_removed
+        self.blobs: dict[str, int] = {}
+        self.manifests: dict[str, int] = {}
+        self.tags: dict[str, int] = {}
+        self.found_blobs: set[str] = set()
+        self.found_manifests: set[str] = set()
+        self.found_tags: set[str] = set()
+        self.removed = Rest()
+
+    async def ensure(self, transaction: Transaction, created_ms: int) -> int:
+        """Returns the key of the repository's row, which is made or brought back if need be."""
+        if not self.repository_id:
+            self.repository_id = await ensure_repository(transaction, self.name, created_ms)
+        elif self.is_removed:
+            await transaction.execute(removal_store.BRING_REPOSITORY_BACK, repository_id=self.repository_id)
+        self.is_removed = False
+        return self.repository_id
+
+    def has_blob(self, digest: str) -> bool:
+        """Returns True if the repository may read the blob."""
+        return digest in self.blobs or digest in self._records.blobs
+
+    def has_manifest(self, digest: str) -> bool:
+        """Returns True if the repository has the manifest, whether or not the tree does."""
+        return digest in self.manifests or digest in self._records.manifests
+
+    def find_manifest(self, digest: str) -> int | None:
+        """Returns the key of a manifest that repository and tree have; None if one of them does not."""
+        if digest in self._records.rest_manifests and digest not in self.found_manifests:
+            return None
+        return self.manifests.get(digest, self._records.manifests.get(digest))
+
+    def find_tag(self, tag: str) -> int | None:
+        """Returns the key of the manifest that a tag points at, None if there is no such tag."""
+        return self.tags.get(tag, self._records.tags.get(tag))
 
     @property
     def is_empty(self) -> bool:
-        """True if no record of the repository is left."""
-        return not (self.blobs or self.manifests or self.tags)
+        """True if no record of the repository is left, in a step that only removes."""
+        records, removed = self._records, self.removed
+        return (
+            len(removed.blobs) == len(records.blobs)
+            and len(removed.manifests) == len(records.manifests)
+            and len(removed.tags) == len(records.tags)
+        )
 
 
-async def record_blobs(
-    transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundBlob], change: Change
-) -> int:
+async def record_step(
+    database: Database,
+    records: RepositoryRecords,
+    work: Callable[[Transaction, Step], Awaitable[_T]],
+    locks: Iterable[NameLock],
+) -> _T:
+    """Runs ``work`` with a new step in a transaction, takes the step up, and returns what ``work`` returned.
+
+    The change survives this process; a loss of power may undo the last ones, as if they had not been run yet.
+
+    Raises:
+        DatabaseError: nothing was recorded, and ``records`` is as before.
+    """
+
+    async def stepped(transaction: Transaction) -> tuple[Step, _T]:
+        step = Step(records)
+        return step, await work(transaction, step)
+
+    step, result = await database.write(stepped, locks=locks, durable=False)
+    records.take_up(step)
+    return result
+
+
+async def record_blobs(transaction: Transaction, step: Step, found: Sequence[FoundBlob], change: Change) -> int:
     """Records blobs and the repository's right to read them; returns the number of new rights."""
     added = 0
     for blob in found:
-        records.rest_blobs.pop(blob.digest, None)
-        repository_id = await records.ensure(transaction, blob.linked_ms)
+        step.found_blobs.add(blob.digest)
+        repository_id = await step.ensure(transaction, blob.linked_ms)
         blob_id = await _ensure_blob(transaction, blob, change)
-        if blob.digest in records.blobs:
+        if step.has_blob(blob.digest):
             continue
         added += 1
-        records.blobs[blob.digest] = blob_id
+        step.blobs[blob.digest] = blob_id
         await transaction.execute(
             store.LINK_BLOB, repository_id=repository_id, blob_id=blob_id, linked_ms=blob.linked_ms
         )
@@ -159,23 +253,23 @@ Doubt = tuple[str, Digest, int]
 
 
 async def record_manifests(
-    transaction: Transaction, records: RepositoryRecords, found: Sequence[FoundManifest], change: Change
+    transaction: Transaction, step: Step, found: Sequence[FoundManifest], change: Change
 ) -> tuple[int, list[Doubt]]:
     """Records manifests in the repository; returns the number of new ones, and doubtful lengths."""
     added = 0
     doubts: list[Doubt] = []
     for each in found:
-        records.rest_manifests.pop(each.digest, None)
-        if each.manifest is None or each.digest in records.manifests:
+        step.found_manifests.add(each.digest)
+        if each.manifest is None or step.has_manifest(each.digest):
             continue
-        repository_id = await records.ensure(transaction, each.pushed_ms)
+        repository_id = await step.ensure(transaction, each.pushed_ms)
         manifest_id = await ensure_manifest(transaction, each.manifest, each.digest, each.body, each.pushed_ms)
         await transaction.execute(
             store.LINK_MANIFEST, repository_id=repository_id, manifest_id=manifest_id, pushed_ms=each.pushed_ms
         )
         await settle_manifest(transaction, repository_id, manifest_id)
         await review_untagged(transaction, repository_id, manifest_id, change)
-        records.manifests[each.digest] = manifest_id
+        step.manifests[each.digest] = manifest_id
         added += 1
         for blob in each.manifest.named:
             row = await transaction.lock_one(store.FIND_LINKED_BLOB, repository_id=repository_id, digest=blob.digest)
@@ -185,29 +279,29 @@ async def record_manifests(
 
 
 async def record_tags(
-    transaction: Transaction, records: RepositoryRecords, found: Sequence[TagLinks], change: Change
+    transaction: Transaction, step: Step, found: Sequence[TagLinks], change: Change
 ) -> tuple[int, list[TagLinks]]:
     """Points tags where the tree does, with their history; returns the number of changes, and tags that cannot be."""
     changed = 0
     dangling: list[TagLinks] = []
     for links in found:
-        manifest_id = records.manifests.get(links.current.digest)
-        if links.current.digest in records.unclear:
-            records.rest_tags.pop(links.tag, None)
+        if links.current.digest in step.unclear:
+            step.found_tags.add(links.tag)
             continue
-        if manifest_id is None or links.current.digest in records.rest_manifests:
+        manifest_id = step.find_manifest(links.current.digest)
+        if manifest_id is None:
             dangling.append(links)
             continue
-        records.rest_tags.pop(links.tag, None)
-        before = records.tags.get(links.tag)
+        step.found_tags.add(links.tag)
+        before = step.find_tag(links.tag)
         if before == manifest_id:
             if len(links.history) > 1:
-                await _add_history(transaction, records.repository_id, links, change, is_moved=False)
+                await _add_history(transaction, step.repository_id, links, change, is_moved=False)
             continue
-        await _record_tag(transaction, records.repository_id, links, manifest_id, change)
+        await _record_tag(transaction, step.repository_id, links, manifest_id, change)
         if before is not None:
-            await review_untagged(transaction, records.repository_id, before, change)
-        records.tags[links.tag] = manifest_id
+            await review_untagged(transaction, step.repository_id, before, change)
+        step.tags[links.tag] = manifest_id
         changed += 1
     return changed, dangling
 
@@ -260,23 +354,19 @@ def _unknown(links: TagLinks, known: Sequence[Row], limit: int) -> Iterator[Link
             yield link
 
 
-async def record_removals(transaction: Transaction, records: RepositoryRecords, rest: Rest, change: Change) -> int:
+async def record_removals(transaction: Transaction, step: Step, rest: Rest, change: Change) -> int:
     """Removes records that the tree does not have; returns their number."""
     for tag in rest.tags:
-        await drop_tag(transaction, records.repository_id, Tag(tag), change)
-        records.tags.pop(tag, None)
+        await drop_tag(transaction, step.repository_id, Tag(tag), change)
     for digest, manifest_id in rest.manifests:
-        await discard_manifest(transaction, records.repository_id, manifest_id, digest, change)
-        records.manifests.pop(digest, None)
-    gone = set(rest.blobs)
-    for blob_id in rest.blobs:
-        await transaction.execute(store.UNLINK_BLOB, repository_id=records.repository_id, blob_id=blob_id)
+        await discard_manifest(transaction, step.repository_id, manifest_id, digest, change)
+    for _, blob_id in rest.blobs:
+        await transaction.execute(store.UNLINK_BLOB, repository_id=step.repository_id, blob_id=blob_id)
         await review_blob(transaction, blob_id, change)
-    if gone:
-        records.blobs = {digest: blob_id for digest, blob_id in records.blobs.items() if blob_id not in gone}
-    if records.is_empty and not records.is_removed:
-        await remove_repository_row(transaction, records.repository_id, change)
-        records.is_removed = True
+    step.removed = rest
+    if step.is_empty and not step.is_removed:
+        await remove_repository_row(transaction, step.repository_id, change)
+        step.is_removed = True
     return len(rest)
 
 

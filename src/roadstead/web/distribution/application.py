@@ -152,7 +152,7 @@ def _moved(context: RequestContext, path: str, query: bytes) -> Response:
 
 
 def _options(methods: Iterable[str]) -> Response:
-    """What a path answers: said to whoever asks, since it tells nothing of what is there.
+    """Returns the methods that a path answers, which is said to whoever asks, since it tells nothing of what is there.
 
     A browser asks so, without credentials, before it lets a page of another site talk to the registry. registry:2
     wants a password even then, so that such pages need a proxy that lets the question through.

@@ -13,7 +13,7 @@ from typing import Final
 from roadstead.events import Event, EventAction
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
-from roadstead.registry.content.blobs import OCTETS
+from roadstead.registry.content.blob_records import OCTETS
 from roadstead.registry.errors import BlobUnknownError, RepositoryUnknownError
 from roadstead.storage import FileObject, ObjectReader
 from roadstead.web.context import PROXIED_KEY
@@ -53,7 +53,7 @@ class BlobEndpoint:
         self._accel_location = accel_location
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.head, "DELETE": self.delete}
 
     async def get(self, request: Request, route: Route) -> Response:

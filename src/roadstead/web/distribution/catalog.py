@@ -15,7 +15,7 @@ class CatalogEndpoint:
         self._page_maximum = page_maximum
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.get}
 
     async def get(self, request: Request, _route: Route) -> Response:

@@ -1,4 +1,4 @@
-"""What the endpoints share: the shape of one, and the headers that several send."""
+"""Parts that the endpoints share: the shape of one, and the headers that several send."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ Methods = dict[str, Callable[[Request, Route], Awaitable[Response]]]
 
 
 def cause_of(request: Request) -> Cause:
-    """Who asks for a change, for the events and the history that tell of it.
+    """Returns the cause of a change, for the events and the history that tell of it.
 
     The middleware has replaced scheme, host and client by what a trusted proxy says of them.
     """
@@ -60,13 +60,13 @@ def etag(digest: Digest) -> str:
 
 
 def context_of(request: Request) -> RequestContext:
-    """What is known about a request besides its bytes."""
+    """Returns what is known about a request besides its bytes."""
     context: RequestContext = request.scope[SCOPE_KEY]
     return context
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks: known, since nobody gets to an endpoint who was not authorised.
+    """Returns the caller: known, since nobody gets to an endpoint who was not authorised.
 
     Raises:
         RuntimeError: an endpoint was called past the gate.

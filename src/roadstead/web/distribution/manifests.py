@@ -39,7 +39,7 @@ class ManifestEndpoint:
         self._fetching = asyncio.Semaphore(1)
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.head, "PUT": self.put, "DELETE": self.delete}
 
     async def get(self, request: Request, route: Route) -> Response:
@@ -72,7 +72,7 @@ class ManifestEndpoint:
         return Response(200, _headers(stored), size_bytes=stored.size_bytes)
 
     async def _get(self, request: Request, route: Route) -> tuple[Tag | Digest, StoredManifest]:
-        """What the path names. What cannot be a tag, and what would be in a repository that is not there, is unknown.
+        """Finds what the path names. What cannot be a tag, or would be in a repository that is not there, is unknown.
 
         Clients ask for what may not be there, and tell by the code; registry:2 answers the same.
 

@@ -22,7 +22,7 @@ class ReferrersEndpoint:
         self._memory = memory
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.get}
 
     async def get(self, request: Request, route: Route) -> Response:

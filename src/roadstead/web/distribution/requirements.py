@@ -1,4 +1,4 @@
-"""What each request of the content plane needs: the one table, and the one place that decides by it.
+"""The requirements of each request of the content plane: the one table, and the one place that decides by it.
 
 Every method of every path has its row; a test walks them, and a path without one cannot be served.
 """
@@ -15,19 +15,19 @@ from roadstead.web.http import Scope as HttpScope
 from roadstead.web.requirement import RouteRequirement, changes_something
 
 PULLABLE: Final = (Action.PULL,)
-"""What a list of repositories shows, and what a mount may take a blob from, whatever else the request is about."""
+"""The right to what a list of repositories shows and a mount takes a blob from, whatever the request is about."""
 
 _LOGGED_IN: Final = RouteRequirement()
 _LISTING: Final = RouteRequirement(lists=True)
 _PULL: Final = RouteRequirement((Action.PULL,))
 _LOOK: Final = RouteRequirement((Action.PULL, Action.PUSH))
-"""Whether something is there: clients ask that before they push it, and give up when they may not."""
+"""Needed to learn whether something is there: clients ask that before they push it, and give up when they may not."""
 _PUSH: Final = RouteRequirement((Action.PUSH,), changes=True)
 _PROGRESS: Final = RouteRequirement((Action.PUSH,))
-"""How far a push has come."""
+"""Needed to learn how far a push has come."""
 _DELETE: Final = RouteRequirement((Action.DELETE,), changes=True)
 _DELETED: Final = RouteRequirement((Action.DELETE,))
-"""What was deleted."""
+"""Needed to learn what was deleted."""
 
 REQUIREMENTS: Final[Mapping[tuple[str, str], RouteRequirement]] = {
     ("base", "GET"): _LOGGED_IN,
@@ -60,7 +60,7 @@ a mount that is not allowed becomes an ordinary upload."""
 
 
 def is_change(scope: HttpScope) -> bool:
-    """Whether a request changes something, by the row of its route: what maintenance asks."""
+    """Returns True if a request changes something, by the row of its route: what maintenance asks."""
     method: str = scope["method"]
     try:
         handler = find_route(scope["raw_path"]).handler
@@ -70,7 +70,7 @@ def is_change(scope: HttpScope) -> bool:
 
 
 async def identify(gate: Authentication, scope: HttpScope, requirement: RouteRequirement, repository: str) -> Caller:
-    """Who asks, where that takes looking at a password.
+    """Returns the caller, where that takes looking at a password.
 
     Raises:
         LoginRequiredError: the credentials are wrong.
@@ -103,7 +103,7 @@ def authorise(
 
 
 def _comes_in(gate: Authentication, caller: Caller, requirement: RouteRequirement) -> bool:
-    """Whether a request that is about no repository passes."""
+    """Returns True if a request that is about no repository passes."""
     if caller.is_anonymous and gate.can_log_in:
         return requirement.lists and bool(caller.visible_for(PULLABLE))
     return True

@@ -22,7 +22,7 @@ REMEMBERED: Final = 2048
 
 _SLASHES: Final = re.compile("//+")
 _SAFE: Final = "/:@!$&'()*+,;="
-"""What may stand in a path as it is (RFC 3986, section 3.3)."""
+"""The characters that may stand in a path as they are (RFC 3986, section 3.3)."""
 
 _UPLOADS: Final = "/blobs/uploads"
 _UNDO: Final = "/_roadstead/undo"
@@ -55,7 +55,7 @@ class PathMovedError(Exception):
 
 @functools.lru_cache(maxsize=REMEMBERED)
 def find_route(raw_path: bytes) -> Route:
-    """What ``raw_path`` names.
+    """Returns the route that ``raw_path`` names.
 
     Raises:
         EndpointUnknownError: no endpoint has such a path.

@@ -43,15 +43,15 @@ class UndoEndpoint:
         self._page_maximum = page_maximum
 
     def history_methods(self) -> Methods:
-        """What ``history`` answers."""
+        """Returns the methods that ``history`` answers."""
         return {"GET": self.history}
 
     def removed_methods(self) -> Methods:
-        """What ``removed`` answers."""
+        """Returns the methods that ``removed`` answers."""
         return {"GET": self.removed}
 
     def restore_methods(self) -> Methods:
-        """What ``restore`` answers."""
+        """Returns the methods that ``restore`` answers."""
         return {"POST": self.restore}
 
     async def history(self, request: Request, route: Route) -> Response:
@@ -69,7 +69,7 @@ class UndoEndpoint:
         return json_response(200, {"name": route.repository, "history": told})
 
     async def removed(self, request: Request, route: Route) -> Response:
-        """What is in the trash."""
+        """Lists what is in the trash."""
         wanted = read_page_request(request, self._page_maximum)
         removed = await self._undo.list_removed(
             route.repository, visible=visible_of(request), after=wanted.after, limit=wanted.size

@@ -45,7 +45,7 @@ class UploadEndpoint:
         self._blobs = registry.blobs
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"POST": self.post}
 
     async def post(self, request: Request, route: Route) -> Response:
@@ -125,7 +125,7 @@ class UploadChunkEndpoint:
         self._uploads = registry.uploads
 
     def methods(self) -> Methods:
-        """What this path answers."""
+        """Returns the methods that this path answers."""
         return {"GET": self.get, "HEAD": self.get, "PATCH": self.patch, "PUT": self.put, "DELETE": self.delete}
 
     async def get(self, request: Request, route: Route) -> Response:

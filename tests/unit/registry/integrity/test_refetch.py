@@ -12,7 +12,7 @@ from roadstead.database import Transaction
 from roadstead.events import KEPT
 from roadstead.oci import Digest, parse_manifest
 from roadstead.registry.content import store
-from roadstead.registry.content.manifests import ensure_manifest
+from roadstead.registry.content.manifest_records import ensure_manifest
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.remotes import Upstream, UpstreamError
 from roadstead.testing.images import OCI_MANIFEST, BlobContent, describe, encode

@@ -112,7 +112,7 @@ def _create_background_work() -> None:
 
 
 def _review_what_nothing_names() -> None:
-    """What earlier deletions left behind: everything is looked at once, a day from now."""
+    """Has what earlier deletions left behind looked at: everything once, a day from now."""
     soon = "CAST(strftime('%s', 'now') AS INTEGER) * 1000"
     op.execute(
         "INSERT INTO reviews (kind, repository_id, item_id, since_ms, not_before_ms)"

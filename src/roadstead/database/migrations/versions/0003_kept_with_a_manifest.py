@@ -1,4 +1,4 @@
-"""What a manifest names is kept with it, also what need not be there: the names that were left out so far are added.
+"""Keeps what a manifest names with it, also what need not be there: the names that were left out so far are added.
 
 Until now ``manifest_blobs`` had the blobs without which a manifest is refused. Foreign layers and the entries of an
 index may be blobs of the repository too, and the collector took them. So every stored body is read again, one at a

@@ -1,0 +1,1 @@
+"""Commands for secrets that servers share."""
