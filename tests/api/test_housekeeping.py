@@ -69,7 +69,8 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
     instance.clock.advance(AGE_SECONDS + 1)
     limits = LimitSettings(upload_age_seconds=AGE_SECONDS, upload_purge=purge)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as logs:
-        house = asyncio.create_task(keep_purging(instance.registry.uploads, instance.registry.maintenance, limits))
+        registry = instance.registry
+        house = asyncio.create_task(keep_purging(registry.uploads, registry.maintenance, registry.confirmation, limits))
         async with asyncio.timeout(5):
             while not logs:  # noqa: ASYNC110 - a log tells nobody
                 await asyncio.sleep(0.001)
@@ -79,6 +80,5 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
 
 
 async def test_switched_off_there_is_nothing_to_do(instance: Instance) -> None:
-    await asyncio.wait_for(
-        keep_purging(instance.registry.uploads, instance.registry.maintenance, LimitSettings(upload_purge="off")), 5
-    )
+    registry, limits = instance.registry, LimitSettings(upload_purge="off")
+    await asyncio.wait_for(keep_purging(registry.uploads, registry.maintenance, registry.confirmation, limits), 5)

@@ -289,7 +289,12 @@ TOOLS: Final[tuple[Tool, ...]] = (
     Tool("haproxy", "a reverse proxy", ("haproxy",), Debian(("haproxy",), ("haproxy",))),
     Tool("caddy", "a reverse proxy", ("caddy",), Debian(("caddy",), ("caddy", "caddy-api"))),
     Tool("traefik", "a reverse proxy", ("traefik",), _TRAEFIK_WHEEL),
-    Tool("postgresql", "the other home of the catalogue", ("postgres", "initdb", "psql"), _POSTGRESQL),
+    Tool(
+        "postgresql",
+        "the other home of the catalogue",
+        ("postgres", "initdb", "psql", "pg_dump", "pg_restore"),
+        _POSTGRESQL,
+    ),
     Tool("pgbouncer", "a pool in front of PostgreSQL", ("pgbouncer",), Debian(("pgbouncer",), ("pgbouncer",))),
     Tool("openssl", "certificates", ("openssl",), Debian(("openssl",))),
     Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),

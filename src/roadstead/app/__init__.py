@@ -5,7 +5,6 @@ from roadstead.app.background import background_work, build_scrubber, collect_ga
 from roadstead.app.catalogue import open_registry, prepare, tidy_up, tidy_up_alone, with_known_storage
 from roadstead.app.installation import (
     CatalogueAbsentError,
-    CatalogueOnServerError,
     CatalogueOutdatedError,
     Installation,
     data_folder,
@@ -20,6 +19,12 @@ from roadstead.app.listeners import (
     keep_the_certificate,
 )
 from roadstead.app.secrets import build_secrets, key_source, master_key_files, require_master_key
+from roadstead.app.server_catalogue import (
+    CatalogueOccupiedError,
+    CatalogueServedError,
+    ServerCatalogue,
+    Standing,
+)
 from roadstead.app.services import (
     build_link_files,
     build_registry,
@@ -31,9 +36,12 @@ from roadstead.app.services import (
 
 __all__ = [
     "CatalogueAbsentError",
-    "CatalogueOnServerError",
+    "CatalogueOccupiedError",
     "CatalogueOutdatedError",
+    "CatalogueServedError",
     "Installation",
+    "ServerCatalogue",
+    "Standing",
     "background_work",
     "build_authentication",
     "build_fleet_operations",

@@ -22,6 +22,7 @@ from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.integrity.statistics import measure_unfinished
+from roadstead.registry.operation.confirmation import STAMP_SECONDS
 from roadstead.registry.operation.purging import keep_purging
 from roadstead.registry.operation.storage_owner import find_owner
 from roadstead.registry.operation.takeover import Takeover
@@ -51,6 +52,15 @@ def while_present(registry: Registry, work: Callable[[], Awaitable[bool]]) -> Ca
 
     async def round_of_work() -> bool:
         return not registry.storage.find_absence() and await work()
+
+    return round_of_work
+
+
+def while_confirmed(registry: Registry, work: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    """Rounds of ``work``, which removes bytes or links, that do nothing until the catalogue is confirmed."""
+
+    async def round_of_work() -> bool:
+        return not await registry.confirmation.is_waiting() and await work()
 
     return round_of_work
 
@@ -85,7 +95,7 @@ def background_work(
     Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
     """
     return [
-        keep_purging(registry.uploads, registry.maintenance, settings.limits),
+        keep_purging(registry.uploads, registry.maintenance, registry.confirmation, settings.limits),
         registry.uploads.sessions.keep_tidy(),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
@@ -119,10 +129,17 @@ def share(registry: Registry) -> list[Coroutine[None, None, None]]:
         return False
 
     lease = Lease(registry.database, registry.clock, "takeover")
-    rounds = while_present(registry, registry.maintenance.paused(work))
+    rounds = while_present(registry, while_confirmed(registry, registry.maintenance.paused(work)))
+    watching = Lease(registry.database, registry.clock, "confirmation")
     return [
         Presence(registry.database, registry.clock).keep(),
         run_alone(lease, rounds, interval_seconds=TAKEOVER_SECONDS, name="takeover"),
+        run_alone(
+            watching,
+            while_present(registry, registry.confirmation.round),
+            interval_seconds=STAMP_SECONDS,
+            name="confirmation",
+        ),
     ]
 
 
@@ -144,7 +161,7 @@ async def follow_links(registry: Registry, settings: Settings) -> None:
         registry.database, registry.storage, registry.exclusive, files, registry.clock, registry.maintenance
     )
     lease = Lease(registry.database, registry.clock, "links")
-    work = registry.maintenance.paused(follower.round)
+    work = while_confirmed(registry, registry.maintenance.paused(follower.round))
     await run_alone(
         lease, while_present(registry, work), interval_seconds=settings.links.interval_seconds, name="links"
     )
@@ -165,7 +182,7 @@ def scrub(registry: Registry, settings: Settings, metrics: Metrics) -> list[Coro
         heal = refetcher.heal_manifest if refetcher else None
         scrubber = build_scrubber(registry, settings, settings.scrub.bytes_per_second, metrics, heal)
         lease = Lease(registry.database, registry.clock, "scrub")
-        reading = while_present(registry, registry.maintenance.paused(scrubber.round))
+        reading = while_present(registry, while_confirmed(registry, registry.maintenance.paused(scrubber.round)))
         rounds = run_alone(lease, reading, interval_seconds=POLL_SECONDS, name="scrub")
         work.append(_closing(scrubber.close, rounds, delay_seconds=settings.scrub.delay_seconds))
     return work

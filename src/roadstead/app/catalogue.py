@@ -18,6 +18,7 @@ from roadstead.database.migrate import HEAD
 from roadstead.jobs import delete_leases
 from roadstead.registry import Registry
 from roadstead.registry.operation.adoption_state import find_adoption
+from roadstead.registry.operation.confirmation import REMEDY, find_unconfirmed
 from roadstead.registry.operation.recovery import recover
 from roadstead.telemetry import Metrics
 
@@ -109,6 +110,7 @@ async def tidy_up(registry: Registry, settings: Settings) -> None:
     """
     recovers = Installation(settings).recovers
     await require_master_key(registry.database, registry.clock, settings)
+    await _tell_unconfirmed(registry)
     if recovers:
         await registry.database.write(delete_leases)
     await webhooks.register(registry.database, registry.clock, settings.notifications, settings.events)
@@ -122,6 +124,14 @@ async def tidy_up(registry: Registry, settings: Settings) -> None:
             uploads=found.orphaned_uploads,
             sessions=found.ended_sessions,
         )
+
+
+async def _tell_unconfirmed(registry: Registry) -> None:
+    """Says that nothing is removed from storage, where that is so; notices first if the catalogue is another."""
+    before = await find_unconfirmed(registry.database)
+    found = await registry.confirmation.notice()
+    if before is not None and found is not None:  # else noticing has said it
+        _log.warning("nothing is removed from storage until it is confirmed", reason=found.reason, remedy=REMEDY)
 
 
 async def tidy_up_alone(settings: Settings) -> None:

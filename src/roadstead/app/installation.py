@@ -59,14 +59,6 @@ class CatalogueOutdatedError(RoadsteadError):
         self.place = place
 
 
-class CatalogueOnServerError(RoadsteadError):
-    """Something was asked for that works on the file of a catalogue, which is on a server."""
-
-    def __init__(self, place: str, what: str, remedy: str) -> None:
-        super().__init__(f"the catalogue is in {place}, and {what}: {remedy}")
-        self.place = place
-
-
 class Installation:
     """The places that the settings name, and the locks on them that this process holds."""
 
@@ -91,7 +83,8 @@ class Installation:
         return shown_url(self.settings.database.url or "") if self.is_shared else str(self.folder.catalogue)
 
     @property
-    def _server(self) -> str:
+    def server(self) -> str:
+        """The address of the catalogue's server, with the password: for connecting alone."""
         return database_server(self.settings)
 
     # ── The database ──────────────────────────────────────────────────────────────────────────────────────────
@@ -105,7 +98,7 @@ class Installation:
         if self.is_shared:
             from roadstead.database.server import find_server_revision  # noqa: PLC0415 - see above
 
-            return await find_server_revision(self._server) or None
+            return await find_server_revision(self.server) or None
         return current_revision(self.folder.catalogue) if self.folder.catalogue.exists() else None
 
     async def require_current(self) -> None:
@@ -130,15 +123,6 @@ class Installation:
         remedy = "name its folder with --data, or start one with `roadstead serve`"
         return CatalogueAbsentError(str(self.folder.path), remedy)
 
-    def require_file(self, what: str, remedy: str) -> None:
-        """Refuses what needs the file of the catalogue; ``what`` is said of it, ``remedy`` names the tool to use.
-
-        Raises:
-            CatalogueOnServerError: the catalogue is on a server.
-        """
-        if self.is_shared:
-            raise CatalogueOnServerError(self.catalogue, what, remedy)
-
     def migrate(self) -> bool:
         """Brings the schema to this version's, making the catalogue if need be; False when it was. Not in a loop.
 
@@ -151,7 +135,7 @@ class Installation:
             return False
         from roadstead.database.migrate_server import migrate_server  # noqa: PLC0415 - 0.3 s that most starts save
 
-        return migrate_server(self._server)
+        return migrate_server(self.server)
 
     async def open_database(self) -> Database:
         """Opens the catalogue, which must have its schema.
@@ -163,7 +147,7 @@ class Installation:
             return open_catalogue_file(self.folder.catalogue)
         from roadstead.database.postgresql import PostgresqlDatabase  # noqa: PLC0415 - see above
 
-        return await PostgresqlDatabase.open(self._server, connections=self.settings.database.connections)
+        return await PostgresqlDatabase.open(self.server, connections=self.settings.database.connections)
 
     async def look_at_server(self) -> "ServerState":
         """Returns what there is to say about the server of a catalogue that has one.
@@ -173,7 +157,7 @@ class Installation:
         """
         from roadstead.database.server import look_at_server  # noqa: PLC0415 - see above
 
-        return await look_at_server(self._server)
+        return await look_at_server(self.server)
 
     # ── The locks, and whose the bytes are ────────────────────────────────────────────────────────────────────
 

@@ -10,10 +10,10 @@ from roadstead import webhooks
 from roadstead.app.installation import Installation
 from roadstead.config import Settings
 from roadstead.database import Database
-from roadstead.database.copy_errors import STATE as COPY
 from roadstead.database.copy_errors import CopyUnfinishedError
+from roadstead.database.copying import find_source
 from roadstead.events import Outbox
-from roadstead.jobs import find_state, open_clock, open_shared_clock
+from roadstead.jobs import open_clock, open_shared_clock
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.exclusive_rows import RowExclusive
@@ -57,9 +57,9 @@ async def build_registry(settings: Settings, metrics: Metrics) -> Registry:
         _log.error("blob put into quarantine", digest=str(digest), reason=reason)
 
     database, boot_id = await installation.open_database(), _boot_id()
-    if await find_state(database, COPY) is not None:
+    if (source := await find_source(database)) is not None:
         await database.close()
-        raise CopyUnfinishedError
+        raise CopyUnfinishedError(source)
     files = build_storage(installation.folder, await find_owner(database))
     clock = await (open_shared_clock if installation.is_shared else open_clock)(database, boot_id)
     storage = MeasuredStore(files, clock, functools.partial(metrics.storage_action, "filesystem"))

@@ -1,6 +1,6 @@
 """Backups: takes consistent copies of catalogue and blobs beside a running server, and restores them."""
 
-from roadstead.backup.destination import claim, explained, release, require_own_objects
+from roadstead.backup.destination import Kept, claim, explained, is_begun, release, require_own_objects
 from roadstead.backup.errors import (
     BackupBlobDamagedError,
     BackupBusyError,
@@ -17,7 +17,7 @@ from roadstead.backup.errors import (
 from roadstead.backup.folder import BackupFolder, StoredSnapshot
 from roadstead.backup.model import MissingBlob, SnapshotManifest
 from roadstead.backup.pruning import Pruned, prune
-from roadstead.backup.restoration import Restoration, Restored
+from roadstead.backup.restoration import Restoration, Restored, is_of
 from roadstead.backup.taking import Extras, take_backup
 from roadstead.backup.verification import verify_backup
 
@@ -31,6 +31,7 @@ __all__ = [
     "BackupMarkerDamagedError",
     "DataFolderOccupiedError",
     "Extras",
+    "Kept",
     "MissingBlob",
     "Pruned",
     "PruningRefusedError",
@@ -43,6 +44,8 @@ __all__ = [
     "StoredSnapshot",
     "claim",
     "explained",
+    "is_begun",
+    "is_of",
     "prune",
     "release",
     "require_own_objects",

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import os
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +26,16 @@ ASIDE: Final = "replaced-"
 MASTER_KEY: Final = "master.key"
 """The file of the master key in the folder of secrets: it is in no backup, so a restoration leaves it there."""
 
-_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", MARK)
+_OBJECTS: Final = ("docker", "uploads", "quarantine", "locks", "aside", "stamp", MARK)
 """Names in the root of the object store (see ``roadstead.registry.layout``)."""
 
 _OWN: Final = frozenset({"roadstead.lock", "lost+found"})
 
 
-def require_own_objects(folder: DataFolder) -> None:
+def require_own_objects(folder: DataFolder, catalogue: str) -> None:
     """Raises if the objects that may be moved aside belong to another catalogue; those in the data folder never do.
+
+    ``catalogue`` is the place of our own, as the mark names it.
 
     Raises:
         StorageForeignError: they belong to another catalogue.
@@ -41,11 +44,28 @@ def require_own_objects(folder: DataFolder) -> None:
     if folder.objects.is_relative_to(folder.path):
         return
     mark = read_mark(folder.objects)
-    if mark is not None and not mark.released and mark.catalogue != str(folder.catalogue):
+    if mark is not None and not mark.released and mark.catalogue != catalogue:
         raise StorageForeignError(folder.objects, mark.catalogue)
 
 
-def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: bool) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The parts of an installation that a restoration leaves where they are."""
+
+    objects: bool = False
+    """The blobs: those that the snapshot names and that are whole are used, others stay."""
+    catalogue: bool = False
+    """The file of a catalogue in the data folder, because the one that is restored is elsewhere."""
+
+
+def claim(
+    folder: DataFolder,
+    snapshot: StoredSnapshot,
+    clock: Clock,
+    *,
+    force: bool,
+    kept: Kept = Kept(),
+) -> list[Path]:
     """Prepares a locked folder for the restoration and returns where its earlier content was moved to.
 
     If the restoration of the same snapshot was begun in the folder, it is continued.
@@ -54,17 +74,24 @@ def claim(folder: DataFolder, snapshot: StoredSnapshot, clock: Clock, *, force: 
         DataFolderOccupiedError: the folder is not empty, and ``force`` is not given.
         BackupFolderUnusableError: its content cannot be moved aside.
     """
-    mark = msgspec.json.encode({"snapshot": str(snapshot.path), "list": snapshot.manifest.list_digest}) + b"\n"
-    is_begun = _read(folder.restoring) == mark
     moved: list[Path] = []
-    if not is_begun:
-        if occupied := _occupied(folder, snapshot):
+    if not is_begun(folder, snapshot):
+        if occupied := _occupied(folder, snapshot, kept):
             if not force:
                 raise DataFolderOccupiedError(folder.path)
             moved = _move_aside(folder, occupied, clock)
-        write_file(folder.restoring, [mark])
+        write_file(folder.restoring, [_mark_of(snapshot)])
         sync_folder(str(folder.path))
     return moved
+
+
+def is_begun(folder: DataFolder, snapshot: StoredSnapshot) -> bool:
+    """Returns True if the restoration of the snapshot was begun in the folder, and has not come to its end."""
+    return _read(folder.restoring) == _mark_of(snapshot)
+
+
+def _mark_of(snapshot: StoredSnapshot) -> bytes:
+    return msgspec.json.encode({"snapshot": str(snapshot.path), "list": snapshot.manifest.list_digest}) + b"\n"
 
 
 @contextlib.contextmanager
@@ -90,10 +117,12 @@ def release(folder: DataFolder) -> None:
     sync_folder(str(folder.path))
 
 
-def _occupied(folder: DataFolder, snapshot: StoredSnapshot) -> list[Path]:
+def _occupied(folder: DataFolder, snapshot: StoredSnapshot, kept: Kept) -> list[Path]:
     """Returns the files in the folder that are in the way of the restoration."""
-    found = [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
-    if folder.objects == folder.path:  # registry:2's own folder
+    found = [] if kept.catalogue else [*folder.catalogue.parent.glob(f"{folder.catalogue.name}*")]
+    if kept.objects:
+        pass
+    elif folder.objects == folder.path:  # registry:2's own folder
         found += [path for name in _OBJECTS if (path := folder.path / name).exists()]
     elif _has_entries(folder.objects):
         found.append(folder.objects)

@@ -5,10 +5,13 @@
 3. The catalogue is put in place by one rename, as the last step: without it there is no registry that could be served
    by mistake, and a marker (``DataFolder.restoring``) keeps a server from making a new one.
 
+A catalogue on a server gets its rows afterwards, from that file (``roadstead.app.server_catalogue``).
+
 What belonged to the process that was, upload sessions and holds, does not come along, and neither do signing keys (see
-``roadstead.secrets.restoration``). Blobs that the backup does
-not have are put into quarantine in the restored catalogue: clients push them again instead of being told that they are
-there. What was in quarantine and has come back whole is taken out of it.
+``roadstead.secrets.restoration``). Nothing is removed from storage before somebody confirms what this catalogue knows
+(``roadstead.registry.operation.confirmation``). Blobs that the backup does not have are put into quarantine in the
+restored catalogue: clients push them again instead of being told that they are there. What was in quarantine and has
+come back whole is taken out of it.
 """
 
 import asyncio
@@ -25,21 +28,24 @@ from roadstead.backup.errors import BackupBlobDamagedError, BackupFolderUnusable
 from roadstead.backup.folder import SECRETS, BackupFolder, StoredSnapshot, copy_private_tree, hash_file, open_private
 from roadstead.backup.taking import COPIED_AT_ONCE, PAGE, PIECE_BYTES, run_some_at_once
 from roadstead.clock import Clock
-from roadstead.database import Database, Transaction, migrate
+from roadstead.database import Database, Reader, Transaction, migrate
 from roadstead.database.snapshot import open_snapshot
-from roadstead.jobs import delete_state
+from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store as registry_store
 from roadstead.registry.content.running_digest import RunningDigest
 from roadstead.registry.garbage.holds import forget_holds
-from roadstead.registry.operation import storage_owner
+from roadstead.registry.operation import confirmation, storage_owner
 from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPhase, AdoptionState, save_adoption
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
 from roadstead.secrets.restoration import end_signatures
 from roadstead.storage import ObjectStore, ObjectWriter
 from roadstead.storage.plain_files import sync_folder
+
+RESTORED: Final = "restored"
+"""The row that says which snapshot a catalogue came from, by the digest of its list."""
 
 NAMED: Final = 10
 """Number of damaged blobs that an error names; its count includes all of them."""
@@ -70,11 +76,15 @@ class Restoration:
         progress: Progress,
         pace: Pace,
         open_catalogue: Callable[[Path], Database],
+        *,
+        recorded_storage: str = "",
     ) -> None:
         """Keeps its arguments; ``storage`` is the object store of the restored registry.
 
-        ``open_catalogue`` opens the copy of the catalogue before it is put in place.
+        ``open_catalogue`` opens the copy of the catalogue before it is put in place; ``recorded_storage`` is the URL by
+        which commands find the bytes, empty for those in the data folder.
         """
+        self._recorded_storage = recorded_storage
         self._open_catalogue = open_catalogue
         self._folder = folder
         self._snapshot = snapshot
@@ -217,9 +227,14 @@ class Restoration:
             await transaction.execute(store.DELETE_UPLOADS)
             await end_signatures(transaction, keeps_credentials=self._snapshot.manifest.has_secrets)
             await forget_holds(transaction)
-            await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms))  # there are no links here
-            await delete_state(transaction, LINKS_STATE)  # so they are all written
+            await save_adoption(transaction, AdoptionState(AdoptionPhase.IN_CHARGE, now_ms, self._recorded_storage))
+            await delete_state(transaction, LINKS_STATE)  # so they are all written anew
             await delete_state(transaction, storage_owner.STATE)  # the bytes here are others
+            await confirmation.forget_server(transaction)
+            reason = f"the backup {self._snapshot.manifest.name} was restored"
+            await delete_state(transaction, confirmation.STATE)
+            await confirmation.await_confirmation(transaction, reason, now_ms)
+            await save_state(transaction, RESTORED, self._snapshot.manifest.list_digest)
             for digest in healed:
                 await transaction.execute(registry_store.TAKE_OUT_OF_QUARANTINE, digest=digest)
             for digest in quarantined:
@@ -230,6 +245,11 @@ class Restoration:
             await database.write(work)
         finally:
             await database.close()
+
+
+async def is_of(reader: Reader, snapshot: StoredSnapshot) -> bool:
+    """Returns True if a catalogue came from the snapshot."""
+    return await find_state(reader, RESTORED) == snapshot.manifest.list_digest
 
 
 def _pages(snapshot: StoredSnapshot) -> Iterator[list[tuple[Digest, int]]]:

@@ -1,8 +1,9 @@
 """Takes a backup beside a running server.
 
 1. Hold the collector off (``roadstead.registry.garbage.holds``).
-2. Copy the catalogue as it is at that moment: every push that was acknowledged before is in it, whole, since a push is
-   acknowledged when its manifest's transaction is committed, and that needs its blobs.
+2. Copy the catalogue as it is at that moment, from whatever database into a file: every push that was acknowledged
+   before is in it, whole, since a push is acknowledged when its manifest's transaction is committed, and that needs its
+   blobs.
 3. Copy every blob that this copy names and the backup has not, comparing its digest on the way.
 4. Write the list and the manifest, and make the snapshot visible with one rename.
 
@@ -44,7 +45,8 @@ from roadstead.backup.folder import (
 )
 from roadstead.backup.model import MissingBlob, SnapshotManifest
 from roadstead.database import DatabaseFullError, Reader
-from roadstead.database.snapshot import change_copy, copy_database, open_snapshot
+from roadstead.database.copy_to_file import FileObserver, copy_to_file
+from roadstead.database.snapshot import change_copy, open_snapshot
 from roadstead.errors import is_disk_full
 from roadstead.oci import Digest
 from roadstead.registry import layout
@@ -117,17 +119,11 @@ async def take_backup(
 
 
 async def _copy_catalogue(registry: Registry, folder: BackupFolder, partial: Path, progress: Progress) -> None:
-    done = 0
-
-    def advance(copied: int, total: int) -> None:
-        nonlocal done
-        if not done:
-            progress.begin("catalogue", total, is_bytes=True)
-        progress.advance(copied - done)
-        done = copied
-
+    observer = FileObserver(
+        begin=lambda stage, total, is_bytes: progress.begin(stage, total, is_bytes=is_bytes), advance=progress.advance
+    )
     try:
-        await copy_database(registry.database, partial / CATALOGUE, advance)
+        await copy_to_file(registry.database, partial / CATALOGUE, observer)
     except DatabaseFullError as error:  # it is the copy that has no space: the catalogue is only read
         raise BackupFullError(folder.path) from error
 

@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "maintenance": "Show or set what clients may do, while servers run.",
     "scrub": "Read everything again, and put aside what rotted.",
     "backup": "Copy catalogue and blobs while the server goes on.",
-    "restore-backup": "Bring a backup up in an empty data folder.",
+    "restore-backup": "Bring a backup up in an empty folder or database.",
     "db": "Show the catalogue's database, migrate or copy it.",
     "secrets": "Show keys and credentials that servers share, and renew them.",
     "config": "Check settings, convert registry:2's, or show those in effect.",

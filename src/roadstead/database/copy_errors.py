@@ -40,8 +40,9 @@ class CopyDiffersError(DatabaseError):
 class CopyUnfinishedError(DatabaseError):
     """A catalogue is a copy that was begun and has not come to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__(
-            "this catalogue is a copy that has not come to its end: run `roadstead db copy` again, which goes on where"
-            " it stopped"
+            f"this catalogue is a copy of {source} that has not come to its end: run the command that began it again"
+            " (`roadstead db copy`, `restore-backup` or `rebuild`), which goes on where it stopped"
         )
+        self.source = source

@@ -22,6 +22,7 @@ from roadstead.database.insert import insert_or_update
 from roadstead.database.locks import Lock, NameLock
 from roadstead.database.protocol import Database, Reader, Row, Transaction
 from roadstead.database.schema import metadata
+from roadstead.database.snapshot import Snapshot
 from roadstead.database.sqlite import SqliteDatabase
 from roadstead.database.statement import Statement, parameter
 from roadstead.database.table_pages import Checksum, TablePages, TableSum
@@ -29,6 +30,8 @@ from roadstead.database.table_pages import Checksum, TablePages, TableSum
 _LEFT_BEHIND: Final = "leases"
 _LAST: Final = "states"
 _OF_PROCESSES: Final = "serving/%"
+_OF_SERVER: Final = "catalogue-server"
+"""The row that says on which server the catalogue was: of the copy it would not be true."""
 
 _TURN: Final = NameLock(Lock.CHANGE, "database-copy")
 
@@ -62,16 +65,17 @@ class CatalogueCopy:
 
     def __init__(
         self,
-        source: Database,
+        source: Reader,
         target: Database,
         *,
         source_name: str,
         observer: CopyObserver,
-        require_still: Callable[[], Awaitable[None]],
+        require_still: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``source_name`` tells one source from another, so that no copy of one is gone on with from the other.
 
         ``require_still`` raises if somebody may have changed the source since the copy began: the last thing asked.
+        Without it the source is one that nobody can change.
         """
         self._source = source
         self._target = target
@@ -83,7 +87,7 @@ class CatalogueCopy:
         self._find = Statement(select(self._states.c.value).where(names == parameter("name")))
         self._save = Statement(insert_or_update(self._states, "name", "value", key=("name",)))
         self._delete = Statement(delete(self._states).where(names == parameter("name")))
-        left_out = names.like(_OF_PROCESSES) | (names == STATE)
+        left_out = names.like(_OF_PROCESSES) | (names == STATE) | (names == _OF_SERVER)
         others = [table for table in metadata.sorted_tables if table.name not in {_LAST, _LEFT_BEHIND}]
         self._tables = [*map(TablePages, others), TablePages(self._states, left_out)]
 
@@ -95,7 +99,9 @@ class CatalogueCopy:
             CopyDiffersError: the two are not equal.
             DatabaseError: one of them failed; the copy can be gone on with.
         """
-        position = await self._begin()
+        if await self._source.fetch_one(self._find, name=STATE) is not None:
+            raise CopyRefusedError("the source is a copy itself, which has not come to its end")
+        position = await self.begin()
         before = [pages.name for pages in self._tables].index(position.table)
         copied: list[CopiedTable] = []
         for pages in self._tables[before:-1]:
@@ -103,13 +109,17 @@ class CatalogueCopy:
         copied += await self._compare(self._tables[:-1])
         await self._copy(self._tables[-1], position.after if position.table == _LAST else None)
         copied += await self._compare(self._tables[-1:])
-        await self._require_still()
+        if self._require_still is not None:
+            await self._require_still()
         await self._end()
         return copied
 
-    async def _begin(self) -> _Position:
-        if await self._source.fetch_one(self._find, name=STATE) is not None:
-            raise CopyRefusedError("the source is a copy itself, which has not come to its end")
+    async def begin(self) -> "_Position":
+        """Makes the target, if it is empty, one that nobody opens as a catalogue; returns how far the copy is.
+
+        Raises:
+            CopyRefusedError: as ``run``.
+        """
         row = await self._target.fetch_one(self._find, name=STATE)
         if row is not None:
             position = json.decode(row[0], type=_Position)
@@ -140,7 +150,7 @@ class CatalogueCopy:
     async def _position(self) -> _Position:
         row = await self._target.fetch_one(self._find, name=STATE)
         if row is None:
-            raise CopyRefusedError("another `roadstead db copy` has brought this copy to its end")
+            raise CopyRefusedError("another process has brought this copy to its end")
         return json.decode(row[0], type=_Position)
 
     async def _move(
@@ -152,7 +162,7 @@ class CatalogueCopy:
         async def work(transaction: Transaction) -> None:
             row = await transaction.fetch_one(self._find, name=STATE)
             if (None if row is None else json.decode(row[0], type=_Position)) != before:
-                raise CopyRefusedError("another `roadstead db copy` works on the same target")
+                raise CopyRefusedError("another process copies into the same target")
             if pages is not None:
                 await transaction.execute_many(pages.insertion, added)
             await transaction.execute(self._save, name=STATE, value=json.encode(to).decode())
@@ -198,6 +208,13 @@ class CatalogueCopy:
         await self._target.write(work, locks=[_TURN])
 
 
+async def find_source(reader: Reader) -> str | None:
+    """Returns the name of the source of which a database has a copy that is not complete; None if it has none."""
+    names = metadata.tables[_LAST].c
+    row = await reader.fetch_one(Statement(select(names.value).where(names.name == parameter("name"))), name=STATE)
+    return None if row is None else json.decode(row[0], type=_Position).source
+
+
 def _require_no_nul(pages: TablePages, rows: Sequence[Row]) -> None:
     for row in rows:
         for column, value in zip(pages.columns, row, strict=True):
@@ -210,11 +227,11 @@ _FORGET_REACHED: Final = Statement(text("DELETE FROM sqlite_sequence WHERE name 
 _SAVE_REACHED: Final = Statement(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :reached)"))
 
 
-async def _next_key(source: Database, table: Table) -> int:
+async def _next_key(source: Reader, table: Table) -> int:
     """The greatest key that a table has given out, 0 if none: rows with greater ones may have been there."""
     row = await source.fetch_one(Statement(select(table.c.id).order_by(table.c.id.desc()).limit(1)))
     greatest = int(row[0]) if row else 0
-    if isinstance(source, SqliteDatabase):
+    if isinstance(source, SqliteDatabase | Snapshot):
         counted = await source.fetch_one(_REACHED_IN_FILE, name=table.name)
         return max(greatest, int(counted[0]) if counted else 0)
     counted = await source.fetch_one(Statement(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")))  # noqa: S608 - our own names

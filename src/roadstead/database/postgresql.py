@@ -27,7 +27,7 @@ from roadstead.database.errors import (
 )
 from roadstead.database.functions import ENDED, ScriptFunction
 from roadstead.database.locks import Lock, NameLock, in_order
-from roadstead.database.protocol import Row, Transaction
+from roadstead.database.protocol import Reader, Row, Transaction
 from roadstead.database.script import OvertakenError, Script, ended, run_steps
 from roadstead.database.server_errors import explained
 from roadstead.database.statement import LockingStatement, Statement
@@ -55,6 +55,16 @@ _BEGIN: Final = (
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000}"
 )
 _BEGIN_FAST: Final = f"{_BEGIN}; SET LOCAL synchronous_commit = off"
+
+STILL_SECONDS: Final = 300
+"""How long whoever reads one moment of the catalogue may do nothing: so long a disk may take that it writes to."""
+
+_BEGIN_MOMENT: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+    f" SET LOCAL lock_timeout = {WAIT_SECONDS * 1000};"
+    f" SET LOCAL idle_in_transaction_session_timeout = {STILL_SECONDS * 1000}; SET LOCAL statement_timeout = 0;"
+    " SELECT 1"  # the first question decides which moment it is
+)
 
 _IN_THE_WAY: Final = (
     asyncpg.SerializationError,
@@ -227,6 +237,22 @@ class PostgresqlDatabase:
 
         return await self._run(work, f"{_BEGIN_FAST}; SET LOCAL lock_timeout = {SETTLING_MS}{_taking([lock])}")
 
+    @contextlib.asynccontextmanager
+    async def at_one_moment(self) -> AsyncGenerator[Reader, None]:
+        """Reads what is committed now, however long that takes and whatever others change meanwhile.
+
+        Raises:
+            DatabaseUnavailableError: the server cannot be reached.
+        """
+        with _translated():
+            connection = await self._connections.take()
+        try:
+            with _translated():
+                await connection.execute(_BEGIN_MOMENT)
+            yield _Moment(connection)
+        finally:
+            self._connections.drop(connection)  # which ends the transaction, whatever it was in the middle of
+
     async def close(self) -> None:
         """Waits for what is under way and closes."""
         while self._under_way:
@@ -336,6 +362,25 @@ class PostgresqlTransaction:
         """Changes rows for each of ``rows`` of parameters, in one round trip."""
         if rows:
             await self._connection.executemany(*statement.many_for_postgresql(rows))
+
+
+class _Moment:
+    """A ``Reader`` of one moment; made by ``at_one_moment``."""
+
+    __slots__ = ("_transaction",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._transaction = PostgresqlTransaction(connection)
+
+    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+        """The first row as it was at that moment."""
+        with _translated():
+            return await self._transaction.fetch_one(statement, **parameters)
+
+    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
+        """All rows as they were at that moment."""
+        with _translated():
+            return await self._transaction.fetch_all(statement, **parameters)
 
 
 async def _pause(number: int) -> None:

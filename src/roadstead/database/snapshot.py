@@ -1,6 +1,6 @@
-"""A copy of the whole database as it is at one moment, while others go on writing.
+"""A copy of a whole SQLite file as it is at one moment, while others go on writing.
 
-On SQLite: the online backup interface, on a connection that holds a read transaction, so that the copy is of that one
+By the online backup interface, on a connection that holds a read transaction, so that the copy is of that one
 moment however long it takes (https://sqlite.org/backup.html); writers are not held up, only their log grows meanwhile.
 The copy is a single file: no log belongs to it.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from roadstead.database.errors import DatabaseDamagedError, flush_error
-from roadstead.database.protocol import Database, Row
-from roadstead.database.sqlite import SqliteDatabase, connect, connect_immutable, translated
+from roadstead.database.protocol import Row
+from roadstead.database.sqlite import connect, connect_immutable, translated
 from roadstead.database.statement import Statement
 
 STEP_PAGES: Final = 1024
@@ -69,7 +69,7 @@ def change_copy(path: Path, statements: Sequence[Statement]) -> None:
     _flush(path)
 
 
-async def copy_database(database: Database, target: Path, advance: Callable[[int, int], None]) -> None:
+async def copy_file(path: Path, target: Path, advance: Callable[[int, int], None]) -> None:
     """Writes a copy to the new file ``target``, flushed to the disk; tells ``advance`` bytes done and in all.
 
     The copy's pages and rows are looked through before this returns: damage is found now, not when the copy is needed.
@@ -79,10 +79,8 @@ async def copy_database(database: Database, target: Path, advance: Callable[[int
         DatabaseFullError: there is no space for the copy.
         DatabaseUnavailableError: something could not be read or written.
     """
-    if not isinstance(database, SqliteDatabase):
-        raise TypeError("only an SQLite database can be copied")
     stop = _Stop()
-    copying = asyncio.ensure_future(asyncio.to_thread(_copy, database.path, target, advance, stop))
+    copying = asyncio.ensure_future(asyncio.to_thread(_copy, path, target, advance, stop))
     try:
         await asyncio.shield(copying)
     finally:
@@ -114,6 +112,18 @@ def _copy(path: Path, target: Path, advance: Callable[[int, int], None], stop: _
         copy.set_progress_handler(lambda: int(stop.is_asked), 100_000)
         _require_whole(copy)
     _flush(target)
+
+
+def make_single(path: Path) -> None:
+    """Makes a file that was written as a database one that needs no log beside it, looks it through and flushes it.
+
+    Raises:
+        DatabaseDamagedError, DatabaseFullError, DatabaseUnavailableError: as ``copy_file``.
+    """
+    with translated(), contextlib.closing(sqlite3.connect(path)) as copy:
+        copy.execute("PRAGMA journal_mode = DELETE")
+        _require_whole(copy)
+    _flush(path)
 
 
 def _require_whole(copy: sqlite3.Connection) -> None:

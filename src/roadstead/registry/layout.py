@@ -8,6 +8,8 @@
     locks/<number>                                      held while a blob is committed or put into quarantine
     locks/probe                                         a few bytes that the health check writes
     quarantine/<algorithm>/<hex>                        a blob whose bytes were found damaged, kept as evidence
+    aside/<token>-<hash>/data                           a blob on its way out (see ``roadstead.storage.set_aside``)
+    stamp/catalogue                                     a number that a catalogue on a server is never behind
 """
 
 from typing import Final
@@ -18,6 +20,8 @@ from roadstead.oci.errors import DigestInvalidError
 BLOBS: Final = "docker/registry/v2/blobs"
 UPLOADS: Final = "uploads"
 QUARANTINE: Final = "quarantine"
+STAMP: Final = "stamp/catalogue"
+"""See ``roadstead.registry.operation.confirmation``."""
 
 
 def blob_key(digest: Digest) -> str:

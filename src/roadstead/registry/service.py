@@ -15,6 +15,7 @@ from roadstead.registry.content.tags import Tags
 from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.content.undo import Undo
 from roadstead.registry.content.uploads import Uploads
+from roadstead.registry.operation.confirmation import Confirmation
 from roadstead.registry.operation.maintenance import Maintenance
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.storage import ObjectStore
@@ -33,6 +34,7 @@ class Registry:
     pulls: PullLog
     traffic: Traffic
     maintenance: Maintenance
+    confirmation: Confirmation
     repositories: Repositories
     tags: Tags
     manifests: Manifests
@@ -65,8 +67,7 @@ class Registry:
         ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
         """
         exclusive = exclusive or FileExclusive(storage)
-        rules = rules or GarbageRules()
-        outbox = outbox or Outbox(clock)
+        rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
         traffic = Traffic(clock)
         recording = (clock, rules, outbox, traffic)
         return cls(
@@ -79,6 +80,7 @@ class Registry:
             pulls=PullLog(outbox, clock),
             traffic=traffic,
             maintenance=maintenance or Maintenance(database, clock),
+            confirmation=Confirmation(database, storage, clock, is_shared=exclusive.is_fenced),
             undo=Undo(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
             repositories=Repositories(database),
             tags=Tags(database, clock, rules, outbox),

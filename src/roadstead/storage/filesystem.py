@@ -32,7 +32,7 @@ from roadstead.storage.plain_files import (
 )
 from roadstead.storage.presence import Presence
 from roadstead.storage.protocol import StoredObject
-from roadstead.storage.set_aside import SetAside
+from roadstead.storage.set_aside import ASIDE, SetAside
 
 _T = TypeVar("_T")
 
@@ -103,7 +103,8 @@ class FilesystemStore:
         await self._run(source, lambda: self._move(source, target))
 
     async def delete(self, key: str) -> bool:
-        """Unlinks the file and the folders that this leaves empty."""
+        """Unlinks the file and the folders that this leaves empty; nothing in a storage that is another's by now."""
+        self._require_present_lately(key)
         is_deleted = await self._run(key, lambda: self._delete(key))
         if not is_deleted:
             self._require_present(key)
@@ -124,6 +125,11 @@ class FilesystemStore:
     async def bar(self, token: str, key: str) -> None:
         """Puts something where the folder would have to go."""
         await self._run(key, lambda: self._aside.bar(token, key))
+
+    async def sweep_aside(self, *, older_than_ms: int) -> int:
+        """Unlinks files that stand aside, if the storage is there."""
+        self._require_present(ASIDE)
+        return await self._run(ASIDE, lambda: self._aside.sweep(older_than_ms))
 
     async def find(self, key: str) -> StoredObject | None:
         """Returns the file's size and time from the file system."""
@@ -268,6 +274,7 @@ class FilesystemStore:
         )
 
     def _move(self, source: str, target: str) -> None:
+        self._require_present_lately(source)
         if not self._is_plain(os.path.dirname(source)):
             raise ObjectUnknownError(source)
         self.put_in_place(source, target)
@@ -329,6 +336,7 @@ class FilesystemStore:
 
     def _remove_one_as(self, token: str, key: str) -> bool | StorageError:
         try:
+            self._require_present_lately(key)
             is_removed = self._is_plain(os.path.dirname(key)) and self._aside.remove(token, key)
             if not is_removed:
                 self._require_present(key)
@@ -339,6 +347,7 @@ class FilesystemStore:
         return is_removed
 
     def _move_as(self, token: str, source: str, target: str) -> None:
+        self._require_present_lately(source)
         if not self._is_plain(os.path.dirname(source)):
             raise ObjectUnknownError(source)
         with self._aside.taken(token, source) as aside:
@@ -402,6 +411,7 @@ class FilesystemStore:
 
     def _delete_or_tell(self, key: str) -> bool | StorageError:
         try:
+            self._require_present_lately(key)
             is_deleted = self._delete(key)
             if not is_deleted:
                 self._require_present(key)

@@ -94,6 +94,10 @@ class MeasuredStore:
         """Bars a token; not timed, since it happens after a death."""
         await self._store.bar(token, key)
 
+    async def sweep_aside(self, *, older_than_ms: int) -> int:
+        """Removes what unfinished removals have left."""
+        return await self._store.sweep_aside(older_than_ms=older_than_ms)
+
     async def find(self, key: str) -> StoredObject | None:
         """Returns an object's size and time as a listing would, or None."""
         started = self._now()

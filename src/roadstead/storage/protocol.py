@@ -170,6 +170,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def sweep_aside(self, *, older_than_ms: int) -> int:
+        """Removes objects that ``remove_as`` or ``move_as`` has taken away and, since it died, never removed or moved.
+
+        Only those that were taken away so long ago, by the store's own clock; returns their number.
+        """
+        ...
+
     async def find(self, key: str) -> StoredObject | None:
         """Returns an object's size and time as a listing would, or None."""
         ...

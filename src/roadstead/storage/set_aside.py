@@ -18,6 +18,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -93,6 +94,40 @@ class SetAside:
             except FileNotFoundError:  # the other has just emptied its folder, and removed it
                 continue
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def sweep(self, older_than_ms: int) -> int:
+        """Removes what removals that came to no end have left here for so long; returns the number of objects. Blocks.
+
+        The age is that of the folder's last new name, by the clock of the file system itself. What bars somebody stays.
+        """
+        root, removed = self._root / ASIDE, 0
+        try:
+            left = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return 0
+        before = self._now(root) - older_than_ms / 1000 if left else 0.0
+        for folder in left:
+            with contextlib.suppress(FileNotFoundError):  # another one sweeps too
+                removed += _sweep_folder(folder, before)
+        return removed
+
+    def _now(self, root: Path) -> float:
+        probe = root / f"clock-{secrets.token_hex(8)}"
+        probe.touch()
+        now = probe.stat().st_ctime
+        probe.unlink()
+        return now
+
+
+def _sweep_folder(folder: Path, before: float) -> int:
+    if folder.lstat().st_ctime >= before:
+        return 0
+    files = [file for file in folder.iterdir() if file.name != _BARRED]
+    for file in files:
+        file.unlink()
+    with contextlib.suppress(OSError):  # it bars somebody
+        folder.rmdir()
+    return len(files)
 
 
 def _key_of(token: str, key: str) -> str:

@@ -335,6 +335,17 @@ class ObjectStoreContract:
             assert await keys(store, "") == ["blobs/ab/cd/data"]
             assert await read(store, "blobs/ab/cd/data") == content
 
+    async def test_sweeping_takes_nothing_that_is_in_place(self, store: ObjectStore) -> None:
+        """Sweeping leaves what stands in its place and what bars somebody; a removal that has ended left nothing."""
+        for name in ("a", "b", "c"):
+            await write(store, f"blobs/{name}/data", name.encode())
+        await store.bar("dead", "blobs/a/data")
+        await store.remove_as("alive", ["blobs/b/data"])
+        assert await store.sweep_aside(older_than_ms=0) == 0
+        assert await keys(store, "blobs") == ["blobs/a/data", "blobs/c/data"]
+        (outcome,) = await store.remove_as("dead", ["blobs/a/data"])
+        assert isinstance(outcome, ObjectBarredError)
+
     async def test_publishing_what_was_taken_up(self, store: ObjectStore) -> None:
         """An object written by several writers, one after the other, is published whole."""
         await write(store, "uploads/1", b"0123456789")

@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 from roadstead.backup import BackupFolder
 from roadstead.backup.folder import hash_file, manifest_sum
 from roadstead.cli import program
+from roadstead.oci import Digest
 from tests.api.cli.conftest import APP, Command
-from tests.factories.registries import blob_file
+from tests.factories.registries import blob_file, on_registry, push_blob
 
 LAYER = APP.layers[0].digest
 
@@ -251,3 +252,25 @@ def test_a_missing_parent_may_be_a_disk_that_is_not_mounted(command: Command, tm
     assert result.exit_code == 3
     assert f"mkdir -p {tmp_path / 'disk'}" in result.stderr
     assert not (tmp_path / "disk").exists()
+
+
+def test_where_only_the_catalogue_was_lost_the_blobs_stay(command: Command, to: Path) -> None:
+    """What was pushed since the backup stays too, and comes back with a rebuild or a push."""
+    command("backup", str(to))
+    late = b"pushed after the backup"
+    on_registry(command.folder, lambda registry: push_blob(registry, "library/app", late))
+    blob_file(command.folder, LAYER).unlink()
+    with (command.folder / "roadstead.db").open("r+b") as file:
+        file.write(b"damaged")
+    assert "--force" in command("restore-backup", str(to), "--keep-blobs").stderr
+    result = command("restore-backup", str(to), "--keep-blobs", "--force", "--json")
+    assert result.exit_code == 0, result.output
+    assert "bytes-unrecorded" in result.stdout
+    (restored,) = (each["restored"] for each in lines(result) if "restored" in each)
+    assert isinstance(restored, dict)
+    assert restored["kept_blobs"] == restored["blobs"] - 1
+    (moved,) = (name for name in restored["moved_aside"] if name.endswith("roadstead.db"))
+    assert Path(moved).read_bytes().startswith(b"damaged")
+    assert blob_file(command.folder, Digest.of(late)).exists()
+    assert command("check", "--deep").exit_code == 0
+    assert "until it is confirmed" in command("gc").stderr

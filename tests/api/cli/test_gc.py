@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
+from roadstead.database import Transaction
 from roadstead.oci import Digest
 from roadstead.registry import Registry, layout
 from roadstead.registry.garbage.holds import hold_collection
+from roadstead.registry.operation.confirmation import await_confirmation
 from roadstead.storage import FilesystemStore
 from tests.api.cli.conftest import APP, PLATFORMS, Command
 from tests.factories.registries import on_registry, push_blob
@@ -155,3 +158,61 @@ def test_it_says_how_far_it_is(command: Command, monkeypatch: pytest.MonkeyPatch
     command("rm", "library/app", "--all", "--yes")
     command("gc", "--grace", "0")
     assert told[0][0] == "collecting"
+
+
+# ── After a restoration ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def wait_for_confirmation(command: Command) -> Digest:
+    """As a restoration leaves it, beside a blob that it does not know; the blob."""
+
+    async def work(registry: Registry) -> None:
+        def row(transaction: Transaction) -> Awaitable[None]:
+            return await_confirmation(transaction, "the backup of yesterday was restored", 1_700_000_000_000)
+
+        await registry.database.write(row)
+
+    on_registry(command.folder, work)
+    stray = Digest.of(b"pushed since")
+    file = command.folder / "registry" / layout.blob_key(stray)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"pushed since")
+    return stray
+
+
+def test_nothing_goes_before_it_is_confirmed(command: Command) -> None:
+    stray = wait_for_confirmation(command)
+    command("rm", f"library/app@{PLATFORMS.digest}")
+    before = blobs(command)
+    refused = command("gc", "--grace", "0")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "since the backup of yesterday was restored: `roadstead gc --dry-run` shows" in refused.stderr
+    assert "nothing is removed until `gc --confirm`: the backup of yesterday was restored" in command("stats").stdout
+    shown = command("gc", "--dry-run").stdout
+    assert "Blobs    1 (12 B) that it does not know; they stay unless --remove-unrecorded is given" in shown
+    assert command("check", "--quarantine").exit_code == 1
+    assert command("check").exit_code == 0
+    unasked = command("gc", "--confirm")
+    assert unasked.exit_code == 1
+    assert "look at what waits, then add --yes" in unasked.stderr
+    assert "Since    2023-11-14T22:13:20Z" in unasked.stdout
+    assert blobs(command) == before
+    assert command("gc", "--confirm", "--yes").exit_code == 0
+    assert command("gc", "--grace", "0").exit_code == 0
+    assert stray.encoded in {digest.partition(":")[2] for digest in blobs(command)}, "it stays"
+    assert "nothing waits for a confirmation" in command("gc", "--confirm").stderr
+
+
+def test_whoever_is_there_is_asked(command: Command) -> None:
+    stray = wait_for_confirmation(command)
+    assert "may these go?" in command.terminal("gc", "--confirm", keys=b"n\n", NO_COLOR="1")
+    assert command("gc").exit_code == 1
+    seen = command.terminal("gc", "--confirm", "--remove-unrecorded", keys=b"y\n", NO_COLOR="1")
+    assert "1 blob without a record will be collected" in seen
+    assert command("gc").exit_code == 0
+    assert stray not in blobs(command)
+
+
+@pytest.mark.parametrize("options", [("--yes",), ("--remove-unrecorded",), ("--confirm", "--grace", "0")])
+def test_options_that_do_not_go_together(command: Command, options: tuple[str, ...]) -> None:
+    assert command("gc", *options).exit_code == 2

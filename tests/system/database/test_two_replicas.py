@@ -249,11 +249,11 @@ def test_commands_find_blobs_and_catalogue_by_the_database(installation: Install
     assert installation.command("check", "--deep").startswith("note\tcatalogue-unchecked\tcatalogue\t")
     installation.command("scrub")
     installation.command("notifications", "status")
-    assert "pg_dump" in installation.command("backup", str(installation.folder / "backup"), exit_code=2)
-    assert "pg_restore" in installation.command("restore-backup", str(installation.folder / "backup"), exit_code=2)
-    assert "pg_restore" in installation.command("rebuild", "--force", exit_code=2)
+    assert "Snapshot" in installation.command("backup", str(installation.folder / "backup"))
+    said = installation.command("restore-backup", str(installation.folder / "backup"), exit_code=1)
+    assert "there is a catalogue in postgresql://" in said
+    assert "name an empty database, or give --force" in said
     assert not (installation.folder / "nowhere").exists()
-    assert not (installation.folder / "backup").exists()
 
 
 def test_a_registry_is_released_and_adopted_again(installation: Installation) -> None:

@@ -39,7 +39,7 @@ from roadstead.config import load_settings
 from roadstead.database import DatabaseDamagedError, SqliteDatabase
 from roadstead.oci import Digest, RepositoryName, Tag
 from roadstead.registry import Registry
-from roadstead.registry.garbage.holds import list_holds
+from roadstead.registry.garbage.holds import HoldWatch
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Silence
 from roadstead.secrets import MasterKeyMissingError, SigningKey
@@ -153,7 +153,7 @@ def test_what_belongs_to_a_process_does_not_come_along(folder: Path, backup: Bac
     restore(backup, tmp_path / "new")
 
     async def holds(registry: Registry) -> list[str]:
-        return await list_holds(registry.database, registry.clock.now_ms())
+        return await HoldWatch(registry.clock, is_shared=False).list_reasons(registry.database)
 
     assert on_registry(tmp_path / "new", holds) == []
     with closing(sqlite3.connect(tmp_path / "new" / "roadstead.db")) as connection:

@@ -10,6 +10,7 @@ import pytest
 
 from roadstead.storage import FilesystemStore, Mark, Presence, StorageAbsentError, StorageUnavailableError, TreeModes
 from roadstead.storage.presence import MARK, read_mark, write_mark
+from roadstead.storage.set_aside import SetAside
 from roadstead.testing.object_store_contract import ignore, read, write
 
 if TYPE_CHECKING:
@@ -138,4 +139,34 @@ async def test_what_is_published_while_the_disk_goes_away_is_not_acknowledged(ro
     with pytest.raises(StorageAbsentError):
         await writer.publish("blobs/one")
     writer.close()
+    await store.close()
+
+
+def files_below(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.anyio
+async def test_nothing_is_removed_from_a_storage_that_is_another_s(root: Path) -> None:
+    """Another disk is mounted in the place of ours, with blobs of the same digests and the mark of their owner."""
+    store = FilesystemStore(root, presence=presence_of(root))
+    keys = [f"blobs/{name}/data" for name in ("a", "b")]
+    for key in keys:
+        await write(store, key, b"bytes")
+    with SetAside(root).taken("killed", keys[0]):
+        pass
+    await write(store, keys[0], b"bytes")
+    write_mark(root, Mark(owner="another"), TreeModes())
+    before = files_below(root)
+    for removal in (
+        store.delete(keys[0]),
+        store.move(keys[0], "quarantine/a"),
+        store.move_as("token", keys[0], "quarantine/a"),
+        store.sweep_aside(older_than_ms=0),
+    ):
+        with pytest.raises(StorageAbsentError, match="another catalogue"):
+            await removal
+    outcomes = [*await store.delete_all(keys), *await store.remove_as("token", keys)]
+    assert all(isinstance(outcome, StorageAbsentError) for outcome in outcomes)
+    assert files_below(root) == before
     await store.close()

@@ -33,6 +33,7 @@ STARTS = (
     "RuleInvalidError",
     "HashRefusedError",
     "PasswordFileInvalidError",
+    "StorageUnconfirmedError",
 )
 
 

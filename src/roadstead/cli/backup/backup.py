@@ -102,19 +102,13 @@ def _take(
     with_secrets: bool,
     as_json: bool,
 ) -> "SnapshotManifest":
-    from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
-    from roadstead.backup import BackupError, prune, take_backup  # noqa: PLC0415
+    from roadstead.backup import BackupError, prune, take_backup  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.pace import Pace  # noqa: PLC0415
 
-    Installation(session.load(data, config)).require_file(
-        "this command copies only one that is a file",
-        "dump the database with `pg_dump --format=custom` first, then copy the blobs with a tool for files, such as"
-        " `rsync`",
-    )
     with ProgressBar() as bar:
 
         async def work(opened: session.Session) -> "SnapshotManifest":
-            _require_elsewhere(folder, opened)
+            await _require_elsewhere(folder, opened)
             folder.prepare()
             with folder.locked():
                 extras = _extras(opened, config) if with_secrets else None
@@ -147,12 +141,12 @@ def _prune(folder: "BackupFolder", keep: int, *, as_json: bool) -> None:
         print_fields([("Pruned", _describe_pruned(pruned))])
 
 
-def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
+async def _require_elsewhere(folder: "BackupFolder", opened: session.Session) -> None:
     """Raises if the backup would be among the registry's own files: it would be lost with them, or taken for damage."""
-    from roadstead.app import data_folder  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.app import data_folder, with_known_storage  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.backup import BackupFolderUnusableError  # noqa: PLC0415
 
-    own = data_folder(opened.settings)
+    own = data_folder(await with_known_storage(opened.settings))
     for protected in (own.path.resolve(), own.objects.resolve()):
         if folder.path.resolve().is_relative_to(protected):
             raise BackupFolderUnusableError(

@@ -38,6 +38,7 @@ REMEDIES: Final = {
     "blob-digest": _QUARANTINE,
     "blob-unreadable": f"look at the disk; {_QUARANTINE}",
     "blob-quarantined": _PUSH,
+    "storage-unconfirmed": "see `roadstead gc --dry-run`, then run `roadstead gc --confirm`",
     "storage-unreadable": "check who owns the folder, and the disk",
     "name-twice": "harmless: no name is changed; to have one of them, copy its images and delete the other",
     "bytes-unrecorded": "harmless: takes space, and nothing else",
@@ -144,6 +145,8 @@ class Report:
 async def _check(opened: session.Session, report: Report, *, deep: bool, quarantine: bool) -> None:
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415 - see cli.terminal.session
 
+    if quarantine:
+        await opened.registry.confirmation.require()
     with ProgressBar() as bar:
         accepts = opened.settings.content.missing_blobs == "accept"
         checker = Checker(opened.registry, bar, deep=deep, accepts_missing_blobs=accepts)

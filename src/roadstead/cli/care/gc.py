@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roadstead.cli.care.confirmation import confirm, look_at_waiting, print_waiting
 from roadstead.cli.terminal import session, text
 from roadstead.cli.terminal.options import registry_options
 from roadstead.cli.terminal.output import Column, note, print_json, print_line, print_rows
@@ -25,7 +26,8 @@ Examples:
   roadstead gc --dry-run                what is due, and why
   roadstead gc                          collect what is due
   roadstead gc --grace 0                collect all that was deleted, for good; while nobody pushes
-  roadstead gc --untagged --dry-run     manifests that no tag reaches, too"""
+  roadstead gc --untagged --dry-run     manifests that no tag reaches, too
+  roadstead gc --confirm                after a restoration or a failover: show what waits, and ask"""
 )
 @click.option("--dry-run", is_flag=True, help="Show what would go and why; change nothing.")
 @click.option(
@@ -35,22 +37,45 @@ Examples:
     help="Take what was deleted, or pushed without a manifest, so long ago; the settings say a week and a day.",
 )
 @click.option("--untagged", is_flag=True, help="Delete manifests that no tag reaches, too; they can be restored.")
+@click.option("--confirm", "confirms", is_flag=True, help="Show what waits since the catalogue changed; let it go.")
+@click.option("--remove-unrecorded", is_flag=True, help="With --confirm: blobs that the catalogue does not know, too.")
+@click.option("--yes", is_flag=True, help="With --confirm: do not ask.")
 @registry_options
 def gc(
-    *, dry_run: bool, grace: int | None, untagged: bool, data: Path | None, config: Path | None, as_json: bool
+    *,
+    dry_run: bool,
+    grace: int | None,
+    untagged: bool,
+    confirms: bool,
+    remove_unrecorded: bool,
+    yes: bool,
+    data: Path | None,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
     """Collect garbage now, or show what would go.
 
     A server collects by itself (garbage.collect); this does the same at once, beside it. What a tag, an index, a
     repository or an upload reaches is never taken. What can still be restored, and blobs whose client may be about to
     push their manifest, go only where --grace says so: a push that is under way then has to be repeated.
+
+    After a restoration, a rebuild, or a failover of PostgreSQL nothing is removed until --confirm: the catalogue may
+    know less than the storage has. Blobs that it does not know stay until somebody says otherwise.
     """
+    if (remove_unrecorded or yes) and not confirms:
+        raise click.UsageError("--remove-unrecorded and --yes go with --confirm")
+    if confirms and (dry_run or untagged or grace is not None):
+        raise click.UsageError("--confirm goes with none of --dry-run, --untagged and --grace")
 
     async def work(opened: session.Session) -> None:
-        if dry_run:
+        if confirms:
+            await session.require_changeable(opened.registry)
+            await confirm(opened.registry, removes_unrecorded=remove_unrecorded, is_sure=yes, as_json=as_json)
+        elif dry_run:
             await _preview(opened.registry, grace, as_json=as_json, untagged=untagged)
         else:
             await session.require_changeable(opened.registry)
+            await opened.registry.confirmation.require()
             await _collect(opened.registry, grace, as_json=as_json, untagged=untagged)
 
     session.run(data, config, work)
@@ -80,12 +105,14 @@ async def _preview(registry: "Registry", grace: int | None, *, as_json: bool, un
         note(f"{text.plural(total[0], 'item')} of {text.size(total[1])} would go")
     else:
         note("Nothing is due")
+    if (reason := await registry.confirmation.notice()) is not None:
+        print_waiting(reason, await look_at_waiting(registry), as_json=as_json)
+        note("Nothing goes until `roadstead gc --confirm`")
 
 
 async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, untagged: bool) -> None:
     from roadstead.registry.garbage.collected import Collected  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.registry.garbage.collection import Collector  # noqa: PLC0415
-    from roadstead.registry.garbage.holds import list_holds  # noqa: PLC0415
 
     rules = dataclasses.replace(registry.rules, collects_untagged=registry.rules.collects_untagged or untagged)
     if grace is not None:
@@ -107,7 +134,7 @@ async def _collect(registry: "Registry", grace: int | None, *, as_json: bool, un
         print_json(dataclasses.asdict(total))
     else:
         print_line(_sentence(total))
-    if holds := await list_holds(registry.database, registry.clock.grace_ms()):
+    if holds := await collector.halts.list_holds():
         note(f"Blobs stay as long as this goes on: {', '.join(sorted(set(holds)))}")
     if collector.failure is not None:
         raise collector.failure

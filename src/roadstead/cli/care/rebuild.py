@@ -21,7 +21,10 @@ from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.registry2.links.paths import ROOT as LINK_TREE
 
 if TYPE_CHECKING:  # see cli.terminal.session
+    from collections.abc import Awaitable, Callable
+
     from roadstead.config import Settings
+    from roadstead.database import Transaction
     from roadstead.registry import Registry
     from roadstead.registry2.adoption.adoption import AdoptionSummary
     from roadstead.registry2.adoption.rebuild import Salvaged
@@ -47,21 +50,22 @@ def rebuild(context: click.Context, *, force: bool, data: Path | None, config: P
 
     Takes repositories, tags, manifests and histories from the links that the server writes beside the blobs (setting
     links.mode), and from whatever the damaged file can still give; checks the result; keeps the old file beside the new
-    one. The server must be stopped. Restoring a backup is better where there is one: it also knows what was deleted.
+    one. The servers must be stopped. Restoring a backup is better where there is one: it also knows what was deleted.
+    Afterwards nothing is removed from storage until `roadstead gc --confirm`.
+
+    A catalogue on PostgreSQL is made in a file first, with whatever the one there can still give, and then put there;
+    the tables of the old one are moved to a schema of their own.
     """
-    from roadstead.app import Installation  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.cli.care.rebuild_on_server import rebuild_on_server  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.config import load_settings  # noqa: PLC0415
 
     session.silence_log()
     settings = load_settings(config, overrides={"data.folder": data})
-    Installation(settings).require_file(
-        "only the file of one can be rebuilt",
-        "bring the database back from its own backup, with `pg_restore` of a dump or by recovery to a point in time,"
-        " then run `roadstead check`",
-    )
-    target = settings.database_file.absolute().with_name(f"{settings.database_file.name}.rebuilding")
-    new = load_settings(config, overrides={"data.folder": data, "database.url": f"sqlite://{target}"})
-    done = asyncio.run(_rebuild(settings, new, is_forced=force))
+    if settings.has_database_server:
+        done = rebuild_on_server(settings, lambda file: _with_file(settings, file), is_forced=force)
+    else:
+        target = settings.database_file.absolute().with_name(f"{settings.database_file.name}.rebuilding")
+        done = asyncio.run(_rebuild(settings, _with_file(settings, target), is_forced=force))
     if as_json:
         print_json({"summary": done.record})
     else:
@@ -70,7 +74,7 @@ def rebuild(context: click.Context, *, force: bool, data: Path | None, config: P
 
 
 @dataclass(slots=True)
-class _Done:
+class Done:
     """The outcome of a rebuild: the counts that are printed, and the place of the old catalogue."""
 
     summary: "AdoptionSummary"
@@ -78,6 +82,16 @@ class _Done:
     kept: str = ""
     findings: collections.Counter[str] = field(default_factory=collections.Counter[str])
     damage: int = 0
+    is_taken_up: bool = False
+    """True if an earlier run had made the catalogue, and this one only put it in place."""
+
+    @classmethod
+    def taken_up(cls) -> "Done":
+        """Returns the outcome of a run that only had to put in place what an earlier one had made."""
+        from roadstead.registry2.adoption.adoption import AdoptionSummary  # noqa: PLC0415 - see cli.terminal.session
+        from roadstead.registry2.adoption.rebuild import Salvaged  # noqa: PLC0415
+
+        return cls(AdoptionSummary(), Salvaged(), is_taken_up=True)
 
     @property
     def record(self) -> dict[str, object]:
@@ -88,11 +102,15 @@ class _Done:
             "from_old_catalogue": dataclasses.asdict(self.salvaged),
             "left_alone": dict(self.findings),
             "kept": self.kept,
+            "taken_up": self.is_taken_up,
             "damage": self.damage,
         }
 
 
-def _print(done: _Done) -> None:
+def _print(done: Done) -> None:
+    if done.is_taken_up:
+        print_line(style("Put in place what an earlier run had rebuilt", colour="green", bold=True))
+        return
     links, old = done.summary, done.salvaged
     print_line(style("Rebuilt the catalogue", colour="green", bold=True))
     print_fields(
@@ -112,7 +130,14 @@ def _print(done: _Done) -> None:
         print_line(style(f"Damaged: {text.plural(done.damage, 'place')}; `roadstead check` names them", colour="red"))
 
 
-async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) -> _Done:
+def _with_file(settings: "Settings", file: Path) -> "Settings":
+    """Returns the settings with a catalogue in a file."""
+    from roadstead.config import with_other_database  # noqa: PLC0415 - see cli.terminal.session
+
+    return with_other_database(settings, f"sqlite://{file}", "rebuild")
+
+
+async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) -> Done:
     """Makes a new catalogue where ``new`` says, then puts it in place of the old one."""
     from roadstead import __version__, app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.database import migrate  # noqa: PLC0415
@@ -120,10 +145,7 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
 
     installation = app.Installation(settings)
     folder = installation.folder
-    if not (folder.objects / LINK_TREE).is_dir():
-        raise CommandRefusedError(
-            f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
-        )
+    require_blobs(folder)
     folder.prepare()
     folder.lock()
     try:
@@ -131,11 +153,11 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
         if not is_forced and folder.catalogue.exists():
             await _require_damage(folder.catalogue)
         target = app.data_folder(new).catalogue
-        _remove(target)
+        remove_files(target)
         migrate(target)
         registry = await app.build_registry(new, Metrics(__version__))
         try:
-            done = await _fill(registry, folder)
+            done = await fill(registry, folder, folder.catalogue)
             await installation.own_storage(registry.database, takes_over=True)  # from the catalogue that is lost
         finally:
             await app.close_registry(registry)
@@ -143,6 +165,18 @@ async def _rebuild(settings: "Settings", new: "Settings", *, is_forced: bool) ->
         return done
     finally:
         folder.unlock()
+
+
+def require_blobs(folder: "DataFolder") -> None:
+    """Raises unless there is something to rebuild from.
+
+    Raises:
+        CommandRefusedError: there is not.
+    """
+    if not (folder.objects / LINK_TREE).is_dir():
+        raise CommandRefusedError(
+            f"there are no blobs in {folder.objects}: name the storage in the settings, as storage.url"
+        )
 
 
 async def _require_damage(catalogue: Path) -> None:
@@ -165,8 +199,8 @@ async def _require_damage(catalogue: Path) -> None:
             raise CommandRefusedError(f"{catalogue} is not damaged: --force makes a new one all the same")
 
 
-async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
-    """Fills the new catalogue from the link tree and then from the old file, puts it in charge and checks it."""
+async def fill(registry: "Registry", folder: "DataFolder", old: Path) -> Done:
+    """Fills a new catalogue from the link tree and then from the old file, puts it in charge and checks it."""
     from roadstead import app  # noqa: PLC0415 - see cli.terminal.session
     from roadstead.database.salvage import open_salvage  # noqa: PLC0415
     from roadstead.registry.integrity.check import Checker  # noqa: PLC0415
@@ -176,19 +210,30 @@ async def _fill(registry: "Registry", folder: "DataFolder") -> _Done:
     files = app.build_link_files(folder)
     with ProgressBar() as bar:
         summary = await run_adoption(registry, folder, bar, lambda _finding: None)
-        with open_salvage(folder.catalogue) as salvage:
+        with open_salvage(old) as salvage:
             rebuild = Rebuild(registry.database, files, registry.clock, registry.rules, salvage, progress=bar)
             salvaged = await rebuild.run()
+        await registry.database.write(_await_confirmation(registry))
         await put_in_charge(registry, folder)
         findings = [finding async for finding in Checker(registry, bar).run()]
-    done = _Done(summary, salvaged)
+    done = Done(summary, salvaged)
     done.findings.update({str(kind): count for kind, count in summary.findings.items()})
     done.damage = sum(finding.severity is Severity.DAMAGE for finding in findings)
     return done
 
 
-def _remove(catalogue: Path) -> None:
-    """Removes the files that an interrupted run has left."""
+def _await_confirmation(registry: "Registry") -> "Callable[[Transaction], Awaitable[None]]":
+    """Returns the work that has everything wait that removes bytes: the links may know less than the old catalogue."""
+    from roadstead.registry.operation.confirmation import await_confirmation  # noqa: PLC0415 - see cli.terminal.session
+
+    async def work(transaction: "Transaction") -> None:
+        await await_confirmation(transaction, "the catalogue was rebuilt", registry.clock.now_ms())
+
+    return work
+
+
+def remove_files(catalogue: Path) -> None:
+    """Removes the files of a catalogue, as an interrupted run has left them."""
     for part in PARTS:
         Path(f"{catalogue}{part}").unlink(missing_ok=True)
 

@@ -82,6 +82,7 @@ async def _scrub(opened: session.Session, bytes_per_second: int, *, as_json: boo
     from roadstead.registry.pace import Pace  # noqa: PLC0415 - see cli.terminal.session
 
     registry = opened.registry
+    await registry.confirmation.require()
     totals = await measure(registry.database)
     with ProgressBar() as bar:
         bar.begin("scrub", totals.blob_bytes + totals.manifest_bytes, is_bytes=True)

@@ -50,6 +50,7 @@ def stats(*, data: Path | None, config: Path | None, as_json: bool) -> None:
             ("Free space", "unlimited" if free is None else text.size(free)),
             ("Pulls", f"{text.number(found.pulls_today)} today, {text.number(found.pulls_week)} in seven days"),
             ("Scrub", describe_scrub(found.scrub, totals.blob_bytes)),
+            ("Waiting", f"nothing is removed until `gc --confirm`: {found.unconfirmed}" if found.unconfirmed else ""),
         ]
     )
 
@@ -78,6 +79,7 @@ class _Measured:
     free_bytes: int | None
     pulls_today: int
     pulls_week: int
+    unconfirmed: str
 
 
 async def _measure(opened: session.Session) -> _Measured:
@@ -85,9 +87,11 @@ async def _measure(opened: session.Session) -> _Measured:
     from roadstead.registry.content.traffic import sum_pulls  # noqa: PLC0415
     from roadstead.registry.integrity.scrub import find_scrub  # noqa: PLC0415
     from roadstead.registry.integrity.statistics import measure, measure_waiting  # noqa: PLC0415
+    from roadstead.registry.operation.confirmation import find_unconfirmed  # noqa: PLC0415
 
     database = opened.registry.database
     installation = Installation(opened.settings)
+    unconfirmed = await find_unconfirmed(database)
     return _Measured(
         totals=await measure(database),
         waiting=await measure_waiting(database),
@@ -98,6 +102,7 @@ async def _measure(opened: session.Session) -> _Measured:
         free_bytes=await opened.registry.storage.free_bytes(),
         pulls_today=await sum_pulls(database, opened.registry.clock, 1),
         pulls_week=await sum_pulls(database, opened.registry.clock, 7),
+        unconfirmed=unconfirmed.reason if unconfirmed else "",
     )
 
 
@@ -116,4 +121,5 @@ def _record(found: _Measured) -> dict[str, object]:
         "pulls_today": found.pulls_today,
         "pulls_week": found.pulls_week,
         "scrub": scrub_record(found.scrub),
+        "unconfirmed": found.unconfirmed or None,
     }

@@ -73,6 +73,7 @@ async def _release(settings: "Settings", config: Path | None) -> "tuple[Written 
     async with app.open_registry(settings) as registry:
         if await _is_released(registry, folder):
             return None, root, back
+        await registry.confirmation.require()
         try:
             if not installation.is_shared:  # else each replica has a data folder of its own
                 folder.lock()

@@ -19,6 +19,7 @@ from roadstead.jobs import LeaseLostError
 from roadstead.oci import errors as oci
 from roadstead.registry import errors as registry
 from roadstead.registry.garbage.holds import HoldLapsedError
+from roadstead.registry.operation.confirmation import StorageUnconfirmedError
 from roadstead.registry.operation.storage_owner import StorageForeignError, StorageMissingError
 from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
 
@@ -144,7 +145,9 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     EndpointSilentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueAbsentError: (ExitCode.UNREACHABLE, str),
     app.CatalogueOutdatedError: (ExitCode.UNREACHABLE, str),
-    app.CatalogueOnServerError: (ExitCode.USAGE, str),
+    app.CatalogueOccupiedError: (ExitCode.REFUSED, str),
+    app.CatalogueServedError: (ExitCode.REFUSED, str),
+    StorageUnconfirmedError: (ExitCode.REFUSED, str),
     storage.DataFolderError: (ExitCode.UNREACHABLE, str),
     storage.DataFolderForbiddenError: (ExitCode.UNREACHABLE, _folder_forbidden),
     storage.StorageError: (ExitCode.UNREACHABLE, _storage_error),

@@ -50,11 +50,9 @@ from roadstead.registry.content.blob_records import note_removal
 from roadstead.registry.content.exclusive import Hold
 from roadstead.registry.garbage import store as collection_store
 from roadstead.registry.garbage.collected import Collected
-from roadstead.registry.garbage.holds import is_collection_held
+from roadstead.registry.garbage.halts import Halts
 from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.locks import COLLECTION_KEPT, removing_from
-from roadstead.registry.operation.adoption_state import AdoptionPhase, find_adoption
-from roadstead.registry.operation.maintenance import MaintenanceMode, find_maintenance
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import HOUR_MS, GarbageRules, ReviewKind
 from roadstead.registry.removal.transitions import (
@@ -106,20 +104,21 @@ class Collector:
         self._database = registry.database
         self._storage = registry.storage
         self._exclusive = registry.exclusive
+        self.halts = Halts(registry)
         self.failure: StorageError | LeaseLostError | None = None
         """Why the storage could not remove something, the last time that it could not."""
 
     async def step(self) -> Collected:
         """A bounded part of what is due: a few transactions of milliseconds each.
 
-        Nothing while the registry is in a maintenance mode, or while another program may be in charge of its folder.
-        What the storage cannot remove is counted, and waits; the rest goes on.
+        Nothing while something halts it (``garbage.halts``). What the storage cannot remove is counted, and waits; the
+        rest goes on.
 
         Raises:
             DatabaseError: nothing is lost; the next step takes up what was left.
         """
         done = Collected()
-        if await self.is_paused():
+        if await self.halts.is_paused():
             return done
         for work in (
             self._review_untagged,
@@ -164,17 +163,6 @@ class Collector:
                 await delete_state(transaction, SWEPT)
 
         await self._database.write(work, is_long=True)
-
-    async def is_paused(self) -> bool:
-        """Whether the registry is to stand still: by a maintenance mode, or since the tree on disk is the truth.
-
-        From an adoption until a server serves, and from a release on, a registry:2 may write to the same folder: what
-        the catalogue says of its bytes does not count then.
-        """
-        state = await find_maintenance(self._database)
-        if state is not None and state.mode is not MaintenanceMode.OFF:
-            return True
-        return (await find_adoption(self._database)).phase not in {AdoptionPhase.NONE, AdoptionPhase.IN_CHARGE}
 
     async def count_due(self) -> int:
         """Reviews and manifests in the trash whose time has come; what they free follows."""
@@ -358,7 +346,7 @@ class Collector:
         them, so that whoever links to one, or takes a link away, has done so before or comes after.
         """
         now_ms = self._registry.clock.grace_ms()
-        if await is_collection_held(transaction, now_ms):
+        if await self.halts.is_marking_barred(transaction):
             return 0, []
         due = await transaction.lock_all(collection_store.LOCK_DUE_BLOB_REVIEWS, now_ms=now_ms, limit=MARKED)
         keys = [row[0] for row in due]
@@ -388,6 +376,8 @@ class Collector:
         keys.update((f"blob_{number}", row[0]) for number, row in enumerate(rows))
         try:
             async with self._exclusive.hold(*digests) as hold:
+                if await self.halts.is_unconfirmed():
+                    return [None] * len(rows)
                 found = await self._database.fetch_all(collection_store.LIST_MARKED_BLOBS, **keys)
                 kept = await self._erase_marked(hold, [(Digest(row[0]), row[1] is not None) for row in found])
                 if self._exclusive.is_fenced:

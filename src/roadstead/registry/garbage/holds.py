@@ -3,13 +3,15 @@
 How a backup and the collector agree, each in transactions of one catalogue:
 
 1. the backup writes a hold, and only then takes its snapshot;
-2. the collector asks ``is_collection_held`` inside the transaction that marks a blob as being deleted;
+2. the collector asks ``HoldWatch.is_held`` inside the transaction that marks a blob as being deleted;
 3. the first changes what the second keeps (``locks``): a transaction that marks has ended before a hold is written, or
    begins after it and sees it.
 
 So a blob that is not marked in the snapshot was not marked when the hold was written, and is not marked until the hold
-ends: its bytes stay. A hold is a row of ``states`` with a time at which it ends by itself, renewed while its owner
-lives: a backup that was killed keeps garbage for ``HOLD_MS``, not for ever.
+ends: its bytes stay. A hold is a row of ``states``, renewed while its owner lives: a backup that was killed keeps
+garbage for ``HOLD_MS``, not for ever. On one machine a row has a time at which it ends by itself. Replicas on several
+machines compare no clocks: a row whose text has stood still for as long, by the clock of the process that watches, is a
+dead process's. One that has only just begun to watch lets every row count.
 """
 
 import asyncio
@@ -30,6 +32,9 @@ HOLD_MS: Final = 300_000
 
 RENEWAL_SECONDS: Final = 30.0
 """Time between two renewals: several may fail before the hold ends."""
+
+FORGOTTEN_MS: Final = 86_400_000
+"""Age of a row from which on it is a dead process's whatever clocks say: they differ by less than a day."""
 
 _PREFIX: Final = "hold:"
 
@@ -52,6 +57,7 @@ class Hold:
         self._reason = reason
         self._name = f"{_PREFIX}{uuid.uuid4().hex}"
         self._expires_ms = 0
+        self._renewals = 0
 
     def require(self) -> None:
         """Sees that the hold never ended; after this is the time to believe what was copied.
@@ -63,12 +69,12 @@ class Hold:
             raise HoldLapsedError
 
     async def begin(self) -> None:
-        """Writes the hold; forgets those of the dead."""
+        """Writes the hold; forgets those of processes that died long ago."""
         now_ms = self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> None:
             for name, value in (await list_states(transaction, _PREFIX)).items():
-                if _expires_ms(value) <= now_ms:
+                if _expires_ms(value) <= now_ms - FORGOTTEN_MS:
                     await delete_state(transaction, name)
             await save_state(transaction, self._name, self._value(now_ms))
 
@@ -83,6 +89,7 @@ class Hold:
         """
         self.require()
         now_ms = self._clock.grace_ms()
+        self._renewals += 1
 
         async def work(transaction: Transaction) -> None:
             await save_state(transaction, self._name, self._value(now_ms))
@@ -100,7 +107,7 @@ class Hold:
         await self._database.write(work, durable=False)
 
     def _value(self, now_ms: int) -> str:
-        return json.dumps({"expires_ms": now_ms + HOLD_MS, "reason": self._reason})
+        return json.dumps({"expires_ms": now_ms + HOLD_MS, "reason": self._reason, "renewals": self._renewals})
 
 
 @contextlib.asynccontextmanager
@@ -118,15 +125,43 @@ async def hold_collection(database: Database, clock: Clock, reason: str) -> Asyn
             await hold.end()
 
 
-async def is_collection_held(reader: Reader, now_ms: int) -> bool:
-    """Whether blobs must stay; ask inside the transaction that marks them."""
-    return any(_expires_ms(value) > now_ms for value in (await list_states(reader, _PREFIX)).values())
+class HoldWatch:
+    """What one process knows of the holds, and of the life of their owners."""
 
+    def __init__(self, clock: Clock, *, is_shared: bool) -> None:
+        """``is_shared``: owners may be on other machines, whose clocks are others."""
+        self._clock = clock
+        self._is_shared = is_shared
+        self._seen: dict[str, tuple[str, float]] = {}
 
-async def list_holds(reader: Reader, now_ms: int) -> list[str]:
-    """The reasons of the holds in force."""
-    values = (await list_states(reader, _PREFIX)).values()
-    return [str(json.loads(value)["reason"]) for value in values if _expires_ms(value) > now_ms]
+    async def is_held(self, reader: Reader) -> bool:
+        """True if blobs must stay; to be asked inside the transaction that marks them."""
+        return bool(await self._find_alive(reader))
+
+    async def list_reasons(self, reader: Reader) -> list[str]:
+        """The reasons of the holds in force."""
+        return [str(json.loads(value)["reason"]) for value in (await self._find_alive(reader)).values()]
+
+    async def forget_dead(self, transaction: Transaction) -> None:
+        """Removes the rows of processes that were seen to be dead, after ``is_held``."""
+        if not self._seen:
+            return
+        rows = await list_states(transaction, _PREFIX)
+        for name in set(rows) - set(await self._find_alive(transaction)):
+            await delete_state(transaction, name)
+
+    async def _find_alive(self, reader: Reader) -> dict[str, str]:
+        rows = await list_states(reader, _PREFIX)
+        now = self._clock.monotonic_seconds()
+        seen = {name: self._seen.get(name, (value, now)) for name, value in rows.items()}
+        self._seen = {name: seen[name] if seen[name][0] == value else (value, now) for name, value in rows.items()}
+        return {name: value for name, value in rows.items() if self._is_alive(name, value, now)}
+
+    def _is_alive(self, name: str, value: str, now: float) -> bool:
+        now_ms = self._clock.grace_ms()
+        if self._is_shared:
+            return now - self._seen[name][1] < HOLD_MS / 1000 and _expires_ms(value) > now_ms - FORGOTTEN_MS
+        return _expires_ms(value) > now_ms
 
 
 async def forget_holds(transaction: Transaction) -> None:

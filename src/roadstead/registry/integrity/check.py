@@ -31,6 +31,8 @@ from roadstead.registry.integrity import store as check_store
 from roadstead.registry.integrity.check_records import find_dangling_records
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
 from roadstead.registry.integrity.statistics import measure
+from roadstead.registry.integrity.unrecorded import iter_unrecorded_blobs, iter_unrecorded_uploads
+from roadstead.registry.operation.confirmation import find_unconfirmed
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
 from roadstead.storage import ObjectUnknownError, StorageAbsentError, StorageError, StoredObject
@@ -52,9 +54,6 @@ NAMED_HOLDERS: Final = 3
 
 PARSE_IN_THREAD_BYTES: Final = 64 << 10
 """Larger manifests are looked at in a thread, so that progress is shown meanwhile."""
-
-YOUNG_MS: Final = 60_000
-"""An upload written to so lately may just be ending: its record goes before its bytes."""
 
 _T = TypeVar("_T")
 
@@ -81,6 +80,7 @@ class Checker:
             ("manifests", self._check_manifests),
             ("blobs", self._check_blobs),
             ("what no record names", self._check_stored),
+            ("what waits", self._check_confirmation),
         ]
         for name, stage in stages:
             try:
@@ -251,42 +251,22 @@ class Checker:
 
     async def _check_stored(self) -> AsyncIterator[Finding]:
         self.progress.begin("storage", await self._total("blobs"), is_bytes=False)
-        async for found in self.registry.storage.iter_objects(layout.BLOBS):
+        async for found in iter_unrecorded_blobs(self.registry):
             self.progress.advance(1)
-            digest = layout.blob_digest(found.key)
-            if digest is None:
+            if found is None:
+                continue
+            if found.digest is None:
                 yield _unrecorded(found.key, "it stands among the blobs, but under no blob's name")
-            elif await self._is_unrecorded(digest):
+            else:
                 yield _unrecorded(found.key, f"no record names these {found.size_bytes} bytes")
-        async for found in self.registry.storage.iter_objects(layout.UPLOADS):
-            session_id = found.key.removeprefix(f"{layout.UPLOADS}/")
-            if found.modified_ms < self.clock.now_ms() - YOUNG_MS:
-                row = await self.registry.database.fetch_one(store.FIND_UPLOAD_RECORD, id=session_id)
-                if row is None:
-                    yield _unrecorded(found.key, f"these {found.size_bytes} bytes belong to no upload any more")
+        async for upload in iter_unrecorded_uploads(self.registry, self.clock):
+            yield _unrecorded(upload.key, f"these {upload.size_bytes} bytes belong to no upload any more")
 
-    async def _is_unrecorded(self, digest: Digest) -> bool:
-        """Whether a blob that is there has no record, and is not just about to get one.
-
-        An upload holds the blob's digest exclusively from before its bytes move until they are recorded; so whoever
-        holds it and sees no record sees what nobody is going to record.
-        """
-        if not await self._has_no_record(digest):
-            return False
-        async with self.registry.exclusive.hold(digest):
-            is_there = await self.registry.storage.find(layout.blob_key(digest)) is not None
-            return is_there and await self._has_no_record(digest)
-
-    async def _has_no_record(self, digest: Digest) -> bool:
-        database = self.registry.database
-        for statement in (
-            store.FIND_BLOB_RECORD,
-            store.FIND_COMMITTING_UPLOAD,
-            store.FIND_MANIFEST_ID,  # registry:2 keeps a manifest's bytes among the blobs; here they are in its record
-        ):
-            if await database.fetch_one(statement, digest=digest) is not None:
-                return False
-        return True
+    async def _check_confirmation(self) -> AsyncIterator[Finding]:
+        found = await find_unconfirmed(self.registry.database)
+        if found is not None:
+            detail = f"nothing is removed from storage until it is confirmed, since {found.reason}"
+            yield Finding(FindingKind.STORAGE_UNCONFIRMED, "storage", detail, Severity.NOTE)
 
     # --- common
 

@@ -32,6 +32,7 @@ class FindingKind(enum.StrEnum):
     BLOB_UNREADABLE = "blob-unreadable"
     BLOB_QUARANTINED = "blob-quarantined"
     STORAGE_UNREADABLE = "storage-unreadable"
+    STORAGE_UNCONFIRMED = "storage-unconfirmed"
     NAME_TWICE = "name-twice"
     BYTES_UNRECORDED = "bytes-unrecorded"
     OPEN_TO_OTHERS = "open-to-others"

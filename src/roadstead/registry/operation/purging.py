@@ -9,6 +9,7 @@ from roadstead.config import LimitSettings
 from roadstead.errors import RoadsteadError
 from roadstead.registry.content.uploads import Uploads
 from roadstead.registry.errors import RegistryClosedError, RegistryReadOnlyError
+from roadstead.registry.operation.confirmation import Confirmation
 from roadstead.registry.operation.maintenance import Maintenance
 
 SHOWN_UPLOADS: Final = 100
@@ -17,13 +18,14 @@ SHOWN_UPLOADS: Final = 100
 _log = structlog.get_logger("roadstead.purging")
 
 
-async def keep_purging(uploads: Uploads, maintenance: Maintenance, limits: LimitSettings) -> None:
+async def keep_purging(
+    uploads: Uploads, maintenance: Maintenance, confirmation: Confirmation, limits: LimitSettings
+) -> None:
     """Looks for stale uploads again and again, until cancelled; returns at once where nothing is to be done."""
     while limits.upload_purge != "off":
         try:
-            await purge_uploads(
-                uploads, maintenance, limits.upload_age_seconds, is_dry_run=limits.upload_purge == "dry-run"
-            )
+            is_dry_run = limits.upload_purge == "dry-run" or await confirmation.is_waiting()
+            await purge_uploads(uploads, maintenance, limits.upload_age_seconds, is_dry_run=is_dry_run)
         except (RegistryReadOnlyError, RegistryClosedError):
             _log.debug("stale uploads are left alone during maintenance")
         except RoadsteadError as error:

@@ -10,6 +10,7 @@ from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store
 from roadstead.registry.content.uploads import find_digest
+from roadstead.registry.operation.confirmation import find_unconfirmed
 from roadstead.storage import ObjectStore
 
 BATCH = 500
@@ -26,7 +27,12 @@ class Recovered:
 
 
 async def recover(database: Database, storage: ObjectStore) -> Recovered:
-    """Removes what uploads that a crash interrupted have left behind; their acknowledged bytes stay."""
+    """Removes what uploads that a crash interrupted have left behind; their acknowledged bytes stay.
+
+    Nothing before somebody has confirmed what the catalogue knows: bytes without a record may be all that is left.
+    """
+    if await find_unconfirmed(database) is not None:
+        return Recovered(0, 0, 0)
     orphaned_blobs, ended = await _recover_commits(database, storage)
     return Recovered(orphaned_blobs, await _remove_orphaned_uploads(database, storage), ended)
 

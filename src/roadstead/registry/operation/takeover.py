@@ -9,7 +9,9 @@ by this process's own clock: nobody has recorded anything of it since. Even if s
   that one keeps its bytes until the blob is recorded, so they are read where they go past what is recorded.
 - A session whose bytes are lost is ended. Who is about to write to it is told that it is unknown.
 - The bytes of a session that has no record are removed when they are old by the storage's own clock: no upload leaves
-  its first bytes unrecorded for so long.
+  its first bytes unrecorded for so long. So is what a removal has taken out of its place and not removed.
+
+Nothing of this happens before somebody has confirmed what the catalogue knows: see ``confirmation``, and who calls.
 """
 
 import asyncio
@@ -34,7 +36,9 @@ STILL_SECONDS: Final = 600.0
 """After which nobody is in the middle of a session: longer than any request waits for a body or for a database."""
 
 UNRECORDED_MS: Final = 86_400_000
-"""Age of bytes of a session without a record: a day, in which no client sends a body that it has begun."""
+"""Age of bytes of a session without a record: a day, in which no client sends a body that it has begun.
+
+And of what stands aside: a day, in which no process that removes something stays frozen and is then let go on."""
 
 
 class Takeover:
@@ -104,7 +108,7 @@ class Takeover:
     async def _remove_unrecorded(self, is_known: Callable[[str], bool]) -> int:
         """Removes old bytes of sessions that have no record, or none any more."""
         before_ms = await self._storage_ms() - UNRECORDED_MS
-        removed = 0
+        removed = await self._storage.sweep_aside(older_than_ms=UNRECORDED_MS)
         async for found in self._storage.iter_objects(layout.UPLOADS):
             session_id = found.key.removeprefix(f"{layout.UPLOADS}/")
             if found.modified_ms < before_ms and not is_known(session_id):

@@ -13,6 +13,9 @@ from tests.databases import change
 
 pytestmark = pytest.mark.anyio
 
+DATABASES = ("sqlite",)
+"""Where replicas share a catalogue a start recovers nothing: see `tests/system/database/test_takeover.py`."""
+
 CONTENT = b"0123456789abcdef"
 DIGEST = Digest.of(CONTENT)
 
