@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from roadstead.database import DatabaseBusyError, Row, Statement
 from roadstead.registry.content import traffic
-from roadstead.registry.content.traffic import GET_PULLS, Traffic, forget_old_days, project_of, sum_pulls
+from roadstead.registry.content.repositories import project_of
+from roadstead.registry.content.traffic import GET_PULLS, Traffic, forget_old_days, sum_pulls
 from roadstead.registry.tables import project_days
 from roadstead.testing.images import image
 from roadstead.testing.instance import Instance

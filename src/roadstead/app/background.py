@@ -25,6 +25,8 @@ from roadstead.registry.integrity.statistics import measure_unfinished
 from roadstead.registry.operation.confirmation import STAMP_SECONDS
 from roadstead.registry.operation.purging import keep_purging
 from roadstead.registry.operation.storage_owner import find_owner
+from roadstead.registry.operation.stored_bytes import INTERVAL_SECONDS as NOTE_SECONDS
+from roadstead.registry.operation.stored_bytes import note_stored_bytes
 from roadstead.registry.operation.takeover import Takeover
 from roadstead.registry.pace import Pace
 from roadstead.registry2.release.link_following import LinkFollower, stop_following
@@ -99,7 +101,7 @@ def background_work(
         registry.uploads.sessions.keep_tidy(),
         watch(registry, metrics, monitor),
         registry.maintenance.follow(),
-        registry.traffic.keep_flushing(registry.database),
+        *count_traffic(registry),
         monitor.watch(),
         *webhooks.background_work(registry, settings, metrics.notifications),
         *collect_garbage(registry, settings, metrics),
@@ -140,6 +142,22 @@ def share(registry: Registry) -> list[Coroutine[None, None, None]]:
             interval_seconds=STAMP_SECONDS,
             name="confirmation",
         ),
+    ]
+
+
+def count_traffic(registry: Registry) -> list[Coroutine[None, None, None]]:
+    """Writing what each process counts, and noting once a day what projects store; not while nothing may change."""
+    counting = functools.partial(registry.traffic.round, registry.database)
+
+    async def note() -> bool:
+        await note_stored_bytes(registry.database, registry.clock)
+        return False
+
+    lease = Lease(registry.database, registry.clock, "stored-bytes")
+    noting = registry.maintenance.paused(note)
+    return [
+        registry.traffic.keep_flushing(registry.maintenance.paused(counting)),
+        run_alone(lease, noting, interval_seconds=NOTE_SECONDS, name="stored-bytes"),
     ]
 
 

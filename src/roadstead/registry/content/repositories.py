@@ -82,7 +82,7 @@ async def get_repository_id(reader: Reader, repository: RepositoryName) -> int:
     return int(row[0])
 
 
-def project_of(repository: RepositoryName) -> str:
+def project_of(repository: str) -> str:
     """The name of the project that a repository belongs to: the first part of its own, or ``library``."""
     first, slash, _ = repository.partition("/")
     return first if slash else LIBRARY

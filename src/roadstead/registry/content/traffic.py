@@ -11,7 +11,7 @@ for its manifest. HEAD, and an answer of 304, are none.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, delete, func, select, tuple_
 from roadstead.clock import Clock
 from roadstead.database import TEXT, Database, Reader, Statement, Transaction, parameter, upsert
 from roadstead.errors import RoadsteadError
+from roadstead.registry.content.repositories import project_of
 from roadstead.registry.tables import manifests, project_days, pulls, repositories
 
 MOST_MANIFESTS: Final = 50_000
@@ -36,9 +37,6 @@ DAY_MS: Final = 24 * 3600 * 1000
 
 DAYS_KEPT: Final = 800
 """Days for which a project's traffic is known: two years and the month to compare with."""
-
-NO_FOLDER: Final = "library"
-"""The project of repositories whose names have no slash, as for rules of access."""
 
 _pulled = upsert(pulls).from_select(
     ["repository_id", "manifest_id", "pulls", "last_ms"],
@@ -149,15 +147,24 @@ class Traffic:
                 now = self._repositories.setdefault(repository, [0, 0, 0, 0])
                 now[:] = [one + other for one, other in zip(now, counts, strict=True)]
 
-    async def keep_flushing(self, database: Database) -> None:
-        """Writes what was counted every few seconds, and once more when cancelled."""
+    async def round(self, database: Database) -> bool:
+        """Writes what was counted, and removes what is old; False, since nothing more waits.
+
+        Raises:
+            DatabaseError: the rest is counted at the next round.
+        """
+        await self.flush(database)
+        await forget_old_days(database, self._clock)
+        return False
+
+    async def keep_flushing(self, work: Callable[[], Awaitable[bool]]) -> None:
+        """Does ``work``, which is ``round`` where the catalogue may change, again and again, and when cancelled."""
         told = 0
         try:
             while True:
                 await asyncio.sleep(INTERVAL_SECONDS)
                 try:
-                    await self.flush(database)
-                    await forget_old_days(database, self._clock)
+                    await work()
                 except RoadsteadError as error:
                     _log.error("traffic not written", reason=str(error))
                 if self.dropped > told:
@@ -165,7 +172,7 @@ class Traffic:
                     told = self.dropped
         finally:
             with contextlib.suppress(RoadsteadError):
-                await asyncio.shield(self.flush(database))
+                await asyncio.shield(work())
 
 
 async def sum_pulls(reader: Reader, clock: Clock, days: int) -> int:
@@ -179,12 +186,6 @@ async def forget_old_days(database: Database, clock: Clock) -> None:
     day = clock.now_ms() // DAY_MS - DAYS_KEPT
     if await database.fetch_one(FIND_OLD_DAY, day=day) is not None:
         await _write(database, FORGET_OLD_DAYS, [{"day": day}])
-
-
-def project_of(repository: str) -> str:
-    """Returns the project that a repository belongs to."""
-    project, slash, _ = repository.partition("/")
-    return project if slash else NO_FOLDER
 
 
 async def _add_days(database: Database, passed: dict[str, list[int]], day: int) -> None:
