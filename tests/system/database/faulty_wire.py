@@ -47,7 +47,7 @@ class Order:
     """Statements that have come."""
     failed: int = 0
     at_commit: bool = False
-    """Whether one that failed was a COMMIT."""
+    """Whether one that failed was a COMMIT, or a function that is a transaction of its own."""
 
     def is_next(self, *, is_commit: bool) -> bool:
         """Count a statement; whether it is to fail."""
@@ -122,6 +122,8 @@ class _Connection:
         self._requests, self._to_client = client
         self._answers, self._to_server = server
         self._in_transaction = False
+        self._functions: set[bytes] = set()
+        """Names of prepared statements that call a function of ours."""
         self._keeps_answers_back = False
 
     async def run(self) -> None:
@@ -139,22 +141,30 @@ class _Connection:
     async def _pass_requests(self) -> None:
         await self._pass_opening()
         held = b""
-        executes = False
+        executes = calls = False
         while True:
             head = await self._requests.readexactly(5)
             kind, body = head[:1], await self._requests.readexactly(int.from_bytes(head[1:]) - 4)
             held += head + body
             executes |= kind == b"E"
+            calls |= self._is_call(kind, body)
             if kind in _HELD:
                 continue
             if kind == b"Q" or (kind == b"S" and executes):
                 text = body.rstrip(b"\0").decode() if kind == b"Q" else ""
-                if not await self._pass_statement(held, text):
+                if not await self._pass_statement(held, text, is_call=calls and not self._in_transaction):
                     return
-                executes = False
+                executes = calls = False
             else:
                 self._to_server.write(held)
             held = b""
+
+    def _is_call(self, kind: bytes, body: bytes) -> bool:
+        """Whether a message binds a statement that calls a function of ours; notes which do when they are parsed."""
+        name, _, rest = body.partition(b"\0")
+        if kind == b"P" and b" FROM roadstead_" in rest:
+            self._functions.add(name)
+        return kind == b"B" and rest.partition(b"\0")[0] in self._functions
 
     async def _pass_opening(self) -> None:
         """The messages before the first that says its kind: does the server encrypt; who asks, for which database."""
@@ -164,18 +174,18 @@ class _Connection:
             self._to_server.write(head + await self._requests.readexactly(int.from_bytes(head[:4]) - 8))
             version = int.from_bytes(head[4:])
 
-    async def _pass_statement(self, messages: bytes, text: str) -> bool:
+    async def _pass_statement(self, messages: bytes, text: str, *, is_call: bool) -> bool:
         """Pass a statement on, or have it fail; False if the connection is cut."""
         is_begin, is_commit = text.startswith("BEGIN"), text == "COMMIT"
-        counts = (self._in_transaction or is_begin) and text != "ROLLBACK"
+        counts = is_call or ((self._in_transaction or is_begin) and text != "ROLLBACK")
         order = self._wire.order
-        is_failing = counts and order.is_next(is_commit=is_commit)
+        is_failing = counts and order.is_next(is_commit=is_commit or is_call)
         self._in_transaction = (self._in_transaction or is_begin) and not is_commit and text != "ROLLBACK"
         if not is_failing:
             self._to_server.write(messages)
             return True
         order.failed += 1
-        order.at_commit |= is_commit
+        order.at_commit |= is_commit or is_call
         return await self._fail(order.fault, messages, is_commit=is_commit)
 
     async def _fail(self, fault: Fault, messages: bytes, *, is_commit: bool) -> bool:

@@ -7,6 +7,7 @@ COMMIT whose answer is lost is the one case in which 503 may mean that it was do
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -29,13 +30,14 @@ from roadstead.registry.operation.maintenance import MaintenanceMode
 from roadstead.registry.progress import Silence
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
+from roadstead.testing.interleaving import SteppedDatabase
 from roadstead.web.errors import error_response
 from tests.factories.access import BY_TEST
 from tests.profiles import scaled
 from tests.system.database.faulty_wire import Fault, FaultyWire, Order, nothing_fails
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from roadstead.testing.asgi import Answer, Body
@@ -484,16 +486,31 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-async def bench(catalogue_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    beside = await asyncpg.connect(catalogue_url)
-    async with FaultyWire(catalogue_url) as wire:
-        instance = Instance(tmp_path, database_url=wire.url)
+@contextlib.asynccontextmanager
+async def opened(url: str, folder: Path, *, in_steps: bool) -> AsyncGenerator[Bench, None]:
+    beside = await asyncpg.connect(url)
+    async with FaultyWire(url) as wire:
+        instance = Instance(folder, database_url=wire.url)
         instance.lapse_seconds = LAPSE_SECONDS
+        if in_steps:
+            instance.wrap_database = SteppedDatabase
         await instance.open()
         yield Bench(instance, wire, beside)
         await instance.close()
     await beside.close()
+
+
+@pytest.fixture
+async def bench(catalogue_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with opened(catalogue_url, tmp_path, in_steps=False) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def bench_in_steps(catalogue_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Commits take step after step, as where no functions may be made."""
+    async with opened(catalogue_url, tmp_path, in_steps=True) as bench:
+        yield bench
 
 
 def in_turn(shift: int) -> Callable[[int], Fault]:
@@ -514,6 +531,18 @@ SHORT: Final = ("errors-0", "cut-before", "cut-after")
 @pytest.mark.parametrize("way", WAYS if scaled(1) > 1 else SHORT)
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_statement_that_fails_leaves_nothing_half_done(bench: Bench, name: str, way: str) -> None:
+    await each_fails(bench, name, way)
+
+
+@pytest.mark.parametrize("way", WAYS if scaled(1) > 1 else SHORT)
+@pytest.mark.parametrize("name", ["put-blob", "push-chunks", "push-index", "push-referrer"])
+async def test_a_step_of_a_script_that_fails_leaves_nothing_half_done(
+    bench_in_steps: Bench, name: str, way: str
+) -> None:
+    await each_fails(bench_in_steps, name, way)
+
+
+async def each_fails(bench: Bench, name: str, way: str) -> None:
     operation, commits_alone = OPERATIONS[name], way == "cut-after"
     expected, statements = await bench.measured(operation, commits_alone=commits_alone)
     stride = math.ceil(statements / scaled(TRIED))
@@ -550,7 +579,7 @@ async def test_a_database_that_cannot_be_reached_refuses(bench: Bench, name: str
 async def test_who_is_always_in_the_way_is_told_of_in_the_end(bench: Bench) -> None:
     """After some seconds of trying again."""
     operation, attempt = OPERATIONS["push-manifest"], Attempt(bench.instance, "a")
-    order = Order(Fault.DEADLOCK, step=2, times=MANY)
+    order = Order(Fault.DEADLOCK, step=1, times=MANY)
     assert await bench.added(operation, attempt, order) is None
     assert order.failed > 1
     await attempt.ask("GET", "manifests/1", 404)
