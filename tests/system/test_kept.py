@@ -159,9 +159,11 @@ def test_what_registry_2_takes_comes_along_stays_and_goes_back(tmp_path: Path) -
     assert {finding["kind"] for finding in findings} == {"manifest-sizes"}
     config = tmp_path / "roadstead.yaml"
     config.write_text(f"storage: {{url: {root.as_uri()}}}\n")
-    for _ in range(2):
+    for is_rebuilt in (False, True):
         arguments = ["--config", str(config), "--adopt"]
         with RegistryServer(ours, arguments=arguments) as server, Client(server.url) as client:
+            if is_rebuilt:
+                command("gc", "--confirm", "--yes", "--data", server.data)
             collect(server.data)
             assert absent(client, "app", everything) == []
             assert command("check", "--deep", "--data", server.data)[-1]["summary"]["damage"] == 0

@@ -1,5 +1,6 @@
 """The applications of the listeners."""
 
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,8 +107,9 @@ def build_monitor(registry: Registry, settings: Settings) -> HealthMonitor:
     probes = listed_probes(settings.health)
     if settings.health.storage_interval_seconds:
         root = data_folder(settings).objects
+        look = functools.partial(registry.storage.find_absence, is_recent_enough=False)  # or it writes to a mount point
         probes["storagedriver_filesystem"] = storage_probe(
-            lambda is_writing: probe_folder(root, is_writing=is_writing, find_absence=registry.storage.find_absence),
+            lambda is_writing: probe_folder(root, is_writing=is_writing, find_absence=look),
             lambda: not registry.maintenance.is_still,
             settings.health,
         )

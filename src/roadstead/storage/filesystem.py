@@ -158,9 +158,11 @@ class FilesystemStore:
         with translated(name):
             return self._open_or_create(f"{LOCKS}/{number}")
 
-    def find_absence(self) -> str:
-        """Returns the answer of the mark in the root, which may be a moment old."""
-        return self._presence.find_recent_absence() if self._presence else ""
+    def find_absence(self, *, is_recent_enough: bool = True) -> str:
+        """Returns the answer of the mark in the root."""
+        if self._presence is None:
+            return ""
+        return self._presence.find_recent_absence() if is_recent_enough else self._presence.find_absence()
 
     async def free_bytes(self) -> int | None:
         """Returns the bytes that the file system lets this user write."""

@@ -114,9 +114,9 @@ class MeasuredStore:
         """Keeps other holders of the names out."""
         return self._store.exclusive(*names)
 
-    def find_absence(self) -> str:
+    def find_absence(self, *, is_recent_enough: bool = True) -> str:
         """Returns the reason why the store is not there; empty if it is."""
-        return self._store.find_absence()
+        return self._store.find_absence(is_recent_enough=is_recent_enough)
 
     async def free_bytes(self) -> int | None:
         """Returns the bytes of space left, or None."""

@@ -194,8 +194,10 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def find_absence(self) -> str:
+    def find_absence(self, *, is_recent_enough: bool = True) -> str:
         """Returns a sentence without paths why the store as a whole is not there; empty if it is. Cheap.
+
+        It may be a moment old, unless that is not recent enough: looking may wait for a disk.
 
         While it is not there every method raises ``StorageAbsentError`` instead of saying that an object is missing,
         and nothing is made.

@@ -126,7 +126,7 @@ class MemoryStore:
                 await held.enter_async_context(self._exclusive.setdefault(name, asyncio.Lock()))
             yield
 
-    def find_absence(self) -> str:
+    def find_absence(self, *, is_recent_enough: bool = True) -> str:  # noqa: ARG002 - as the protocol has it
         """Returns an empty text: memory is always there."""
         return ""
 
