@@ -72,7 +72,7 @@ from roadstead.registry.errors import (
 from roadstead.registry.locks import adding_to
 from roadstead.registry.model import UploadSession
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change
+from roadstead.registry.removal.transitions import Change, record_for_removal
 from roadstead.storage import (
     Buffer,
     ObjectBusyError,
@@ -208,11 +208,16 @@ class Uploads:
 
     @contextlib.asynccontextmanager
     async def _dropping(self, session: UploadSession, writer: ObjectWriter) -> AsyncGenerator[None, None]:
-        """Closes the writer; bytes that nothing would name any more go before."""
+        """Closes the writer; bytes that nothing would name any more go before.
+
+        Where replicas share the catalogue an object without a record is found by itself (``takeover``), and says which
+        blob it may have been published as; and its record may have been written though nobody could say so.
+        """
         try:
             yield
         except DatabaseError:
-            await self._drop_first_bytes(session)
+            if not self._exclusive.is_fenced:
+                await self._drop_first_bytes(session)
             raise
         except UploadUnknownError:  # it had ended, and writing to it has made its object again
             self.sessions.forget(session.id)
@@ -427,6 +432,10 @@ class Uploads:
         except _OutOfServiceError:
             self._removals = ...
             return False
+        except UploadUnknownError:  # only now is it seen that the session has ended
+            change = Change.at(self._clock, cause.actor, self._rules)
+            await self._database.write(lambda transaction: record_for_removal(transaction, digest, change))
+            raise
         await self._storage.delete(layout.upload_key(session.id))
         return True
 

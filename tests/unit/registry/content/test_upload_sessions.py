@@ -16,6 +16,7 @@ from roadstead.registry.content.session_ids import YOUNG_SECONDS, SessionIds
 from roadstead.registry.content.upload_sessions import RECORD_SECONDS
 from roadstead.registry.content.uploads import Uploads
 from roadstead.registry.errors import UploadUnknownError
+from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.model import UploadSession
 from roadstead.testing.clock import SettableClock
 from roadstead.testing.instance import Instance
@@ -329,3 +330,18 @@ async def test_an_upload_goes_on_at_another_machine(tmp_path: Path, catalogue_ur
         await one.registry.uploads.append(APP, session.id, body(CONTENT), cause=BY_TEST)
     await one.close()
     await other.close()
+
+
+async def test_bytes_for_a_session_that_has_ended_elsewhere_leave_nothing(instance: Instance) -> None:
+    """Another process ended it, and this one sees that when it records the blob."""
+    registry = instance.registry
+    session = await registry.uploads.start(APP, "sha256", cause=BY_TEST)
+    await another_process(instance).cancel(APP, session.id, cause=BY_TEST)
+    with pytest.raises(UploadUnknownError):
+        await registry.uploads.finish(APP, session.id, body(CONTENT), DIGEST, cause=BY_TEST)
+    assert_no_bytes(instance, session)
+    instance.clock.advance(86_400)
+    collector = Collector(registry)
+    while (await collector.step()).looked_at:
+        pass
+    assert [key for key in instance.files() if not key.startswith(("aside/", "locks/"))] == []
