@@ -93,7 +93,14 @@ WHOLE: Final[dict[str, tuple[str, ...]]] = {
         "FIND_COMMITTING_UPLOAD",
         "FIND_UPLOAD_RECORD",
     ),
-    "totals, which name nothing": ("COUNT_REPOSITORIES", "COUNT_TAGS", "COUNT_UPLOADS", "COUNT_DUE", "MEASURE_WAITING"),
+    "totals, which name nothing": (
+        "COUNT_REPOSITORIES",
+        "COUNT_TAGS",
+        "COUNT_UPLOADS",
+        "_LIST_STORED",  # what projects store, for all of them
+        "COUNT_DUE",
+        "MEASURE_WAITING",
+    ),
     "check, scrub and refetch look at everything, for who owns the machine": (
         "LIST_REPOSITORIES_OF_MANIFEST",
         "LIST_HOLDERS",

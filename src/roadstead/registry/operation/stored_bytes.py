@@ -62,7 +62,9 @@ async def note_stored_bytes(database: Database, clock: Clock) -> bool:
     stored = await _sum_stored(database)
     after = 0
     while rows := await database.fetch_all(_LIST_PROJECTS, after=after, limit=BATCH):
-        notes = [{"project": name, "day": day, "stored_bytes": stored[key]} for key, name in rows]
+        notes: list[dict[str, object]] = [
+            {"project": name, "day": day, "stored_bytes": stored[key]} for key, name in rows
+        ]
 
         async def work(transaction: Transaction, notes: list[dict[str, object]] = notes) -> None:
             await transaction.execute_many(_NOTE, sorted(notes, key=lambda note: str(note["project"])))
