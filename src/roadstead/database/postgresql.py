@@ -11,7 +11,7 @@ A failure before the commit undoes all and, where another transaction or a lost 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -171,10 +171,7 @@ class PostgresqlDatabase:
                 is_long=is_long,
             )
         arguments = function.arguments(values, locks, wait_ms=WAIT_SECONDS * 1000, durable=durable)
-        running = asyncio.create_task(self._call(function, arguments))
-        self._under_way.add(running)
-        running.add_done_callback(self._under_way.discard)
-        row = await finished(running)
+        row = await self._to_the_end(self._call(function, arguments))
         if row is not None:
             return row
         self._in_steps.add(script)
@@ -183,24 +180,23 @@ class PostgresqlDatabase:
     async def _call(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row | None:
         """What a function gives; None if there is none and none may be made."""
         with _translated():
-            for number in range(TRIES):
+            for number in range(TRIES - 1):
                 try:
-                    return await self._call_once(function, arguments)
-                except asyncpg.UndefinedFunctionError as error:
-                    if function.name not in str(error):  # something that a step calls
-                        raise
-                    if not await self._make(function):
-                        return None
+                    return await self._call_or_make(function, arguments)
                 except _IN_THE_WAY:
-                    if number == TRIES - 1:
-                        raise
                     self.retries += 1
                     await _pause(number)
                 except _NOT_BEGUN:
-                    if number == TRIES - 1:
-                        raise
                     await asyncio.sleep(PAUSE_SECONDS)
-            raise DatabaseUnavailableError(f"the function {function.name} is gone whenever it was made")
+            return await self._call_or_make(function, arguments)
+
+    async def _call_or_make(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row | None:
+        try:
+            return await self._call_once(function, arguments)
+        except asyncpg.UndefinedFunctionError as error:
+            if function.name not in str(error):  # something that a step calls
+                raise
+        return await self._call_once(function, arguments) if await self._make(function) else None
 
     async def _call_once(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row:
         row = None
@@ -282,13 +278,16 @@ class PostgresqlDatabase:
         self._connections.give_back(connection)
         return result
 
-    async def _run(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
+    async def _to_the_end(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Runs ``work`` to its end, however its caller fares; ``close`` waits for it."""
-        running = asyncio.create_task(self._write(work, begin))
+        running = asyncio.create_task(work)
         self._under_way.add(running)
         running.add_done_callback(self._under_way.discard)
+        return await finished(running)
+
+    async def _run(self, work: Callable[[Transaction], Awaitable[_T]], begin: str) -> _T:
         try:
-            return await finished(running)
+            return await self._to_the_end(self._write(work, begin))
         except _OfWork as own:
             raise own.error from own.error.__cause__
 

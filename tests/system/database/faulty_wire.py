@@ -176,6 +176,7 @@ class _Connection:
 
     async def _pass_statement(self, messages: bytes, text: str, *, is_call: bool) -> bool:
         """Pass a statement on, or have it fail; False if the connection is cut."""
+        text = text.rstrip(";")  # the driver's own transactions end their words with one
         is_begin, is_commit = text.startswith("BEGIN"), text == "COMMIT"
         counts = is_call or ((self._in_transaction or is_begin) and text != "ROLLBACK")
         order = self._wire.order
