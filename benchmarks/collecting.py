@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from roadstead.clock import SystemClock
 from roadstead.database import SqliteDatabase
@@ -23,28 +23,29 @@ from roadstead.registry.content.exclusive_rows import RowExclusive
 from roadstead.registry.garbage.collected import Collected
 from roadstead.registry.garbage.collection import Collector
 from roadstead.storage import FilesystemStore
+from roadstead.testing.wrapped_database import WrappedDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
-    from roadstead.database import Database, NameLock, Script, Statement, Transaction
+    from roadstead.database import Database, NameLock, Transaction
     from roadstead.storage import StorageError
     from roadstead.storage.lock_files import LockFiles
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 WARM = 0.1
 """The part of the work after which memory is looked at first: caches have their size by then."""
 
 
-class TimedDatabase:
+class TimedDatabase(WrappedDatabase):
     """A catalogue with a stopwatch."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self.version = database.version
-        self.fetch_settled = database.fetch_settled
-        self.close = database.close
+        super().__init__(database)
+        self.fetch_one = self._timed(database.fetch_one)
+        self.fetch_all = self._timed(database.fetch_all)
         self.seconds = 0.0
         self.longest = 0.0
 
@@ -53,37 +54,15 @@ class TimedDatabase:
         self.seconds += took
         self.longest = max(self.longest, took)
 
-    async def fetch_one(self, statement: Statement, **parameters: object) -> tuple[Any, ...] | None:
-        """Read, timed."""
-        began = time.perf_counter()
-        try:
-            return await self._database.fetch_one(statement, **parameters)
-        finally:
-            self._add(began)
+    def _timed(self, read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        async def timed(*arguments: P.args, **parameters: P.kwargs) -> T:
+            began = time.perf_counter()
+            try:
+                return await read(*arguments, **parameters)
+            finally:
+                self._add(began)
 
-    async def fetch_all(self, statement: Statement, **parameters: object) -> list[tuple[Any, ...]]:
-        """Read, timed."""
-        began = time.perf_counter()
-        try:
-            return await self._database.fetch_all(statement, **parameters)
-        finally:
-            self._add(began)
-
-    async def run(
-        self,
-        script: Script,
-        values: Mapping[str, object],
-        *,
-        locks: Iterable[NameLock] = (),
-        durable: bool = True,
-        is_long: bool = False,
-    ) -> tuple[Any, ...]:
-        """Run, timed."""
-        began = time.perf_counter()
-        try:
-            return await self._database.run(script, values, locks=locks, durable=durable, is_long=is_long)
-        finally:
-            self._add(began)
+        return timed
 
     async def write(
         self,
@@ -96,7 +75,7 @@ class TimedDatabase:
         """Write, timed."""
         began = time.perf_counter()
         try:
-            return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
+            return await super().write(work, locks=locks, durable=durable, is_long=is_long)
         finally:
             self._add(began)
 

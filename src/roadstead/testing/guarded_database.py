@@ -9,9 +9,10 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Delete, Insert, Update
 
-from roadstead.database import Database, NameLock, Row, Statement, Transaction
+from roadstead.database import NameLock, Row, Statement, Transaction
 from roadstead.database.script import Script, Step, statement_of
 from roadstead.events import KEPT, SETTLED
+from roadstead.testing.wrapped_database import WrappedDatabase
 
 _T = TypeVar("_T")
 
@@ -26,17 +27,8 @@ NOTED: Final[Mapping[str, tuple[type, ...]]] = {
 """The changes of each table that are, or cause, a row in an order that is followed (migrations 0002 and 0005)."""
 
 
-class GuardedDatabase:
+class GuardedDatabase(WrappedDatabase):
     """A ``Database`` whose transactions refuse such changes unless they hold ``events.KEPT``."""
-
-    def __init__(self, database: Database) -> None:
-        """``database`` does the work, and is closed with this one."""
-        self.guarded = database
-        self.version = database.version
-        self.fetch_one = database.fetch_one
-        self.fetch_all = database.fetch_all
-        self.fetch_settled = database.fetch_settled
-        self.close = database.close
 
     async def write(
         self,
@@ -56,7 +48,7 @@ class GuardedDatabase:
         async def guarded(transaction: Transaction) -> _T:
             return await work(_GuardedTransaction(transaction, locks))
 
-        return await self.guarded.write(guarded, locks=locks, durable=durable, is_long=is_long)
+        return await self.wrapped.write(guarded, locks=locks, durable=durable, is_long=is_long)
 
     async def run(
         self,
@@ -76,7 +68,7 @@ class GuardedDatabase:
         for step in script.steps:
             if isinstance(step, Step):
                 _require_held(statement_of(step), locks)
-        return await self.guarded.run(script, values, locks=locks, durable=durable, is_long=is_long)
+        return await self.wrapped.run(script, values, locks=locks, durable=durable, is_long=is_long)
 
 
 class _GuardedTransaction:

@@ -8,13 +8,12 @@ taken to wait for another one's lock: the others go on meanwhile, and it does on
 """
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from roadstead.database import Database, LockingStatement, NameLock, Row, Statement, Transaction
-from roadstead.database.script import Script, run_steps
+from roadstead.testing.wrapped_database import WrappedDatabase
 
 BLOCKED_SECONDS: Final = 0.03
 """After which a piece that does not come to its next gate is taken to wait for a lock; a statement takes a tenth."""
@@ -22,6 +21,7 @@ BLOCKED_SECONDS: Final = 0.03
 STUCK_SECONDS: Final = 40.0
 """After which all are taken to wait for ever: longer than the longest wait for a lock."""
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -99,31 +99,25 @@ async def interleave(pieces: Mapping[Gate, Awaitable[_T]], order: "Switches") ->
     return await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
-class SteppedDatabase:
+class SteppedDatabase(WrappedDatabase):
     """A ``Database`` whose every statement waits for its turn; without a gate it just does what it is told."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.gate: Gate | None = None
+        self.version = lambda: None  # nothing is remembered between two statements
+        self.fetch_one = self._stepped(database.fetch_one)
+        self.fetch_all = self._stepped(database.fetch_all)
+        self.fetch_settled = self._stepped(database.fetch_settled)
 
-    def version(self) -> bytes | None:
-        """None: nothing is remembered between two statements."""
-        return None
-
-    async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
+    def _stepped(self, read: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
         """Waits, and reads."""
-        await self._step()
-        return await self._database.fetch_one(statement, **parameters)
 
-    async def fetch_all(self, statement: Statement, **parameters: object) -> list[Row]:
-        """Waits, and reads."""
-        await self._step()
-        return await self._database.fetch_all(statement, **parameters)
+        async def stepped(*arguments: _P.args, **parameters: _P.kwargs) -> _T:
+            await self._step()
+            return await read(*arguments, **parameters)
 
-    async def fetch_settled(self, lock: NameLock, statement: Statement, **parameters: object) -> Row | None:
-        """Waits, and reads."""
-        await self._step()
-        return await self._database.fetch_settled(lock, statement, **parameters)
+        return stepped
 
     async def write(
         self,
@@ -141,24 +135,7 @@ class SteppedDatabase:
             await self._step()
             return result
 
-        return await self._database.write(stepped, locks=locks, durable=durable, is_long=is_long)
-
-    async def run(
-        self,
-        script: Script,
-        values: Mapping[str, object],
-        *,
-        locks: Iterable[NameLock] = (),
-        durable: bool = True,
-        is_long: bool = False,
-    ) -> Row:
-        """Runs the steps one by one, each as a statement of its own."""
-        work = functools.partial(run_steps, script, values=values)
-        return await self.write(work, locks=locks, durable=durable, is_long=is_long)
-
-    async def close(self) -> None:
-        """Closes the database."""
-        await self._database.close()
+        return await self.wrapped.write(stepped, locks=locks, durable=durable, is_long=is_long)
 
     async def _step(self) -> None:
         if self.gate is not None:

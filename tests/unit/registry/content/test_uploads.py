@@ -3,14 +3,14 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import null, update
 
-from roadstead.database import Database, NameLock, Row, Script, Transaction
+from roadstead.database import Database, NameLock, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
 from roadstead.registry.content.blobs import Blobs
@@ -21,6 +21,7 @@ from roadstead.registry.tables import upload_sessions
 from roadstead.storage import StorageFullError, StorageUnavailableError, file_objects
 from roadstead.testing.instance import Instance
 from roadstead.testing.memory_store import MemoryStore
+from roadstead.testing.wrapped_database import WrappedDatabase
 from tests.databases import change
 from tests.factories.access import ALL_VISIBLE, BY_TEST
 
@@ -209,18 +210,13 @@ async def record_begun(instance: Instance) -> None:
     await instance.registry.uploads.sessions._record_begun(0.0)
 
 
-class HeldDatabase:
+class HeldDatabase(WrappedDatabase):
     """A ``Database`` whose next write waits until told to go on: another process that is slow."""
 
     def __init__(self, database: Database) -> None:
         """``database`` does the work."""
-        self._database = database
+        super().__init__(database)
         self.looked, self.go_on = asyncio.Event(), asyncio.Event()
-        self.fetch_one = database.fetch_one
-        self.fetch_all = database.fetch_all
-        self.version = database.version
-        self.fetch_settled = database.fetch_settled
-        self.close = database.close
 
     async def write(
         self,
@@ -233,21 +229,7 @@ class HeldDatabase:
         """Waits, then writes."""
         self.looked.set()
         await self.go_on.wait()
-        return await self._database.write(work, locks=locks, durable=durable, is_long=is_long)
-
-    async def run(
-        self,
-        script: Script,
-        values: Mapping[str, object],
-        *,
-        locks: Iterable[NameLock] = (),
-        durable: bool = True,
-        is_long: bool = False,
-    ) -> Row:
-        """Waits, then runs the script."""
-        self.looked.set()
-        await self.go_on.wait()
-        return await self._database.run(script, values, locks=locks, durable=durable, is_long=is_long)
+        return await self.wrapped.write(work, locks=locks, durable=durable, is_long=is_long)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
