@@ -13,6 +13,7 @@ from pathlib import Path
 
 from roadstead.database.copying import CatalogueCopy, CopyObserver
 from roadstead.database.migrate import migrate
+from roadstead.database.moment import at_one_moment
 from roadstead.database.protocol import Database, Reader
 from roadstead.database.snapshot import copy_file, make_single
 from roadstead.database.sqlite import SqliteDatabase
@@ -40,11 +41,7 @@ async def copy_to_file(database: Database, target: Path, observer: FileObserver)
     if isinstance(database, SqliteDatabase):
         await copy_file(database.path, target, _in_bytes(observer))
         return
-    from roadstead.database.postgresql import PostgresqlDatabase  # noqa: PLC0415 - it brings asyncpg
-
-    if not isinstance(database, PostgresqlDatabase):
-        raise TypeError("only a database of SQLite or PostgreSQL can be copied")
-    async with database.at_one_moment() as moment:
+    async with at_one_moment(database) as moment:
         await _copy_rows(moment, target, observer)
     await asyncio.to_thread(make_single, target)
 

@@ -23,10 +23,10 @@ STEP_PAGES: Final = 1024
 
 
 class Snapshot:
-    """Reads a copy that nobody changes; a ``roadstead.database.Reader``."""
+    """Reads what does not change; a ``roadstead.database.Reader``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Made by ``open_snapshot``."""
+        """Made by ``open_snapshot`` and ``open_moment``."""
         self._connection = connection
 
     async def fetch_one(self, statement: Statement, **parameters: object) -> Row | None:
@@ -48,6 +48,19 @@ def open_snapshot(path: Path) -> Generator[Snapshot, None, None]:
         DatabaseDamagedError, DatabaseUnavailableError: it cannot be read.
     """
     with translated(), contextlib.closing(connect_immutable(path)) as connection:
+        yield Snapshot(connection)
+
+
+@contextlib.contextmanager
+def open_moment(path: Path) -> Generator[Snapshot, None, None]:
+    """The catalogue at ``path`` as it is now, however long it is read and whatever others write meanwhile.
+
+    Raises:
+        DatabaseDamagedError, DatabaseUnavailableError: it cannot be read.
+    """
+    with translated(), contextlib.closing(connect(path)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it sees nothing newer
         yield Snapshot(connection)
 
 

@@ -6,10 +6,12 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import LargeBinary, Table, insert, select, text
@@ -17,6 +19,7 @@ from sqlalchemy import LargeBinary, Table, insert, select, text
 from roadstead.access import visible_to_operator
 from roadstead.app import open_registry
 from roadstead.cli import program
+from roadstead.cli.terminal.progress import ProgressBar
 from roadstead.cli.terminal.refusal import CommandRefusedError
 from roadstead.config import Settings, load_settings
 from roadstead.database import Database, SqliteDatabase, Statement, Transaction, metadata, migrate
@@ -286,6 +289,46 @@ def test_a_part_of_a_copy_is_no_catalogue_and_of_no_other_source(folder: Path, p
     assert "a part of a copy of" in result.stderr
     assert copy(folder, "--to", f"sqlite:///{back}").exit_code == 0
     assert rows_of_file(back) == rows_of_file(folder / "roadstead.db")
+
+
+@pytest.mark.parametrize("is_on_a_server", [False, True])
+def test_what_servers_note_meanwhile_does_no_harm(
+    folder: Path, postgres_url: str, back: Path, monkeypatch: pytest.MonkeyPatch, *, is_on_a_server: bool
+) -> None:
+    """Beside the pulls that go on they keep the time, and places of endpoints, and forget what is old."""
+    if is_on_a_server:
+        assert copy(folder, "--to", postgres_url).exit_code == 0
+    noted = [
+        "UPDATE states SET value = value || '!'",
+        "DELETE FROM events",
+        "UPDATE project_days SET pulls = pulls + 1",
+    ]
+
+    def note(_bar: ProgressBar, _stage: str, _total: int, **_more: bool) -> None:
+        if is_on_a_server:
+            tell_server(postgres_url, *noted)
+            return
+        with closing(sqlite3.connect(folder / "roadstead.db")) as connection, connection:
+            for statement in noted:
+                connection.execute(statement)
+
+    before = rows_of_file(folder / "roadstead.db")
+    monkeypatch.setattr(ProgressBar, "begin", note)
+    source = ["--from", postgres_url] if is_on_a_server else []
+    result = copy(folder, *source, "--to", f"sqlite:///{back}")
+    assert result.exit_code == 0, result.output
+    assert rows_of_file(back) == before
+
+
+def tell_server(url: str, *statements: str) -> None:
+    async def tell() -> None:
+        connection = await asyncpg.connect(url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as pool:  # a loop is running here
+        pool.submit(asyncio.run, tell()).result()
 
 
 def test_a_source_that_changes_meanwhile_is_noticed_and_the_target_is_no_catalogue(folder: Path, back: Path) -> None:

@@ -13,8 +13,10 @@ from roadstead.cli.terminal.progress import ProgressBar
 from roadstead.cli.terminal.refusal import CommandRefusedError
 
 if TYPE_CHECKING:  # see cli.terminal.session
+    from collections.abc import Awaitable, Callable
+
     from roadstead.app import Installation
-    from roadstead.database import Database
+    from roadstead.database import Database, Reader
     from roadstead.database.copying import CopiedTable
 
 
@@ -71,26 +73,29 @@ def _prepare(target: "Installation") -> None:
 
 
 async def _copy(source: "Installation", target: "Installation") -> "list[CopiedTable]":
-    from roadstead.database.copying import CatalogueCopy, CopyObserver  # noqa: PLC0415 - see cli.terminal.session
+    from roadstead.database.moment import at_one_moment  # noqa: PLC0415 - see cli.terminal.session
 
     ours = await source.open_database()
     theirs = await target.open_database()
     try:
         await _require_still(ours)
-        with ProgressBar() as bar:
-            observer = CopyObserver(
-                begin=lambda stage, total: bar.begin(stage, total, is_bytes=False), advance=bar.advance
-            )
-            return await CatalogueCopy(
-                ours,
-                theirs,
-                source_name=source.catalogue,
-                observer=observer,
-                require_still=lambda: _require_still(ours),
-            ).run()
+        async with at_one_moment(ours) as moment:  # servers go on noting what they do beside requests
+            return await _copy_from(moment, theirs, source.catalogue, lambda: _require_still(ours))
     finally:
         await ours.close()
         await theirs.close()
+
+
+async def _copy_from(
+    moment: "Reader", theirs: "Database", source_name: str, require_still: "Callable[[], Awaitable[None]]"
+) -> "list[CopiedTable]":
+    from roadstead.database.copying import CatalogueCopy, CopyObserver  # noqa: PLC0415 - see cli.terminal.session
+
+    with ProgressBar() as bar:
+        observer = CopyObserver(begin=lambda stage, total: bar.begin(stage, total, is_bytes=False), advance=bar.advance)
+        return await CatalogueCopy(
+            moment, theirs, source_name=source_name, observer=observer, require_still=require_still
+        ).run()
 
 
 async def _require_still(database: "Database") -> None:
