@@ -416,6 +416,7 @@ async def test_pushes_race_the_collector(instance: Instance, second: Instance) -
     await asyncio.gather(*(_client(instance, f"team/{number}", random.Random(number)) for number in range(4)))
     is_over = True
     await collecting
+    assert not [each async for each in Checker(instance.registry, Silence(), deep=True).run()]
 
 
 async def _client(instance: Instance, repository: str, choices: random.Random) -> None:

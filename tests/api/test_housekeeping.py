@@ -80,5 +80,8 @@ async def test_the_setting_decides(instance: Instance, purge: str, *, is_kept: b
 
 
 async def test_switched_off_there_is_nothing_to_do(instance: Instance) -> None:
-    registry, limits = instance.registry, LimitSettings(upload_purge="off")
+    old = await begin(instance)
+    instance.clock.advance(AGE_SECONDS + 1)
+    registry, limits = instance.registry, LimitSettings(upload_age_seconds=AGE_SECONDS, upload_purge="off")
     await asyncio.wait_for(keep_purging(registry.uploads, registry.maintenance, registry.confirmation, limits), 5)
+    assert await is_there(instance, old)

@@ -8,6 +8,7 @@ wrong by ``FOLLOWED_MS``, or by ``LONGEST_OFF_MS`` where nobody served meanwhile
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -40,10 +41,8 @@ async def open_shared_clock(database: Database, boot_id: str) -> SystemClock:
     """Returns the clock of a process that opens a catalogue on a server."""
     wall_ms = await _server_ms(database)
     kept = _decoded(await find_state(database, STATE))
-    clock = SystemClock(continued(None, boot_id))
-    began = clock.anchor
     grace_ms = wall_ms if kept is None else reached(kept, wall_ms, LONGEST_OFF_MS)
-    return SystemClock(GraceAnchor(boot_id, began.boot_ms, began.wall_ms, grace_ms))
+    return SystemClock(replace(continued(None, boot_id), grace_ms=grace_ms))
 
 
 async def keep_shared_clock(database: Database, clock: SystemClock) -> None:

@@ -503,6 +503,7 @@ def test_a_restoration_that_was_stopped_before_it_began_needs_no_force(
     new.prepare()
     new.restoring.write_bytes(b"")
     restore(backup, new.path)
+    assert not new.restoring.exists()
     require_image(new.path, FIRST, "v1")
 
 

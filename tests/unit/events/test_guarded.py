@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, func, insert, select, update
 
 from roadstead.database import NameLock, Statement, Transaction, metadata
 from roadstead.events import KEPT, SETTLED, Event, EventAction
@@ -30,6 +30,7 @@ async def test_an_event_is_not_recorded_without_the_lock(instance: Instance, loc
 @pytest.mark.parametrize("locks", [(KEPT,), (SETTLED,), adding_to("app"), removing_from("app")])
 async def test_it_is_recorded_with_it(instance: Instance, locks: Sequence[NameLock]) -> None:
     await instance.registry.database.write(lambda transaction: record(instance, transaction), locks=locks)
+    assert await count(instance) == 1
 
 
 async def test_a_lock_that_is_taken_later_counts(instance: Instance) -> None:
@@ -38,6 +39,7 @@ async def test_a_lock_that_is_taken_later_counts(instance: Instance) -> None:
         await record(instance, transaction)
 
     await instance.registry.database.write(work)
+    assert await count(instance) == 1
 
 
 @pytest.mark.parametrize("table", NOTED)
@@ -53,6 +55,14 @@ async def test_what_is_noted_is_not_changed_without_the_lock(instance: Instance,
 
 async def execute(transaction: Transaction, statement: Statement) -> None:
     await transaction.execute(statement)
+
+
+async def count(instance: Instance) -> int:
+    row = await instance.registry.database.fetch_one(
+        Statement(select(func.count()).select_from(metadata.tables["events"]))
+    )
+    assert row is not None
+    return int(row[0])
 
 
 async def record(instance: Instance, transaction: Transaction) -> None:

@@ -9,6 +9,7 @@ push is told. A mark that has changed says nothing about this blob: the push the
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from roadstead.clock import Clock
@@ -34,28 +35,22 @@ SESSION_OVER: Final = "session over"
 OUT_OF_SERVICE: Final = "out of service"
 """An outcome: the record, or its bytes, must be decided about by one who holds the digest."""
 
-_SESSION: Final = {"offset": store.ENDED}
 _LINK: Final = (
     *ENSURE_REPOSITORY,
     Step(store.LINK_BLOB, counts="is_new_link", binds={"linked_ms": "now_ms"}),
     *REVIEW_LINK,
 )
-_END_SESSION: Final = (
-    Step(
-        store.SAVE_UPLOAD,
-        when=some("may_be_new"),
-        fixed=_SESSION,
-        binds={"now_ms": "grace_ms"},
-        otherwise=SESSION_OVER,
-    ),
-    Step(
-        store.SAVE_RECORDED_UPLOAD,
-        when=none("may_be_new"),
-        fixed=_SESSION,
-        binds={"now_ms": "grace_ms"},
-        otherwise=SESSION_OVER,
-    ),
-)
+
+
+def _saving(fixed: Mapping[str, int | str], binds: Mapping[str, str]) -> tuple[Step, Step]:
+    """Records how a session stands, whether it has a row or must have one by now."""
+    return (
+        Step(store.SAVE_UPLOAD, when=some("may_be_new"), otherwise=SESSION_OVER, fixed=fixed, binds=binds),
+        Step(store.SAVE_RECORDED_UPLOAD, when=none("may_be_new"), otherwise=SESSION_OVER, fixed=fixed, binds=binds),
+    )
+
+
+_END_SESSION: Final = _saving(fixed={"offset": store.ENDED}, binds={"now_ms": "grace_ms"})
 _TELL: Final = Step(
     ADD_EVENT,
     binds={"at_ms": "now_ms"},
@@ -78,11 +73,7 @@ RECORD_HELD_BLOB: Final = Script(  # whatever it was before
     *_LINK,
     _TELL,
 )
-SAVE_SESSION: Final = Script(
-    "save_session",
-    Step(store.SAVE_UPLOAD, when=some("may_be_new"), otherwise=SESSION_OVER),
-    Step(store.SAVE_RECORDED_UPLOAD, when=none("may_be_new"), otherwise=SESSION_OVER),
-)
+SAVE_SESSION: Final = Script("save_session", *_saving({}, {}))
 _LINK_BLOB: Final = Script("link_blob", *_LINK)
 
 
