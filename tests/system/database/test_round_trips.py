@@ -11,9 +11,10 @@ import pytest
 
 from roadstead.testing.images import image
 from roadstead.testing.instance import Instance
+from roadstead.testing.wrapped_database import WrappedDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -55,8 +56,10 @@ class Counter:
         writer.close()
 
 
-@pytest.fixture
-async def counted(tmp_path: Path, database_url: str) -> AsyncIterator[tuple[Instance, Counter]]:
+@contextlib.asynccontextmanager
+async def opened(
+    folder: Path, database_url: str, *, in_steps: bool = False
+) -> AsyncGenerator[tuple[Instance, Counter], None]:
     """A registry that has pushed before, so that its statements are prepared, and its functions there."""
     parts = urlsplit(database_url)
     counter = Counter(parts.hostname or "", parts.port or 5432)
@@ -64,15 +67,22 @@ async def counted(tmp_path: Path, database_url: str) -> AsyncIterator[tuple[Inst
     port = server.sockets[0].getsockname()[1]
     user = parts.netloc.rpartition("@")[0]
     query = "&".join(filter(None, (parts.query, "sslmode=disable")))
-    instance = Instance(
-        tmp_path, database_url=urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}", query=query))
-    )
+    through = parts._replace(netloc=f"{user}@127.0.0.1:{port}", query=query)
+    instance = Instance(folder, database_url=urlunsplit(through))
+    if in_steps:
+        instance.wrap_database = WrappedDatabase
     await instance.open()
     for number in range(2):
         await push(instance, number, in_pieces=bool(number))
     yield instance, counter
     await instance.close()
     server.close()
+
+
+@pytest.fixture
+async def counted(tmp_path: Path, database_url: str) -> AsyncIterator[tuple[Instance, Counter]]:
+    async with opened(tmp_path, database_url) as found:
+        yield found
 
 
 async def push(instance: Instance, number: int, *, in_pieces: bool = False) -> None:
@@ -105,3 +115,19 @@ async def test_a_push_in_pieces_waits_twice_for_each_blob(counted: tuple[Instanc
     before = counter.answers
     await push(instance, 8, in_pieces=True)
     assert counter.answers - before <= 2 * (LAYERS + 1) + 1
+
+
+async def test_a_question_is_one_more(counted: tuple[Instance, Counter]) -> None:
+    instance, counter = counted
+    blob = image(b"layer 0 of 0").blobs[1]
+    for _ in range(2):  # at the first the statement is prepared
+        before = counter.answers
+        assert (await instance.client.request("HEAD", f"/v2/team/app/blobs/{blob.digest}")).status == 200
+    assert counter.answers - before == 1
+
+
+async def test_without_functions_each_commit_is_some_fifteen(tmp_path: Path, database_url: str) -> None:
+    async with opened(tmp_path, database_url, in_steps=True) as (instance, counter):
+        before = counter.answers
+        await push(instance, 7)
+        assert 10 <= (counter.answers - before) / MOST <= 16
