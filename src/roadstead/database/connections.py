@@ -1,7 +1,7 @@
 """The connections of one process to a server: opened when they are needed, up to a number, and used by turns.
 
-asyncpg has a pool of its own, which costs twice as much CPU as the question that a pull asks: every connection comes
-out of it behind a proxy, and goes back through a task that resets it. Nothing here keeps state in a session, so there
+asyncpg has a pool of its own, which costs more CPU than the question that a pull asks: every connection comes out of
+it behind a proxy, and goes back through a task that resets it. Nothing here keeps state in a session, so there
 is nothing to reset.
 """
 
