@@ -23,7 +23,7 @@ NEAR_MS: Final = 60_000
 
 
 class Clock(Protocol):
-    """What the rest of the package asks the time of."""
+    """Tells the time to the rest of the package."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01 UTC, as records keep them; may jump, also back."""
@@ -106,7 +106,7 @@ def go_on(kept: GraceAnchor | None, now: GraceAnchor) -> GraceAnchor:
 
 
 def is_same_boot(kept: GraceAnchor, boot_id: str) -> bool:
-    """Whether the machine has run since ``kept``."""
+    """True if the machine has run on since ``kept``."""
     return _is_one_boot(kept, GraceAnchor(boot_id, _boot_ms(), 0, 0))
 
 

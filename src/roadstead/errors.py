@@ -16,5 +16,5 @@ class RoadsteadError(Exception):
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether there was no room: on the disk, or in what a user may have of it."""
+    """True if there was no room: on the disk, or in what a user may have of it."""
     return error.errno in _DISK_FULL

@@ -14,14 +14,6 @@ DECLARATIVE = {"registry/content/store.py"}
 """Tables of statements may be long."""
 
 RIDDLES = {"What", "Whether", "Who", "How", "Anything"}
-PLAIN = re.compile(
-    r"(access|backup|certificates|cli|config|events|identity|jobs|oci|registry2|remotes|secrets|storage|telemetry)/"
-    r"|(testing|webhooks)/"
-    r"|database/(?!postgresql)"
-    r"|web/(connection|distribution|operations)/"
-    r"|web/\w+\.py"
-)
-"""The modules whose docstrings are plain sentences; delete this and its use once all are."""
 
 
 def modules() -> Iterator[tuple[str, str]]:
@@ -64,7 +56,6 @@ def test_docstrings_are_plain_sentences() -> None:
     riddles = [
         f"{name}:{line}"
         for name, text in modules()
-        if PLAIN.match(name)
         for line, docstring in docstrings(text)
         if re.split(r"\W", docstring.lstrip(), maxsplit=1)[0] in RIDDLES
     ]

@@ -193,6 +193,11 @@ class Installation:
         } | variables
         return run(["sh", SCRIPT, who], env=environment, exit_code=exit_code).both
 
+    def logs(self) -> str:
+        """What all three have printed, each under its name."""
+        servers = {"nginx": self.nginx, "registry:2": self.old, "roadstead": self.new}
+        return "\n".join(f"{name}:\n{server.log()}" for name, server in servers.items())
+
     def content(self) -> Content:
         """All that clients can pull, through nginx."""
         return read_content(self.url.replace("://", f"://{USER[0]}:{USER[1].replace(' ', '%20')}@"))
@@ -209,6 +214,7 @@ def install(scratch: Path) -> Iterator[Callable[..., Installation]]:
 
     yield make
     for each in made:
+        print(each.logs())  # shown where the test failed
         each.nginx.stop()
         clean(each.folder)
         shutil.rmtree(each.folder)

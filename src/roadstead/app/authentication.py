@@ -1,4 +1,4 @@
-"""Who may come in and do what."""
+"""Authentication and access rules of one process, made from settings."""
 
 from roadstead.access import Policy, Rule, RuleInvalidError
 from roadstead.clock import SystemClock
@@ -24,7 +24,7 @@ def build_policy(settings: Settings) -> Policy:
 
 
 def build_authentication(settings: Settings) -> Authentication:
-    """Who may come in and do what; whoever builds it closes it.
+    """The authentication and access rules that the settings ask for; whoever builds it closes it.
 
     Raises:
         SettingsInvalidError: the rules cannot be understood, or there is no password file.

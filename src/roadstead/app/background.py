@@ -1,4 +1,4 @@
-"""What a serving process does beside answering."""
+"""The background work of a serving process."""
 
 import asyncio
 import contextlib
@@ -38,13 +38,13 @@ from roadstead.web.operations import (
 )
 
 REFETCH_SECONDS: Final = 10.0
-"""How often quarantine is looked through for what an upstream may have; a look follows a small index."""
+"""Seconds after which quarantine is looked through for what an upstream may have; a look follows a small index."""
 
 TAKEOVER_SECONDS: Final = 60.0
-"""How often one of several replicas looks through the open uploads; of which there are few."""
+"""Seconds after which one of several replicas looks through the open uploads, of which there are few."""
 
 WATCH_SECONDS: Final = 5
-"""How often gauges are read from the catalogue; both reads follow small indexes."""
+"""Seconds after which gauges are read from the catalogue; both reads follow small indexes."""
 
 _log = structlog.get_logger("roadstead.app")
 
@@ -92,7 +92,7 @@ def collect_garbage(registry: Registry, settings: Settings, metrics: Metrics) ->
 def background_work(
     registry: Registry, settings: Settings, metrics: Metrics, monitor: HealthMonitor
 ) -> list[Coroutine[None, None, None]]:
-    """What a serving process does beside answering, each until cancelled.
+    """The background work of a serving process: coroutines, each of which runs until it is cancelled.
 
     Every worker runs all of it; what only one at a time may do takes a lease (``roadstead.jobs``).
     """
@@ -114,7 +114,7 @@ def background_work(
 
 
 def share(registry: Registry) -> list[Coroutine[None, None, None]]:
-    """What a replica does for the others: it gives signs of life, and one of them takes up what the dead have left."""
+    """A replica's work for the others: it gives signs of life, and one of them takes up what the dead have left."""
     if not registry.exclusive.is_fenced:
         return []
     takeover = Takeover(registry.database, registry.storage, registry.clock, registry.rules)
@@ -213,7 +213,7 @@ def build_scrubber(
     metrics: Metrics,
     heal_manifest: Callable[[Digest], Awaitable[bool]] | None = None,
 ) -> Scrubber:
-    """What reads everything again, no faster than ``bytes_per_second`` (0: as fast as it goes)."""
+    """Makes the scrubber, which reads everything again, no faster than ``bytes_per_second`` (0: as fast as it goes)."""
 
     def found(damage: Damage, digest: str, reason: str) -> None:
         metrics.count_scrub_damage(damage)

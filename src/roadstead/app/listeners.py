@@ -141,7 +141,7 @@ def build_operations(
 def keep_the_certificate(
     certificate: "ServedCertificate | None", registry: Registry, settings: Settings
 ) -> list[Coroutine[None, None, None]]:
-    """What renews the certificate and takes up a new one; nothing without TLS."""
+    """The coroutines that renew the certificate and take up a new one; none without TLS."""
     return keep_certificate(
         certificate, settings, registry.clock, Lease(registry.database, registry.clock, "acme").take
     )

@@ -42,7 +42,7 @@ class CatalogueServedError(RoadsteadError):
 
 
 class Standing(enum.Enum):
-    """What there is in the place."""
+    """The state of the place that a catalogue is to be copied to."""
 
     FREE = enum.auto()
     BEGUN = enum.auto()

@@ -96,7 +96,7 @@ def _count_retries(database: Database, metrics: Metrics) -> None:
 
 
 def _boot_id() -> str:
-    """What Linux calls this run of the machine; where it cannot be read, no earlier run is ever recognised."""
+    """The id that Linux gives this run of the machine; where it cannot be read, no earlier run is ever recognised."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -104,7 +104,7 @@ def _boot_id() -> str:
 
 
 def garbage_rules(settings: Settings) -> GarbageRules:
-    """What is kept for how long."""
+    """The times for which settings keep what was deleted."""
     garbage = settings.garbage
     return GarbageRules(
         undo_ms=garbage.grace_seconds * 1000,

@@ -36,13 +36,13 @@ CONNECTIONS: Final = 8
 """Of each process: about four for each processor of a database's server."""
 
 WAIT_SECONDS: Final = 30
-"""How long a transaction waits for a connection, and for a lock that another one holds."""
+"""Seconds for which a transaction waits for a connection, and for a lock that another one holds."""
 
 IDLE_SECONDS: Final = 15
 """After which the server ends a transaction whose process does nothing in it: one that was frozen holds no lock."""
 
 SETTLING_MS: Final = 100
-"""How long writers may wait for one that reads what is settled, while that one waits for those before them."""
+"""Seconds for which writers may wait for one that reads what is settled, while that one waits for those before them."""
 
 TRIES: Final = 10
 """Of a transaction that others stood in the way of."""
@@ -57,7 +57,7 @@ _BEGIN: Final = (
 _BEGIN_FAST: Final = f"{_BEGIN}; SET LOCAL synchronous_commit = off"
 
 STILL_SECONDS: Final = 300
-"""How long whoever reads one moment of the catalogue may do nothing: so long a disk may take that it writes to."""
+"""Seconds for which a reader of one moment may do nothing: so long the disk that it writes to may take."""
 
 _BEGIN_MOMENT: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
@@ -178,7 +178,7 @@ class PostgresqlDatabase:
         return await self.run(script, values, locks=locks, durable=durable, is_long=is_long)
 
     async def _call(self, function: ScriptFunction, arguments: tuple[object, ...]) -> Row | None:
-        """What a function gives; None if there is none and none may be made."""
+        """The row that a function returns; None if there is no such function and none may be made."""
         with _translated():
             for number in range(TRIES - 1):
                 try:

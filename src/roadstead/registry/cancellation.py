@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 async def uninterrupted(work: Coroutine[Any, Any, _T]) -> _T:
-    """What ``work`` returns; a cancellation is raised only when it has ended."""
+    """Awaits ``work`` and returns its result; a cancellation is raised only when it has ended."""
     job = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(job)

@@ -1,4 +1,7 @@
-"""What the registry refuses or cannot find. Fields only; status codes stand in ``roadstead.web.errors``."""
+"""Errors for requests that are refused, and for content that is not there.
+
+Fields only; status codes stand in ``roadstead.web.errors``.
+"""
 
 from collections.abc import Sequence
 

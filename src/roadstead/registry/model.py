@@ -1,4 +1,4 @@
-"""What the registry's services give back."""
+"""The values that the registry's services return."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class PushedManifest:
-    """What a push of a manifest did.
+    """The result of a push of a manifest.
 
     ``missing`` counts what it names and the repository does not have, ``wrong_sizes`` the sizes that it states and
     blobs do not have.

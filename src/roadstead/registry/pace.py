@@ -6,7 +6,7 @@ from typing import Final
 from roadstead.clock import Clock
 
 BURST_SECONDS: Final = 0.25
-"""What was not used is kept for so long: a pause does not end in a rush."""
+"""Seconds for which bytes that were not used are kept: a pause does not end in a rush."""
 
 
 class Pace:
@@ -20,7 +20,7 @@ class Pace:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether anybody ever waits."""
+        """True if anybody ever waits."""
         return self._rate > 0
 
     def piece_bytes(self, most: int) -> int:

@@ -1,4 +1,4 @@
-"""How long work says how far it is."""
+"""The progress of long work, as it tells it."""
 
 from typing import Protocol
 

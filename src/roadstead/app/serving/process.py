@@ -29,11 +29,11 @@ COLLECT_AFTER: Final = (10_000, 20, 50)
 """Python's own (700, 10, 10) has the collector run every few requests, which leave no cycles behind."""
 
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread that computes may keep the interpreter from the event loop, each time that the loop has let go of
+"""Seconds for which a thread that computes may keep the interpreter from the event loop, each time it has let go of
 it: several times a request. Python's own is five times as long."""
 
 STARTED_POLL_SECONDS: Final = 0.005
-"""How often a starting server is asked whether it listens."""
+"""Seconds after which a starting server is asked again if it listens."""
 
 _log = structlog.get_logger("roadstead.serve")
 
@@ -48,7 +48,7 @@ class _Server(ListeningServer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What one serving process is given; ``parent`` is a pipe that ends when the parent of a worker dies.
+    """A serving process and all that it is given; ``parent`` is a pipe that ends when the parent of a worker dies.
 
     ``log`` is where its lines go, those of the access log among them.
     """
@@ -177,7 +177,7 @@ async def _run(
 
 
 def _settle_memory() -> None:
-    """What was made at the start stays for good: the collector need not look at it again during requests."""
+    """Tells Python's collector that what was made at the start stays: it is not looked at again during requests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -31,14 +31,14 @@ RESTART_SECONDS: Final = 1.0
 """Before a worker that died is replaced: one that dies at once must not take a processor for itself."""
 
 STARTED_POLL_SECONDS: Final = 0.05
-"""How often starting workers are asked."""
+"""Seconds after which starting workers are asked again."""
 
 _log = structlog.get_logger("roadstead.workers")
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a worker, and whoever replaces it, listens on for operations."""
+    """The socket on which a worker, and whoever replaces it, listens for operations."""
 
     name: str
     path: Path
@@ -46,7 +46,7 @@ class _Place:
 
 
 def inherited_process(settings: Settings, read: Callable[[], Settings], log: LogWriter, descriptors: str) -> Process:
-    """What a worker was handed by its parent: main socket, operations socket, pipe, locks."""
+    """The descriptors that a worker was handed by its parent: main socket, operations socket, pipe, locks."""
     main, operations, pipe, *_locks = (int(text) for text in descriptors.split(","))
     return Process(
         settings=settings,

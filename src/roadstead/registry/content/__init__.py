@@ -1,1 +1,1 @@
-"""What a registry holds: repositories, tags, manifests, blobs, and the uploads that blobs come from."""
+"""The content of a registry: repositories, tags, manifests, blobs, and the uploads that blobs come from."""

@@ -1,4 +1,4 @@
-"""How an upload's blob is recorded: the end of its session, the blob, its link to the repository and the event.
+"""The scripts that record an upload's blob: the end of its session, the blob, its link to the repository and the event.
 
 A push may record its blob without holding the digest (see ``exclusive``) if nothing has removed such bytes since it put
 its own in place. Whoever deletes the record of a blob, which happens after its bytes have gone, leaves a mark that

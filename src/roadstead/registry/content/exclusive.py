@@ -86,7 +86,7 @@ class Exclusive(Protocol):
 
     @property
     def is_fenced(self) -> bool:
-        """Whether holders may be taken over, so that what changes a record's service asks ``Hold.require``.
+        """True if holders may be taken over, so that what changes a record's service asks ``Hold.require``.
 
         Then, too, whoever makes a blob of a digest that is absent or in service need not hold it.
         """

@@ -26,7 +26,7 @@ from roadstead.registry.content.exclusive import Hold
 from roadstead.storage import ObjectStore, StorageError
 
 LAPSE_SECONDS: Final = 10.0
-"""How long a row stands still until its holder counts as dead: so long a push waits for one that was killed."""
+"""Seconds after which the holder of a row that stands still is dead: so long a push waits for one that was killed."""
 
 BEAT_SECONDS: Final = LAPSE_SECONDS / 5
 """Between two signs of life of a hold that lasts: most are given up before the first."""
@@ -121,7 +121,7 @@ class _RowHold(contextlib.AbstractAsyncContextManager[Hold]):
         await uninterrupted(self._give_up())
 
     async def _give_up(self) -> None:
-        """What cannot be given up lapses."""
+        """Removes the rows; those that cannot be removed lapse."""
         try:
             work = self._remove_rows
             await self._exclusive.database.write(work, durable=False)

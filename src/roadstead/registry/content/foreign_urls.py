@@ -44,7 +44,7 @@ class _LateError(Exception):
 
 
 class UrlRules:
-    """What ``content.foreign_urls_allow`` and ``content.foreign_urls_deny`` say."""
+    """The rules of ``content.foreign_urls_allow`` and ``content.foreign_urls_deny``."""
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
         """Regular expressions.

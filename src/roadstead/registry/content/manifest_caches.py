@@ -1,4 +1,4 @@
-"""What is kept in memory of manifests that were asked for: what a reference stands for, and their bytes.
+"""Caches in memory of manifests that were asked for: by reference, and their bytes.
 
 Neither says anything about who may read what.
 """
@@ -20,14 +20,14 @@ CACHED_BODY_BYTES: Final = 256 << 10
 
 
 class FoundCache:
-    """What tags and digests stood for when they were asked for last, for as long as the catalogue has not changed."""
+    """The manifests that tags and digests stood for when last asked, for as long as the catalogue has not changed."""
 
     def __init__(self) -> None:
         self._version: bytes | None = None
         self._found: dict[tuple[RepositoryName, Tag | Digest], StoredManifest] = {}
 
     def find(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None) -> StoredManifest | None:
-        """What was found as of this ``version`` of the catalogue; None where it has to be asked for."""
+        """The manifest that was found as of this ``version`` of the catalogue; None where it has to be asked for."""
         return self._found.get(asked) if version is not None and version == self._version else None
 
     def add(self, asked: tuple[RepositoryName, Tag | Digest], version: bytes | None, stored: StoredManifest) -> None:

@@ -1,4 +1,4 @@
-"""How a manifest is recorded: its repository, what it needs, itself with what it names, its tag, and the event."""
+"""The scripts that record a manifest: its repository, what it needs, itself, what it names, its tag, and the event."""
 
 import json
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ async def ensure_manifest(
 
 
 def manifest_values(manifest: Manifest, digest: Digest, body: bytes) -> dict[str, object]:
-    """What the steps ask for that the manifest itself says."""
+    """The values of the steps that come from the manifest itself."""
     required = dict.fromkeys(blob.digest for blob in manifest.required_blobs)
     others = dict.fromkeys(each.digest for each in manifest.named if each.digest not in required)
     annotations = None
@@ -89,6 +89,6 @@ def manifest_values(manifest: Manifest, digest: Digest, body: bytes) -> dict[str
 
 
 def requirement(blobs: Sequence[Descriptor]) -> dict[str, object]:
-    """What ``COUNT_LINKED_BLOBS`` is to find; nothing is asked where there are none."""
+    """The values for ``COUNT_LINKED_BLOBS``: the blobs that it is to find; None where there are none."""
     sized = dict.fromkeys(f"{blob.digest} {blob.size_bytes}" for blob in blobs)
     return {"sized": as_list(sized) if sized else None, "sized_count": len(sized)}

@@ -67,7 +67,7 @@ class Manifests:
     async def get(
         self, repository: RepositoryName, reference: Tag | Digest, *, visible: VisibleRepositories
     ) -> StoredManifest:
-        """What a tag or digest stands for in a repository.
+        """The manifest that a tag or digest stands for in a repository.
 
         Source: distribution specification, section "Pulling manifests".
 

@@ -44,7 +44,7 @@ Body = AsyncIterator[bytes] | FilledBody
 
 
 class Receiving:
-    """What all uploads of a process share while they receive."""
+    """Receives the bodies of all uploads of a process, within the memory and threads that they share."""
 
     def __init__(self, require_space: Callable[[], Awaitable[None]]) -> None:
         """``require_space`` raises when there is too little left to go on."""
@@ -189,7 +189,7 @@ class FilledWithin(FilledBody):
 
 
 def _small_buffer() -> memoryview:
-    """What most bodies end in, for which no page has to be asked of the system."""
+    """The buffer that most bodies end in, for which no page has to be asked of the system."""
     return memoryview(bytearray(GATHER_LEAST_BYTES))
 
 

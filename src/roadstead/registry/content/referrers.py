@@ -21,7 +21,7 @@ PAGE_BYTES: Final = 3 << 20
 """A page ends before it grows past this, since clients read at most 4 MiB of an index."""
 
 ENTRY_BYTES: Final = 300
-"""What a descriptor takes besides its types and annotations: names of fields, a digest, a size."""
+"""Bytes that a descriptor takes besides its types and annotations: names of fields, a digest, a size."""
 
 NONE: Final = "{}"
 
@@ -80,7 +80,7 @@ class Referrers:
 
 
 def _count_that_fit(rows: Sequence[Row]) -> int:
-    """How many of a listing's rows a page has; what is not known of annotations is at most the manifest's size."""
+    """The number of a listing's rows that fit on a page; annotations of unknown size count as the whole manifest."""
     size = 0
     for count, (_, media_type, manifest_bytes, artifact_type, annotations_bytes, _) in enumerate(rows):
         size += ENTRY_BYTES + len(media_type) + len(artifact_type)

@@ -61,7 +61,7 @@ def page(found: list[str], limit: int) -> Page:
 
 
 def require_visible(repository: RepositoryName, visible: VisibleRepositories) -> None:
-    """What the caller may not see does not exist.
+    """Answers for a repository that the caller may not see as if it did not exist.
 
     Raises:
         RepositoryUnknownError: it is not among ``visible``.

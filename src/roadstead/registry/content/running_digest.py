@@ -65,12 +65,12 @@ class RunningDigest:
         return Digest(f"{self.algorithm}:{result.raw[: _DIGEST_BYTES[self.algorithm]].hex()}")
 
     def save(self) -> bytes | None:
-        """What ``__init__`` needs to go on from here; None where the state cannot be saved."""
+        """The state from which ``__init__`` goes on; None where it cannot be saved."""
         return None if self._hashlib is not None else _STATE_VERSION + self._context.raw
 
 
 def can_resume(algorithm: str, state: bytes | None) -> bool:
-    """Whether ``state`` can be taken up in this process."""
+    """True if ``state`` can be taken up in this process."""
     return (
         state is not None
         and state.startswith(_STATE_VERSION)

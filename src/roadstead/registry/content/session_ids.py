@@ -61,7 +61,7 @@ class SessionIds:
         return next((each for each in ALGORITHMS if self._code(head, repository, each, owner) == code), None)
 
     def is_young(self, session_id: str) -> bool:
-        """Whether a session with this id, if there is one, may still be without a record."""
+        """True if a session with this id, should there be one, may still be without a record."""
         number = _number(session_id)
         return number is not None and self._is_young(number)
 

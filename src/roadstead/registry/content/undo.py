@@ -1,4 +1,4 @@
-"""What was, and how to have it back: history of tags, restoration of what was deleted.
+"""History of tags, and restoration of what was deleted.
 
 A restoration is a push without bytes: it puts links and tags where they were, in one transaction, while everything that
 they name is still kept.
@@ -30,7 +30,7 @@ PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """What happened to a tag: ``action`` is push, delete, restore or adopt; ``digest`` is what it then pointed at.
+    """A change of a tag: ``action`` is push, delete, restore or adopt; ``digest`` is what it then pointed at.
 
     For a deletion the digest is what it had pointed at. ``is_there`` says whether the repository has that manifest;
     ``expires_ms`` is set where it is in the trash.
@@ -60,7 +60,7 @@ class RemovedManifest:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restoration brought back: tags with what they point at now, and manifests out of the trash."""
+    """The result of a restoration: tags with what they point at now, and manifests out of the trash."""
 
     tags: tuple[tuple[str, Digest], ...]
     manifests: tuple[Digest, ...]
@@ -214,7 +214,7 @@ class Undo:
     async def _earlier(
         self, transaction: Transaction, repository_id: int, repository: RepositoryName, tag: Tag
     ) -> Digest:
-        """What a tag pointed at before its last change; of a deleted tag, what it pointed at when it was deleted."""
+        """The manifest that a tag pointed at before its last change; of a deleted tag, when it was deleted."""
         current = await transaction.lock_one(removal_store.FIND_TAG_TO_CHANGE, repository_id=repository_id, tag=tag)
         rows = await transaction.fetch_all(
             removal_store.LIST_HISTORY,
@@ -296,7 +296,7 @@ class Undo:
         return row is not None and await self._has_blobs(transaction, repository_id, row[0])
 
     async def _has_blobs(self, transaction: Transaction, repository_id: int, manifest_id: int) -> bool:
-        """Whether the repository can read what a manifest in its trash names: a client may have deleted blobs too."""
+        """True if the repository can read what a manifest in its trash names: a client may have deleted blobs too."""
         if self._accepts_missing_blobs:
             return True
         row = await transaction.fetch_one(

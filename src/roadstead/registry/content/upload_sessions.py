@@ -123,7 +123,7 @@ class UploadSessions:
         return await self.get(repository, session_id, actor)
 
     def values(self, session: UploadSession, committing: Digest | None = None) -> dict[str, object]:
-        """What scripts need to record how a session stands; ``committing`` is the blob that it is about to become."""
+        """The values by which scripts record a session; ``committing`` is the blob that it is about to become."""
         return {
             "session_id": session.id,
             "repository": session.repository,

@@ -446,7 +446,7 @@ class Uploads:
         return self._removals
 
     async def _is_in_service(self, digest: Digest, row: Row | None) -> bool:
-        """Whether a blob is neither in quarantine nor going, and its bytes are there."""
+        """True if a blob is neither in quarantine nor going, and its bytes are there."""
         return row is not None and row[2] is None and row[3] is None and await self._is_intact(digest, row[1])
 
     async def _conclude(
@@ -579,7 +579,7 @@ def _require_unchanged(session: UploadSession, latest: UploadSession, begin: int
 
 
 def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:
-    """Whether the session's record says already, by the digest that it has saved, which blob its bytes are."""
+    """True if the session's record says already, by the digest that it has saved, which blob its bytes are."""
     is_saved = session.digest_state is not None and session.offset == writer.offset
     return is_saved and running is not None and running.algorithm == digest.algorithm
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class Collected:
-    """What a run has done. Sizes in bytes."""
+    """The result of a run of the collector. Sizes in bytes."""
 
     expired: int = 0
     links: int = 0

@@ -541,7 +541,7 @@ async def _delete_manifest(transaction: Transaction, manifest_id: int) -> bool:
 
 
 async def _is_reached(transaction: Transaction, repository_id: int, manifest_id: int) -> bool:
-    """Whether a tag, an index or a subject of the repository keeps a manifest; what keeps those is their review."""
+    """True if a tag, an index or a subject of the repository keeps a manifest; what keeps those is their review."""
     row = await transaction.fetch_one(
         collection_store.FIND_WHAT_REACHES, repository_id=repository_id, manifest_id=manifest_id
     )

@@ -1,4 +1,4 @@
-"""What a collection would take, and why, without taking it. Reads only; memory does not grow with the registry."""
+"""A preview of a collection: what it would take, and why. Reads only; memory does not grow with the registry."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What keeps the collector from going on: for a while, by a maintenance mode, a backup, or until somebody confirms."""
+"""Reasons for the collector not to go on: for a while, by a maintenance mode, a backup, or until somebody confirms."""
 
 from roadstead.database import Reader, Transaction
 from roadstead.registry.garbage.holds import HoldWatch

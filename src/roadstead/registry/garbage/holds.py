@@ -28,7 +28,7 @@ from roadstead.jobs import delete_state, list_states, save_state
 from roadstead.registry.locks import COLLECTION_CHANGED
 
 HOLD_MS: Final = 300_000
-"""How long a hold lasts without renewal: longer than any pause of a machine that a backup should survive."""
+"""Time for which a hold lasts without renewal: longer than any pause of a machine that a backup should survive."""
 
 RENEWAL_SECONDS: Final = 30.0
 """Time between two renewals: several may fail before the hold ends."""
@@ -126,7 +126,7 @@ async def hold_collection(database: Database, clock: Clock, reason: str) -> Asyn
 
 
 class HoldWatch:
-    """What one process knows of the holds, and of the life of their owners."""
+    """Knows the holds, and if their owners are alive, for one process."""
 
     def __init__(self, clock: Clock, *, is_shared: bool) -> None:
         """``is_shared``: owners may be on other machines, whose clocks are others."""

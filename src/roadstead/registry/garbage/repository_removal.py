@@ -22,7 +22,7 @@ STEP: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was in the repository."""
+    """Counts of what was in a repository that was removed."""
 
     tags: int
     manifests: int

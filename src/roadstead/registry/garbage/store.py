@@ -35,7 +35,7 @@ def _due(kind: ReviewKind) -> ColumnElement[bool]:
 
 
 def _is_named_in(digest: ColumnElement[str], repository_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a manifest of a repository, in use or in the trash, names a blob.
+    """True if a manifest of a repository, in use or in the trash, names a blob.
 
     The manifests that name it come first, by an index: a repository may have very many.
     """
@@ -55,7 +55,7 @@ def _is_named_in(digest: ColumnElement[str], repository_id: ColumnElement[int]) 
 
 
 def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a repository has a manifest, in use or in the trash."""
+    """True if a repository has a manifest, in use or in the trash."""
     return or_(
         exists().where(repository_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
         exists().where(removed_manifests.c.manifest_id == manifest_id).correlate(reviews, manifests),
@@ -63,7 +63,7 @@ def _is_had(manifest_id: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _is_left_alone(repository_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a repository was adopted with manifests that were not taken up, which may need anything in it."""
+    """True if a repository was adopted with manifests that were not taken up, which may need anything in it."""
     return (
         exists()
         .where(repositories.c.id == repository_id, repositories.c.left_alone_ms.is_not(None))

@@ -62,7 +62,7 @@ _waiting = (
 
 
 class Keeper(enum.StrEnum):
-    """What keeps something."""
+    """A reason for which something is kept."""
 
     TAG = "tag"
     """A tag points at it."""
@@ -159,7 +159,7 @@ _TAGS: Final = Statement(
 
 
 async def explain(registry: Registry, digest: Digest) -> Explanation:
-    """What keeps ``digest``, until when by the calendar; no reason means that it goes with the next collection."""
+    """The reasons that keep ``digest``, until when by the calendar; with none it goes with the next collection."""
     database = registry.database
     reasons: list[Reason] = []
     blob = await database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)

@@ -1,4 +1,4 @@
-"""How old what was deleted must be to go at once: the wish of a person, in the terms of each table.
+"""The age from which a person wishes that what was deleted goes at once, in the terms of each table.
 
 What was removed has the calendar's time, and a time in grace time at which it expires. A jump of the calendar makes the
 first wrong, another grace time in the settings the second: so both must say that it is old enough. A wish for any age,
@@ -22,7 +22,7 @@ class WishedAge:
 
     @classmethod
     def of(cls, registry: Registry, older_than_ms: int | None) -> "WishedAge":
-        """What has waited for at least so long; None for nothing but what is due by itself."""
+        """The wish for all that has waited for at least so long; None for nothing but what is due by itself."""
         now_ms, grace_ms = registry.clock.now_ms(), registry.clock.grace_ms()
         if older_than_ms is None:
             before = (-1, -1, -1)

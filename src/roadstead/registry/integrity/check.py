@@ -195,7 +195,7 @@ class Checker:
         return [Finding(kind, digest, detail + holders, seen=seen)]
 
     async def _look_at(self, digest: Digest, advance: Callable[[int], None]) -> "_BlobFound | None":
-        """What is wrong with a blob at this moment."""
+        """The fault of a blob at this moment, if any."""
         row = await self.registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
         if row is None:
             return None
@@ -306,7 +306,7 @@ def _parse(text: str) -> Digest | None:
 
 
 async def _compare(digest: Digest, body: object, media_type: str) -> _Found | None:
-    """What is wrong with a manifest's body; damage may have made anything of it."""
+    """The fault of a manifest's body, if any; damage may have made anything of it."""
     if not isinstance(body, bytes):
         return FindingKind.MANIFEST_DIGEST, "its record holds no bytes"
     if len(body) > PARSE_IN_THREAD_BYTES:

@@ -11,7 +11,7 @@ PAGE = 500
 
 
 async def find_dangling_records(database: Database) -> AsyncIterator[Finding]:
-    """What stands alone, or where it cannot be."""
+    """Records that stand alone, or where they cannot be."""
     for (name,) in await database.fetch_all(check_store.LIST_FULL_THOUGH_REMOVED, limit=PAGE):
         yield Finding(
             FindingKind.RECORD_DANGLING, name, "the repository is recorded as deleted, but manifests are in it"

@@ -1,4 +1,4 @@
-"""What a check of stored data may find."""
+"""The kinds of findings of a check of stored data."""
 
 import enum
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from roadstead.storage import StoredObject
 
 
 class Severity(enum.StrEnum):
-    """Whether something that a client was promised is lost."""
+    """Says if something that a client was promised is lost."""
 
     DAMAGE = "damage"
     NOTE = "note"
 
 
 class FindingKind(enum.StrEnum):
-    """What is wrong."""
+    """The kinds of faults."""
 
     CATALOGUE_DAMAGED = "catalogue-damaged"
     CATALOGUE_UNCHECKED = "catalogue-unchecked"
@@ -51,7 +51,7 @@ class Finding:
 
     @property
     def is_blob_damage(self) -> bool:
-        """Whether it is a blob that should be put into quarantine."""
+        """True if it is a blob that should be put into quarantine."""
         return self.kind in _BLOB_DAMAGE
 
 

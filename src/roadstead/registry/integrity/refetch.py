@@ -28,7 +28,7 @@ REPOSITORIES: Final = 5
 BATCH: Final = 100
 
 MANIFEST_BYTES: Final = 4 << 20
-"""What any registry must take, and most give at most."""
+"""Bytes of a manifest that any registry must take, and that most give at most."""
 
 FIRST_WAIT_MS: Final = 60_000
 LONGEST_WAIT_MS: Final = 86_400_000

@@ -40,7 +40,7 @@ ROUND_SECONDS: Final = 5.0
 PIECE_BYTES: Final = 1 << 20
 
 LEAST_BYTES: Final = 4096
-"""What a blob costs at least, whatever its size: a million tiny ones must not make a storm."""
+"""Bytes for which a blob counts at least: a million tiny ones must not make a storm."""
 
 POLL_SECONDS: Final = 30.0
 """Between two looks at whether the next pass is due."""
@@ -49,7 +49,7 @@ _log = structlog.get_logger("roadstead.scrub")
 
 
 class Damage(enum.StrEnum):
-    """What a scrub may find."""
+    """The kinds of damage that a scrub finds."""
 
     BLOB = "blob"
     """Put into quarantine."""
@@ -59,7 +59,7 @@ class Damage(enum.StrEnum):
 
 
 class ScrubState(Struct, frozen=True, kw_only=True):
-    """How far the scrub is, and what the last whole pass was like. Times in milliseconds, 0 for never."""
+    """The progress of the scrub, and the result of the last whole pass. Times in milliseconds, 0 for never."""
 
     is_running: bool = False
     stage: str = "blobs"
@@ -80,7 +80,7 @@ class ScrubState(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScrubObserver:
-    """Who is told; from the event loop."""
+    """Takes each finding; called from the event loop."""
 
     read: Callable[[int], None]
     """So many bytes were read and compared."""
@@ -358,7 +358,7 @@ class Scrubber:
 
 
 async def find_scrub(reader: Reader) -> ScrubState:
-    """How far the scrub is; as if there had been none where that cannot be read."""
+    """The progress of the scrub; as if there had been none where that cannot be read."""
     value = await find_state(reader, STATE)
     try:
         return ScrubState() if value is None else json.decode(value, type=ScrubState)

@@ -10,7 +10,7 @@ from roadstead.registry.model import Statistics
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What waits for somebody: uploads that are not closed, blobs that were found damaged."""
+    """Counts of what waits for somebody: uploads that are not closed, blobs that were found damaged."""
 
     uploads: int
     quarantined: int
@@ -49,7 +49,7 @@ async def measure(database: Database) -> Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What no manifest in use needs, and why its space is not free; sizes in bytes."""
+    """Counts of what no manifest in use needs, by the reason why its space is not free; sizes in bytes."""
 
     deleted_manifests: int
     """That can still be restored."""

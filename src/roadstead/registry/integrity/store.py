@@ -97,7 +97,7 @@ LIST_LINKED_THOUGH_GOING: Final = Statement(
 
 
 def _lacks(referred: ColumnElement[int], key: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a review refers to something that is not there."""
+    """True if a review refers to something that is not there."""
     return ~exists().where(referred == key).correlate(reviews)
 
 
@@ -142,7 +142,7 @@ COUNT_LOST_TRASH: Final = Statement(
 
 
 def _named(table: Table) -> ColumnElement[bool]:
-    """Whether a manifest with a row of ``table`` in the link's repository names the blob.
+    """True if a manifest with a row of ``table`` in the link's repository names the blob.
 
     The manifests that name it come first, by an index: a repository may have very many.
     """
@@ -158,7 +158,7 @@ def _named(table: Table) -> ColumnElement[bool]:
 
 
 def _kept_by(table: Table) -> ColumnElement[bool]:
-    """Whether a manifest with a row of ``table`` names the blob in a repository that has the blob."""
+    """True if a manifest with a row of ``table`` names the blob in a repository that has the blob."""
     is_linked = (
         exists()
         .where(

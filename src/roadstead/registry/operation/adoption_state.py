@@ -1,4 +1,4 @@
-"""Who is the truth about tags, manifests and links: the tree on disk, or the catalogue.
+"""The source of truth about tags, manifests and links: the tree on disk, or the catalogue.
 
 ::
 

@@ -117,7 +117,7 @@ async def forget_server(transaction: Transaction) -> None:
 
 
 class Confirmation:
-    """What one process knows of the catalogue's server, and of the storage's number."""
+    """Watches the catalogue's server and the storage's number, for one process."""
 
     def __init__(self, database: Database, storage: ObjectStore, clock: Clock, *, is_shared: bool) -> None:
         """``is_shared``: the catalogue is on a server; a file is not watched."""

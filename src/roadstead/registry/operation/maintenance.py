@@ -32,10 +32,10 @@ STATE: Final = "maintenance"
 """Where the catalogue keeps the mode that was set."""
 
 SERVING: Final = "serving/"
-"""What the names of the serving processes' rows begin with."""
+"""Begins the names of the serving processes' rows."""
 
 RELEASED: Final = "the registry was released to another program"
-"""What clients are told by a server that is still running then."""
+"""Told to clients by a server that is still running then."""
 
 FOLLOW_SECONDS: Final = 0.5
 """Between two looks at the row: everybody obeys within a second."""
@@ -45,13 +45,13 @@ STALE_SECONDS: Final = 3.0
 
 BEAT_MS: Final = 5_000
 LEASE_MS: Final = 15_000
-"""How long a process that says nothing counts as alive: some beats, since a busy disk may delay one."""
+"""Time for which a process that says nothing counts as alive: some beats, since a busy disk may delay one."""
 
 _log = structlog.get_logger("roadstead.maintenance")
 
 
 class MaintenanceMode(enum.StrEnum):
-    """What clients may do."""
+    """The modes, by what they let clients do."""
 
     OFF = "off"
     READ_ONLY = "read-only"
@@ -75,7 +75,7 @@ class MaintenanceState:
 
 @dataclass(frozen=True, slots=True)
 class ServingProcess:
-    """What a process says of itself: the setting and the mode it obeys, and the changes it has under way."""
+    """A serving process as it describes itself: the setting and the mode it obeys, and the changes it has under way."""
 
     id: str
     generation: int
@@ -122,11 +122,11 @@ class Maintenance:
         self._obeyed = 0
         self._said = _ServingRow(-1, floor, 0, 0)
         self.state = self._floor
-        """What was read last; for pulls, which need not know better than within a second."""
+        """The state that was read last; for pulls, which need not know better than within a second."""
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing should change: background work that changes records or bytes pauses."""
+        """True if nothing should change: background work that changes records or bytes pauses."""
         return self.state.mode is not MaintenanceMode.OFF
 
     async def refresh(self) -> MaintenanceState:
@@ -146,7 +146,7 @@ class Maintenance:
         return MaintenanceState(self._floor.mode, self._floor.message, found.generation, found.since_ms)
 
     async def find(self) -> MaintenanceState:
-        """What was set for all processes; off where nothing ever was."""
+        """The state that was set for all processes; off where none ever was."""
         return await find_maintenance(self._database) or MaintenanceState(MaintenanceMode.OFF, "")
 
     async def set(self, mode: MaintenanceMode, message: str = "") -> MaintenanceState:
@@ -165,7 +165,7 @@ class Maintenance:
         return state
 
     def find_refusal(self) -> RegistryReadOnlyError | RegistryClosedError | None:
-        """What a client is told whose change is not allowed now; None when it is."""
+        """The message for a client whose change is not allowed now; None when it is."""
         match self.state.mode:
             case MaintenanceMode.CLOSED:
                 return RegistryClosedError(self.state.message)
@@ -223,7 +223,7 @@ class Maintenance:
 
     @property
     def is_stale(self) -> bool:
-        """Whether ``state`` was read too long ago to rely on it for a change."""
+        """True if ``state`` was read too long ago to rely on it for a change."""
         return self._read_at is None or self._clock.monotonic_seconds() - self._read_at > STALE_SECONDS
 
     async def follow(self) -> None:

@@ -1,4 +1,4 @@
-"""What a start does about a crash before it. Runs while no other process uses the data folder.
+"""Recovery at a start from a crash before it. Runs while no other process uses the data folder.
 
 Cost follows the number of unfinished uploads, never the number of blobs.
 """
@@ -19,7 +19,7 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was tidied up: objects removed, sessions ended."""
+    """The result of a recovery: objects removed, sessions ended."""
 
     orphaned_blobs: int
     orphaned_uploads: int

@@ -1,4 +1,4 @@
-"""What each project stores, noted once for each day (UTC), beside its traffic (``content.traffic``).
+"""The bytes that each project stores, noted once for each day (UTC), beside its traffic (``content.traffic``).
 
 A blob counts once for each project that has it, however many of its repositories do; what is stored for the whole
 registry is less than the sum. It is counted in short reads along an index, so nobody waits for it.

@@ -1,4 +1,4 @@
-"""What replicas that died have left behind, taken up one by one while others serve.
+"""Takeover of what replicas that died have left behind, one by one while others serve.
 
 Nothing here assumes to be alone. An upload session is looked at once its record has stood still for ``STILL_SECONDS``,
 by this process's own clock: nobody has recorded anything of it since. Even if somebody is in the middle of it:
@@ -42,7 +42,7 @@ And of what stands aside: a day, in which no process that removes something stay
 
 
 class Takeover:
-    """What one process knows of sessions that stand still."""
+    """Looks for sessions that stand still, and takes them up."""
 
     def __init__(self, database: Database, storage: ObjectStore, clock: Clock, rules: GarbageRules) -> None:
         self._database = database
@@ -76,7 +76,7 @@ class Takeover:
         return sessions
 
     def _stands_still(self, session_id: str, row: Row) -> bool:
-        """Whether a session has not changed for long, and was not looked at since it stands like that."""
+        """True if a session has not changed for long, and was not looked at since it stands like that."""
         now = self._clock.monotonic_seconds()
         seen, since = self._seen.get(session_id, (None, now))
         if seen != row:
@@ -85,7 +85,7 @@ class Takeover:
         return now - since >= STILL_SECONDS and self._settled.get(session_id) != row
 
     async def _settle(self, session_id: str, row: Row) -> tuple[bool, bool]:
-        """Whether a session was ended, and whether bytes that it has published will be removed."""
+        """Settles a session; returns if it was ended, and if bytes that it has published will be removed."""
         algorithm, offset, state, committing = row
         digest = Digest(committing) if committing else find_digest(algorithm, state) if state else None
         key = layout.upload_key(session_id)

@@ -1,4 +1,4 @@
-"""How long what was deleted is kept, and what counts as garbage."""
+"""The rules for what counts as garbage, and for the time that what was deleted is kept."""
 
 import enum
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ DAY_MS: Final = 24 * HOUR_MS
 
 
 class ReviewKind(enum.IntEnum):
-    """What a row of ``reviews`` asks to be looked at; the values are stored."""
+    """The kinds of things that rows of ``reviews`` ask to be looked at; the values are stored."""
 
     LINK = 1
     """A repository's right to read a blob, which no manifest of it may name."""
@@ -32,7 +32,7 @@ class GarbageRules:
     upload_ms: int = DAY_MS
     """For which a blob may wait for a manifest that names it."""
     collects_untagged: bool = False
-    """Whether manifests that no tag reaches are deleted ``undo_ms`` after they were last reachable."""
+    """True if manifests that no tag reaches are deleted ``undo_ms`` after they were last reachable."""
     history_entries: int = 1000
     """Kept of each tag."""
 

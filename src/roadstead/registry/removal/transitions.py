@@ -41,7 +41,7 @@ class Change:
         return cls(clock.now_ms(), actor, rules, clock.grace_ms())
 
     def values(self) -> dict[str, object]:
-        """What the steps below ask for."""
+        """The values for which the steps below ask."""
         return {
             "now_ms": self.now_ms,
             "grace_ms": self.grace_ms,
