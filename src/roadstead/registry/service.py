@@ -69,7 +69,6 @@ class Registry:
         exclusive = exclusive or FileExclusive(storage)
         rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
         traffic = Traffic(clock)
-        recording = (clock, rules, outbox, traffic)
         return cls(
             database=database,
             storage=storage,
@@ -86,7 +85,10 @@ class Registry:
             tags=Tags(database, clock, rules, outbox),
             manifests=Manifests(
                 database,
-                *recording,
+                clock,
+                rules,
+                outbox,
+                traffic,
                 accepts_missing_blobs=accepts_missing_blobs,
                 accepts_wrong_sizes=accepts_wrong_sizes,
                 foreign_urls=foreign_urls,
@@ -97,7 +99,9 @@ class Registry:
                 database,
                 storage,
                 exclusive,
-                *recording,
+                clock,
+                rules,
+                traffic,
                 boot_id=boot_id,
                 minimum_free_bytes=minimum_free_bytes,
                 maximum_blob_bytes=maximum_blob_bytes,

@@ -79,6 +79,39 @@ def can_resume(algorithm: str, state: bytes | None) -> bool:
     )
 
 
+class DigestStates:
+    """The states of running digests as records of sessions keep them: with the run of the machine that saved them.
+
+    After a loss of power an object may hold other bytes than those that its record's state was computed from, so a
+    state is taken up by the same run of the same machine alone.
+    """
+
+    def __init__(self, boot_id: bytes) -> None:
+        """``boot_id`` ends in a line feed, and has no other."""
+        self._boot_id = boot_id
+
+    def save(self, running: RunningDigest | None) -> bytes | None:
+        """The state for a record to keep; None where nothing can be saved."""
+        state = running.save() if running else None
+        return None if state is None else self._boot_id + state
+
+    def resume(self, algorithm: str, saved: bytes | None) -> RunningDigest | None:
+        """The digest as it was saved; None where it has to be computed from the bytes."""
+        if saved is None or not saved.startswith(self._boot_id):
+            return None
+        state = saved.removeprefix(self._boot_id)
+        return RunningDigest(algorithm, state) if can_resume(algorithm, state) else None
+
+
+def find_digest(algorithm: str, saved: bytes) -> Digest | None:
+    """The digest of the bytes after which a record was given this state, by any run; None where none can tell.
+
+    Whether the session's object still holds those bytes is another question, after a loss of power.
+    """
+    _, _, state = saved.partition(b"\n")
+    return RunningDigest(algorithm, state).digest() if can_resume(algorithm, state) else None
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """OpenSSL's library, if it is there and its digests, also resumed ones, equal hashlib's."""

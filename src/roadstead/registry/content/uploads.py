@@ -1,4 +1,4 @@
-"""Upload sessions: how bytes become a blob.
+"""Upload sessions: how bytes come in.
 
 The life of an upload, and what is true after a crash at any point of it:
 
@@ -9,57 +9,29 @@ The life of an upload, and what is true after a crash at any point of it:
    writing goes on, and an object without a record is removed by ``recovery``. After a
    loss of power the bytes may be fewer (the session is then unknown) or others than the record says, so a digest that
    was saved before this boot is not trusted: the bytes are read again.
-3. ``finish``: the digest is compared; the record names it, see below; the object is published under the blob's key,
-   which flushes it; then, in one durable transaction, the blob is recorded and linked to the repository and the session
-   ends. Nobody reads a blob that is not recorded. A crash between publishing and recording leaves bytes that no record
-   of a blob names: ``recovery`` finds them by the session's record. Where the first bytes of a session cannot be
-   recorded they are dropped, since nothing would name them.
+3. ``finish``: the digest is compared, and the bytes become a blob: ``blob_commits`` says how. Where the first bytes of
+   a session cannot be recorded they are dropped, since nothing would name them.
 4. ``cancel``: the record says that the session is over, then the bytes go. A crash between leaves bytes without a
    session, which ``recovery`` removes.
-
-Where replicas share the catalogue the object stays when it is published, until the session has ended: the client may
-come again whatever happens in between, and a commit that turns out to need the digest for itself can begin anew.
-
-Before an object gets a blob's key, the session's record says which blob: either by the running digest that the last
-``append`` has saved, where the request that closes the upload has added nothing to it, or, where that is not so, by a
-mark (``committing_digest``). Where the blob has a record already, the mark's transaction also puts it into quarantine,
-since its bytes are about to be replaced. From there to its end ``finish`` holds the blob's digest exclusively, so that
-whoever holds it too sees either the state before, or the one after, or what a crash has left.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from types import EllipsisType
 from typing import Final
 
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
-from roadstead.database import (
-    Database,
-    DatabaseError,
-    Row,
-    Script,
-    ScriptEndedError,
-    Transaction,
-)
-from roadstead.database.script import run_steps
-from roadstead.events import Cause, Outbox, encode_cause
-from roadstead.jobs import find_state
+from roadstead.database import Database, DatabaseError
+from roadstead.events import Cause
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.content import store
-from roadstead.registry.content.blob_records import (
-    RECORD_BLOB,
-    RECORD_HELD_BLOB,
-    REMOVALS,
-    SESSION_OVER,
-)
-from roadstead.registry.content.exclusive import Exclusive, Hold
+from roadstead.registry.content.blob_commits import BlobCommits, FilledSession
+from roadstead.registry.content.exclusive import Exclusive
 from roadstead.registry.content.receiving import Body, FilledBody, FilledWithin, Receiving, within
-from roadstead.registry.content.repositories import project_of
-from roadstead.registry.content.running_digest import RunningDigest, can_resume
+from roadstead.registry.content.running_digest import DigestStates, RunningDigest
 from roadstead.registry.content.traffic import Traffic
 from roadstead.registry.content.upload_sessions import UploadSessions
 from roadstead.registry.errors import (
@@ -69,17 +41,14 @@ from roadstead.registry.errors import (
     UploadOffsetError,
     UploadUnknownError,
 )
-from roadstead.registry.locks import adding_to
 from roadstead.registry.model import UploadSession
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.registry.removal.transitions import Change, record_for_removal
 from roadstead.storage import (
     Buffer,
     ObjectBusyError,
     ObjectStore,
     ObjectUnknownError,
     ObjectWriter,
-    StorageAbsentError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
@@ -106,7 +75,6 @@ class Uploads:
         exclusive: Exclusive,
         clock: Clock,
         rules: GarbageRules,
-        outbox: Outbox,
         traffic: Traffic,
         *,
         boot_id: str = "",
@@ -118,18 +86,18 @@ class Uploads:
         ``minimum_free_bytes`` of space are left alone, so that the catalogue can still record deletions. An upload
         that gets longer than ``maximum_blob_bytes`` (0: any length) is refused and gone.
         """
-        self._boot_id = boot_id.encode("ascii") + b"\n"
-        self.sessions = UploadSessions(database, clock, self._boot_id, is_shared=exclusive.is_fenced)
+        run_id = boot_id.encode("ascii") + b"\n"
+        self.sessions = UploadSessions(database, clock, run_id, is_shared=exclusive.is_fenced)
+        self._states = DigestStates(run_id)
+        self.commits = BlobCommits(
+            database, storage, exclusive, clock, rules, traffic, self.sessions, forget=self._forget
+        )
         self._database = database
         self._storage = storage
         self._exclusive = exclusive
         self._clock = clock
-        self._rules = rules
-        self._outbox = outbox
-        self._traffic = traffic
         self._minimum_free_bytes = minimum_free_bytes
         self._maximum_blob_bytes = maximum_blob_bytes
-        self._removals: str | EllipsisType | None = ...
         self._receiving = Receiving(self._require_space)
 
     async def start(self, repository: RepositoryName, algorithm: str, *, cause: Cause) -> UploadSession:
@@ -204,7 +172,8 @@ class Uploads:
             if actual != digest:
                 await self._forget(session)
                 raise UploadDigestMismatchError(digest, actual)
-            await self._commit(session, writer, running, digest, cause)
+            filled = FilledSession(session, self._reached(session, writer, running), writer, digest)
+            await self.commits.commit(filled, cause)
 
     @contextlib.asynccontextmanager
     async def _dropping(self, session: UploadSession, writer: ObjectWriter) -> AsyncGenerator[None, None]:
@@ -347,15 +316,11 @@ class Uploads:
         """The digest of what the session has so far; None where it cannot be known without reading."""
         if session.offset == 0:
             return RunningDigest(session.algorithm)
-        state = session.digest_state
-        if state is None or not state.startswith(self._boot_id):
-            return None
-        state = state.removeprefix(self._boot_id)
-        return RunningDigest(session.algorithm, state) if can_resume(session.algorithm, state) else None
+        return self._states.resume(session.algorithm, session.digest_state)
 
-    def _save(self, running: RunningDigest | None) -> bytes | None:
-        state = running.save() if running else None
-        return None if state is None else self._boot_id + state
+    def _reached(self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None) -> UploadSession:
+        """The session as it stands with what has been written."""
+        return replace(session, offset=writer.offset, digest_state=self._states.save(running))
 
     async def _record(
         self, session: UploadSession, writer: ObjectWriter, running: RunningDigest | None
@@ -364,7 +329,7 @@ class Uploads:
         if writer.offset == session.offset:
             await self._drop_first_bytes(session)
             return session
-        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
+        reached = self._reached(session, writer, running)
         await self.sessions.save(reached)
         return reached
 
@@ -386,189 +351,10 @@ class Uploads:
             reader.close()
         return digest.digest()
 
-    async def _commit(
-        self,
-        session: UploadSession,
-        writer: ObjectWriter,
-        running: RunningDigest | None,
-        digest: Digest,
-        cause: Cause,
-    ) -> None:
-        """Makes the bytes a blob; one upload of a digest after the other, so that each sees what the last has done.
-
-        Where replicas share the catalogue, most do so without keeping others out: see ``exclusive``.
-        """
-        if self._exclusive.is_fenced and await self._commit_beside(session, writer, running, digest, cause):
-            return
-        async with self._exclusive.hold(digest) as hold:
-            row = await self._database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
-            is_known = await self._is_in_service(digest, row)
-            if not is_known and (row is not None or not _is_named(session, writer, running, digest)):
-                await self._mark(session, writer, running, digest, hold)
-            if not is_known or self._exclusive.is_fenced:  # what another has just put there may not be durable yet
-                await self._publish(session, writer, digest)
-            await self._conclude(session, writer.offset, digest, cause, hold)
-        if is_known or self._exclusive.is_fenced:
-            await self._storage.delete(layout.upload_key(session.id))
-
-    async def _commit_beside(
-        self,
-        session: UploadSession,
-        writer: ObjectWriter,
-        running: RunningDigest | None,
-        digest: Digest,
-        cause: Cause,
-    ) -> bool:
-        """The same beside others who do so; False, and the session is as it was, if the digest must be held.
-
-        A session without a record needs no mark: its object stays until the blob is recorded, and says which it is.
-        """
-        removals = await self._find_removals()
-        if session.digest_state is not None and not _is_named(session, writer, running, digest):
-            await self._mark(session, writer, running, digest, None)
-        await self._publish(session, writer, digest)
-        try:
-            await self._record_blob(RECORD_BLOB, session, writer.offset, digest, cause, removals_before=removals)
-        except _OutOfServiceError:
-            self._removals = ...
-            return False
-        except UploadUnknownError:  # only now is it seen that the session has ended
-            change = Change.at(self._clock, cause.actor, self._rules)
-            await self._database.write(lambda transaction: record_for_removal(transaction, digest, change))
-            raise
-        await self._storage.delete(layout.upload_key(session.id))
-        return True
-
-    async def _find_removals(self) -> str | None:
-        """The mark of removals as it was at some moment before this one; see ``blob_records``."""
-        if self._removals is ...:
-            self._removals = await find_state(self._database, REMOVALS)
-        return self._removals
-
-    async def _is_in_service(self, digest: Digest, row: Row | None) -> bool:
-        """True if a blob is neither in quarantine nor going, and its bytes are there."""
-        return row is not None and row[2] is None and row[3] is None and await self._is_intact(digest, row[1])
-
-    async def _conclude(
-        self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause, hold: Hold
-    ) -> None:
-        """The transaction by which the upload becomes a blob of its repository, of one who holds the digest.
-
-        Raises:
-            LeaseLostError: ``hold`` was taken over.
-        """
-        if not self._exclusive.is_fenced:
-            await self._record_blob(RECORD_HELD_BLOB, session, size_bytes, digest, cause)
-            return
-        values = self._values(session, size_bytes, digest, cause)
-
-        async def work(transaction: Transaction) -> None:
-            await hold.require(transaction)
-            await run_steps(RECORD_HELD_BLOB, transaction, values)
-
-        with _translated(session):
-            await self._database.write(work, locks=adding_to(session.repository))
-        self._note(session, size_bytes)
-
-    async def _record_blob(
-        self,
-        script: Script,
-        session: UploadSession,
-        size_bytes: int,
-        digest: Digest,
-        cause: Cause,
-        **more: object,
-    ) -> None:
-        """Runs a script by which the upload becomes a blob of its repository.
-
-        Raises:
-            UploadUnknownError: the session has ended.
-            _OutOfServiceError: it takes one who holds the digest.
-        """
-        values = {**self._values(session, size_bytes, digest, cause), **more}
-        with _translated(session):
-            await self._database.run(script, values, locks=adding_to(session.repository))
-        self._note(session, size_bytes)
-
-    def _values(self, session: UploadSession, size_bytes: int, digest: Digest, cause: Cause) -> dict[str, object]:
-        return {
-            **Change.at(self._clock, cause.actor, self._rules).values(),
-            **self.sessions.values(session),
-            "state": None,
-            "quarantined_ms": None,
-            "deleting_ms": None,
-            "project": project_of(session.repository),
-            "digest": digest,
-            "size_bytes": size_bytes,
-            "cause": encode_cause(cause),
-        }
-
-    def _note(self, session: UploadSession, size_bytes: int) -> None:
-        """A session has become a blob."""
-        self._traffic.pushed(session.repository, size_bytes, is_manifest=False)
-        self.sessions.forget(session.id)
-
-    async def _publish(self, session: UploadSession, writer: ObjectWriter, digest: Digest) -> None:
-        try:
-            if self._exclusive.is_fenced:
-                await writer.publish_copy(layout.blob_key(digest))
-            else:
-                await writer.publish(layout.blob_key(digest))
-        except ObjectUnknownError:
-            raise UploadUnknownError(session.id) from None  # cancelled meanwhile
-        except StorageAbsentError:
-            raise  # the bytes are where the storage is, and the client may come again when it is back
-        except StorageUnavailableError:
-            await self._forget(session)  # after a failed flush nothing is known about the bytes
-            raise
-
-    async def _is_intact(self, digest: Digest, size_bytes: int) -> bool:
-        found = await self._storage.find(layout.blob_key(digest))
-        return found is not None and found.size_bytes == size_bytes
-
-    async def _mark(
-        self,
-        session: UploadSession,
-        writer: ObjectWriter,
-        running: RunningDigest | None,
-        digest: Digest,
-        hold: Hold | None,
-    ) -> None:
-        """Records that the object is about to get the blob's key.
-
-        Bytes that are recorded under this digest but not intact are not to be served while they are replaced, which
-        only one who holds it does.
-        """
-        reached = replace(session, offset=writer.offset, digest_state=self._save(running))
-        now_ms = self._clock.now_ms()
-
-        async def work(transaction: Transaction) -> None:
-            if hold is not None:
-                await hold.require(transaction)
-                await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms)
-            await self.sessions.save_in(transaction, reached, committing=digest)
-
-        await self._database.write(work, durable=False)
-
     async def _forget(self, session: UploadSession) -> None:
         """Ends a session, unless it has ended, and removes its bytes."""
         await self.sessions.end(session)
         await self._storage.delete(layout.upload_key(session.id))
-
-
-class _OutOfServiceError(Exception):
-    """A blob cannot be recorded beside others: its record, or its bytes, must be decided about alone."""
-
-
-@contextlib.contextmanager
-def _translated(session: UploadSession) -> Generator[None, None, None]:
-    """Raises what the outcome of a script means."""
-    try:
-        yield
-    except ScriptEndedError as ended:
-        if ended.outcome == SESSION_OVER:
-            raise UploadUnknownError(session.id) from None
-        raise _OutOfServiceError from None
 
 
 def _require_unchanged(session: UploadSession, latest: UploadSession, begin: int | None) -> None:
@@ -576,21 +362,6 @@ def _require_unchanged(session: UploadSession, latest: UploadSession, begin: int
         raise UploadOffsetError(session.id, latest.offset)
     if latest.offset != session.offset:
         raise ObjectBusyError(layout.upload_key(session.id))
-
-
-def _is_named(session: UploadSession, writer: ObjectWriter, running: RunningDigest | None, digest: Digest) -> bool:
-    """True if the session's record says already, by the digest that it has saved, which blob its bytes are."""
-    is_saved = session.digest_state is not None and session.offset == writer.offset
-    return is_saved and running is not None and running.algorithm == digest.algorithm
-
-
-def find_digest(algorithm: str, state: bytes) -> Digest | None:
-    """The digest of the bytes after which a session's record was given this ``digest_state``; None where none can tell.
-
-    Whether the session's object still holds those bytes is another question, after a loss of power.
-    """
-    _, _, saved = state.partition(b"\n")
-    return RunningDigest(algorithm, saved).digest() if can_resume(algorithm, saved) else None
 
 
 def _ignore(_content: Buffer) -> None:

@@ -9,7 +9,7 @@ from roadstead.database import Database, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store
-from roadstead.registry.content.uploads import find_digest
+from roadstead.registry.content.running_digest import find_digest
 from roadstead.registry.operation.confirmation import find_unconfirmed
 from roadstead.storage import ObjectStore
 

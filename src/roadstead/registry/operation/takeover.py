@@ -24,9 +24,9 @@ from roadstead.database import Database, Row, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store
-from roadstead.registry.content.running_digest import RunningDigest
+from roadstead.registry.content.running_digest import RunningDigest, find_digest
 from roadstead.registry.content.session_ids import ALGORITHMS
-from roadstead.registry.content.uploads import READ_BYTES, find_digest
+from roadstead.registry.content.uploads import READ_BYTES
 from roadstead.registry.operation.recovery import BATCH, Recovered
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, record_for_removal

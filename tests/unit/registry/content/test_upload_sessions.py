@@ -43,7 +43,6 @@ def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
         registry.exclusive,
         instance.clock,
         registry.rules,
-        registry.outbox,
         registry.traffic,
         boot_id=instance.boot_id if boot_id is None else boot_id,
     )

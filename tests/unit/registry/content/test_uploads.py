@@ -247,7 +247,6 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
         registry.exclusive,
         instance.clock,
         registry.rules,
-        registry.outbox,
         registry.traffic,
         boot_id=instance.boot_id,
     )
