@@ -195,8 +195,8 @@ class Installation:
 
     def logs(self) -> str:
         """What all three have printed, each under its name."""
-        servers = {"nginx": self.nginx, "registry:2": self.old, "roadstead": self.new}
-        return "\n".join(f"{name}:\n{server.log()}" for name, server in servers.items())
+        said = {"nginx": self.nginx.log(), "registry:2": self.old.log(), "roadstead": self.new.log()}
+        return "\n".join(f"{name}:\n{lines}" for name, lines in said.items())
 
     def content(self) -> Content:
         """All that clients can pull, through nginx."""

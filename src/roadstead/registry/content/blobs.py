@@ -6,7 +6,7 @@ from typing import Final
 
 from roadstead.access import VisibleRepositories
 from roadstead.clock import Clock
-from roadstead.database import Database, Transaction
+from roadstead.database import Database, Row, Statement, Transaction
 from roadstead.events import KEPT, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
@@ -62,33 +62,8 @@ class Blobs:
             BlobUnknownError: it has none such.
             BlobQuarantinedError: it has, but the bytes were found damaged.
         """
-        if repository not in visible:
-            raise BlobUnknownError(digest)
-        row = await self._database.fetch_one(store.FIND_BLOB, repository=repository, digest=digest)
-        if row is None:
-            raise BlobUnknownError(digest)
-        if row[1] is not None:
-            raise BlobQuarantinedError(digest)
+        row = await self._find(store.FIND_BLOB, repository, digest, visible)
         return Blob(digest, row[0])
-
-    async def rely_on(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> None:
-        """A client asks whether a blob is there, and will not push it again: it stays while a manifest is awaited.
-
-        Costs a look-up; a write only where nothing names the blob and its time is half over.
-        """
-        if repository not in visible:
-            return
-        row = await self._database.fetch_one(store.FIND_BLOB_UNDER_REVIEW, repository=repository, digest=digest)
-        if row is None or row[4] is None:
-            return
-        change = Change.at(self._clock, "", self._rules)
-        if row[4] - change.grace_ms > self._rules.upload_ms // 2:
-            return
-        await self._database.write(
-            lambda transaction: postpone_link(transaction, row[2], row[3], change),
-            locks=adding_to(repository),
-            durable=False,
-        )
 
     async def open(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> ObjectReader:
         """A blob's bytes; the caller closes the reader.
@@ -98,9 +73,45 @@ class Blobs:
         Raises:
             BlobUnknownError, BlobQuarantinedError: as ``get``, or just found out.
         """
-        reader = await self._open_intact(await self.get(repository, digest, visible=visible))
+        return await self._open(repository, await self.get(repository, digest, visible=visible), visible)
+
+    async def confirm(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> int:
+        """The size of a blob that is there with all its bytes; it stays while a manifest that names it is awaited.
+
+        A client that asks does not push the blob again. Costs a write only where nothing names it and its time is
+        half over.
+
+        Raises:
+            BlobUnknownError, BlobQuarantinedError: as ``open``.
+        """
+        row = await self._find(store.FIND_BLOB_UNDER_REVIEW, repository, digest, visible)
+        reader = await self._open(repository, Blob(digest, row[0]), visible)
+        reader.close()
+        change = Change.at(self._clock, "", self._rules)
+        if row[4] is not None and row[4] - change.grace_ms <= self._rules.upload_ms // 2:
+            await self._database.write(
+                lambda transaction: postpone_link(transaction, row[2], row[3], change),
+                locks=adding_to(repository),
+                durable=False,
+            )
+        return reader.size_bytes
+
+    async def _find(
+        self, statement: Statement, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
+    ) -> Row:
+        row = None
+        if repository in visible:
+            row = await self._database.fetch_one(statement, repository=repository, digest=digest)
+        if row is None:
+            raise BlobUnknownError(digest)
+        if row[1] is not None:
+            raise BlobQuarantinedError(digest)
+        return row
+
+    async def _open(self, repository: RepositoryName, blob: Blob, visible: VisibleRepositories) -> ObjectReader:
+        reader = await self._open_intact(blob)
         if isinstance(reader, str):
-            reader = await self._open_or_quarantine(repository, digest, visible)
+            reader = await self._open_or_quarantine(repository, blob.digest, visible)
         return reader
 
     async def quarantine(self, digest: Digest, reason: str, *, seen: StoredObject | EllipsisType | None = ...) -> bool:

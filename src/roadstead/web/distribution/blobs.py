@@ -77,14 +77,12 @@ class BlobEndpoint:
     async def head(self, request: Request, route: Route) -> Response:
         """The same without the body. The bytes are looked at too: who hears "yes" will not push them again."""
         digest = Digest.parse(route.reference)
-        reader = await self._blobs.open(route.repository, digest, visible=visible_of(request))
-        reader.close()
-        await self._blobs.rely_on(route.repository, digest, visible=visible_of(request))
-        self._note_pull(request, route, digest, reader.size_bytes)
+        size_bytes = await self._blobs.confirm(route.repository, digest, visible=visible_of(request))
+        self._note_pull(request, route, digest, size_bytes)
         if _is_known_to(request, digest):
             return Response(304, _headers(digest))
         headers = [_OCTETS, *_headers(digest)]
-        return Response(200, headers, size_bytes=reader.size_bytes)
+        return Response(200, headers, size_bytes=size_bytes)
 
     def _note_pull(self, request: Request, route: Route, digest: Digest, size_bytes: int) -> None:
         """An event, if anybody waits for it; as registry:2, for HEAD, for each range and for an answer of 304 too."""
