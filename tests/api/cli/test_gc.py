@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,8 +15,12 @@ from roadstead.registry import Registry, layout
 from roadstead.registry.garbage.holds import hold_collection
 from roadstead.registry.operation.confirmation import await_confirmation
 from roadstead.storage import FilesystemStore
+from roadstead.storage.set_aside import SetAside
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.registries import on_registry, push_blob
+
+DATABASES = BOTH
 
 OVER = "it was deleted, and its time is over"
 NOTHING = {
@@ -126,15 +130,18 @@ def test_a_backup_that_holds_blobs_up_is_named(command: Command) -> None:
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command("rm", "library/app", "--all", "--yes")
     spoiled = layout.blob_key(Digest(PLATFORMS.images[0].image_id))
-    delete = FilesystemStore._delete
 
-    def failing(self: FilesystemStore, key: str) -> bool:
-        if key == spoiled:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return delete(self, key)
+    def failing(original: Callable[..., object]) -> Callable[..., object]:
+        def call(self: object, key: str, *more: object) -> object:
+            if key == spoiled:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return original(self, key, *more)
+
+        return call
 
     with monkeypatch.context() as patched:
-        patched.setattr(FilesystemStore, "_delete", failing)
+        patched.setattr(FilesystemStore, "_delete", failing(FilesystemStore._delete))
+        patched.setattr(SetAside, "_take", failing(SetAside._take))  # of whom others may take over
         result = command("gc", "--grace", "0")
     assert result.exit_code == 3
     assert "1 object could not be removed" in result.stdout

@@ -163,12 +163,9 @@ LIST_DUE_BLOBS: Final = Statement(
 )
 _is_unlinked = ~exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs)
 MARK_DELETING: Final = Statement(update(blobs).where(blobs.c.id == _blob_id, _is_unlinked).values(deleting_ms=_now_ms))
-TOGETHER: Final = 24
-"""Marked blobs looked at again, locked and removed at once: a millisecond or two, for which pushes of them wait."""
-
 LIST_MARKED_BLOBS: Final = Statement(  # by key, since keys of one batch lie together; but keys are used again
     select(blobs.c.digest, blobs.c.quarantined_ms).where(
-        blobs.c.id.in_([parameter(f"blob_{number}") for number in range(TOGETHER)]), blobs.c.deleting_ms.is_not(None)
+        blobs.c.id.in_(listed("blobs", KEY)), blobs.c.deleting_ms.is_not(None)
     )
 )
 DELETE_MARKED_BLOB: Final = Statement(
