@@ -7,8 +7,11 @@ import pytest
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.images import encode
 from tests.factories.registries import SIGNATURE, on_registry, push_manifest
+
+DATABASES = BOTH
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 

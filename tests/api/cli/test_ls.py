@@ -9,7 +9,10 @@ import pytest
 
 from roadstead.registry import Registry
 from tests.api.cli.conftest import APP, PLATFORMS, Command
+from tests.databases import BOTH
 from tests.factories.registries import make_folder, on_registry, push_image, push_manifest
+
+DATABASES = BOTH
 
 EMPTY_INDEX = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"

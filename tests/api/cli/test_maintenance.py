@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from roadstead.cli.care.maintenance import MODES
 from roadstead.clock import SystemClock
-from roadstead.database import SqliteDatabase
 from roadstead.registry.operation.maintenance import Maintenance, MaintenanceMode
 
 if TYPE_CHECKING:
@@ -17,19 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.api.cli.conftest import Command
+from tests.databases import BOTH
+from tests.factories.registries import on_registry
+
+DATABASES = BOTH
 
 
 def serving(folder: Path, work: Callable[[Maintenance], Coroutine[None, None, None]], **extra: MaintenanceMode) -> None:
     """Does ``work`` as a serving process would, on the same catalogue."""
-
-    async def opened() -> None:
-        database = SqliteDatabase.open(folder / "roadstead.db")
-        try:
-            await work(Maintenance(database, SystemClock(), **extra))
-        finally:
-            await database.close()
-
-    asyncio.run(opened())
+    on_registry(folder, lambda registry: work(Maintenance(registry.database, SystemClock(), **extra)))
 
 
 def test_it_knows_every_mode() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import pytest
 import yaml
 
@@ -19,7 +20,11 @@ from roadstead.webhooks import register
 from roadstead.webhooks.endpoint_queue import EndpointQueue, Policy
 from roadstead.webhooks.receiver import Answer, Result
 from tests.api.cli.conftest import Command
+from tests.databases import BOTH
 from tests.factories.receivers import ReceivingServer, Reply
+from tests.factories.registries import DATABASE_VARIABLE
+
+DATABASES = BOTH
 
 REFUSED: Final = Answer(Result.REFUSED, "400 Bad Request", 400)
 
@@ -42,18 +47,29 @@ def config(tmp_path: Path, server: ReceivingServer) -> Path:
     return path
 
 
+async def forget_events(folder: Path, database_url: str) -> None:
+    """Removes all events; the next one is the first."""
+    if database_url:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("TRUNCATE events RESTART IDENTITY")
+        await connection.close()
+        return
+    with contextlib.closing(sqlite3.connect(folder / "roadstead.db", isolation_level=None)) as file:
+        file.execute("DELETE FROM events")
+        file.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+
+
 @pytest.fixture
-def told(folder: Path, config: Path, command: Command) -> Command:
+def told(folder: Path, config: Path, command: Command, database_url: str) -> Command:
     """Two deletions, made by a command that was not told of any endpoint; ``ci`` has refused the first.
 
     The events of what is in the folder are gone, and numbers begin anew.
     """
-    settings = load_settings(config, {}, {"data.folder": folder})
+    variables = {DATABASE_VARIABLE: database_url} if database_url else {}
+    settings = load_settings(config, variables, {"data.folder": folder})
 
     async def begin() -> None:
-        with contextlib.closing(sqlite3.connect(folder / "roadstead.db", isolation_level=None)) as connection:
-            connection.execute("DELETE FROM events")
-            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+        await forget_events(folder, database_url)
         async with open_registry(settings) as registry:
             await register(registry.database, registry.clock, settings.notifications)
 
