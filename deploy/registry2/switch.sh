@@ -152,6 +152,7 @@ for program in roadstead curl setpriv flock; do command -v "$program" > /dev/nul
 [ -d "$FOLDER/docker/registry/v2" ] || give_up "$FOLDER is not the folder of a registry:2: set FOLDER"
 $NGINX_PROGRAM -t -q || give_up "nginx's own files are not in order, see above"
 $NGINX_PROGRAM -T 2> /dev/null | grep -q "^[^#]*include *$SWITCH;" || give_up "nginx does not include $SWITCH"
+$NGINX_PROGRAM -T 2> /dev/null | grep -q "^[^#]*proxy_buffering *off;" || say "nginx may cut an answer when it reloads: put proxy_buffering off; beside the include" >&2
 case ${1-} in
     roadstead) name=roadstead from=$OLD to=$NEW stop=$STOP_OLD ;;
     registry2) name=registry:2 from=$NEW to=$OLD stop=$STOP_NEW ;;

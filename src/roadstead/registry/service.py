@@ -69,6 +69,7 @@ class Registry:
         exclusive = exclusive or FileExclusive(storage)
         rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
         traffic = Traffic(clock)
+        recording = (clock, rules, outbox, traffic)
         return cls(
             database=database,
             storage=storage,
@@ -85,10 +86,7 @@ class Registry:
             tags=Tags(database, clock, rules, outbox),
             manifests=Manifests(
                 database,
-                clock,
-                rules,
-                outbox,
-                traffic,
+                *recording,
                 accepts_missing_blobs=accepts_missing_blobs,
                 accepts_wrong_sizes=accepts_wrong_sizes,
                 foreign_urls=foreign_urls,

@@ -1,4 +1,4 @@
-"""How the bytes of an upload session become a blob: the last step of the life that ``uploads`` describes.
+"""Commits of upload sessions, whose bytes become blobs: the last step of the life that ``uploads`` describes.
 
 The object is published under the blob's key, which flushes it; then, in one durable transaction, the blob is recorded
 and linked to the repository and the session ends. Nobody reads a blob that is not recorded. A crash between publishing
