@@ -7,7 +7,8 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LISTEN ?= 127.0.0.1:5000
 OPS_LISTEN ?= 127.0.0.1:5001
 DATA ?= ./data
-JOBS ?= auto
+# One more than the processors: tests also wait, for servers, leases and clocks.
+JOBS ?= $(shell expr $$(nproc) + 1)
 
 # A virtual environment knows its own path and its Python's: where the clone was moved, or that Python is gone, it is
 # made again.
