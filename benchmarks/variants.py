@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -194,7 +196,8 @@ class Before(Roadstead):
             raise PeerAbsentError("no commit was named: --before COMMIT")
         folder = EARLIER / self._resolved()
         path = folder / ".venv" / "bin" / "roadstead"
-        if not path.exists():
+        if not path.exists() or _python_of(folder / ".venv") != _python_of(Path(sys.prefix)):
+            shutil.rmtree(folder, ignore_errors=True)
             _check_out(self.commit, folder)
         return str(path)
 
@@ -206,12 +209,19 @@ class Before(Roadstead):
         return f"{super().version()} of {self._resolved()}"
 
 
+def _python_of(venv: Path) -> str:
+    """Return the Python that a virtual environment was made with."""
+    lines = (venv / "pyvenv.cfg").read_text().splitlines()
+    return next(value for name, _, value in (line.partition(" = ") for line in lines) if name == "executable")
+
+
 def _check_out(commit: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", commit], check=True, capture_output=True).stdout
         subprocess.run(["tar", "--extract", "--directory", str(folder)], input=archive, check=True)
-        subprocess.run(["make", "-C", str(folder), "setup"], check=True, stdout=sys.stderr)
+        env = {**os.environ, "PYTHON": _python_of(Path(sys.prefix))}  # or two Pythons would be compared
+        subprocess.run(["make", "-C", str(folder), "setup"], check=True, stdout=sys.stderr, env=env)
     except subprocess.CalledProcessError as error:
         raise PeerAbsentError(f"{commit} could not be installed: {error}") from error
 
