@@ -6,7 +6,7 @@ import pytest
 
 pytest.register_assert_rewrite("roadstead.testing.object_store_contract")
 
-pytest_plugins = ["tests.profiles", "tests.skips", "tests.databases"]
+pytest_plugins = ["tests.profiles", "tests.skips", "tests.databases", "tests.buckets"]
 
 TIERS = ("unit", "contract", "api", "architecture", "migration", "conformance", "system")
 

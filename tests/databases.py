@@ -32,10 +32,16 @@ BOTH: Final = ("sqlite", "postgresql")
 REPEATING_TOO: Final = (*BOTH, "sqlite-twice")
 """And on SQLite with each transaction run twice (`roadstead.testing.repeating_database`)."""
 
+IN_BUCKETS_TOO: Final = (*REPEATING_TOO, "sqlite-bucket")
+"""And with the bytes in a bucket in memory; `postgresql-bucket` is another kind."""
+
 OF_COMMANDS: Final = "tests.api.cli."
 
 SQLITE_ALONE: Final = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 """For a single test of a module; the test says why."""
+
+IN_FOLDERS: Final = pytest.mark.parametrize("database_kind", REPEATING_TOO, indirect=True)
+"""For a single test that looks at files, or is about who may be at one digest at a time."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,14 +53,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """One of `REPEATING_TOO`."""
+    """One of `IN_BUCKETS_TOO`."""
     return str(request.param)
 
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: str) -> str:
     """An empty catalogue on a server; empty for a file."""
-    return str(request.getfixturevalue("catalogue_url")) if database_kind == "postgresql" else ""
+    return str(request.getfixturevalue("catalogue_url")) if database_kind.startswith("postgresql") else ""
 
 
 @functools.cache

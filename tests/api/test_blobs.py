@@ -13,11 +13,11 @@ from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
 from roadstead.testing.object_store_contract import Footprint
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO, IN_FOLDERS
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 CONTENT = b"0123456789abcdef"
 ABSENT = digest_of(b"nothing has this")
@@ -203,6 +203,7 @@ async def test_deleting_in_an_unknown_repository(client: AsgiClient) -> None:
     assert (answer.status, answer.codes) == (404, ["BLOB_UNKNOWN"])
 
 
+@IN_FOLDERS
 @pytest.mark.parametrize("damage", ["missing", "short", "long"])
 async def test_a_damaged_blob_is_put_aside_and_healed_by_a_push(instance: Instance, damage: str) -> None:
     digest = await instance.push_blob("app", CONTENT)
@@ -223,12 +224,14 @@ async def test_a_damaged_blob_is_put_aside_and_healed_by_a_push(instance: Instan
     assert (await instance.client.request("GET", f"/v2/app/blobs/{digest}")).body == CONTENT
 
 
+@IN_FOLDERS
 async def test_head_does_not_promise_a_damaged_blob(instance: Instance) -> None:
     digest = await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(Digest(digest))).unlink()
     assert (await instance.client.request("HEAD", f"/v2/app/blobs/{digest}")).status == 404
 
 
+@IN_FOLDERS
 async def test_a_damaged_blob_cannot_be_mounted_or_named(instance: Instance) -> None:
     manifest = image(b"layer")
     for blob in manifest.blobs:

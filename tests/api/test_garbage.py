@@ -33,12 +33,12 @@ from roadstead.registry2.adoption import store as adoption_store
 from roadstead.storage import FilesystemStore, StorageError, StorageUnavailableError
 from roadstead.testing.images import ManifestContent, artifact, digest_of, image, index
 from roadstead.testing.instance import Instance
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO, IN_FOLDERS
 from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 NOW = GarbageRules(undo_ms=0, upload_ms=0, collects_untagged=True)
 APP = image(b"base", b"app")
@@ -261,6 +261,7 @@ async def test_a_collector_that_is_stopped_removes_nothing_behind_a_push_s_back(
     await instance.close()
 
 
+@IN_FOLDERS
 async def test_a_blob_that_comes_and_goes_while_it_is_removed_is_not_forgotten(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +311,7 @@ async def test_nothing_goes_while_a_registry_2_may_use_the_folder(instance: Inst
     assert (await collect_everything(instance)).blobs == 1
 
 
+@IN_FOLDERS
 async def test_what_only_registry2_understands_keeps_its_repository_s_blobs(instance: Instance) -> None:
     """An adopted repository with a schema 1 image: its layers are named by nothing that we know."""
     await instance.push("old", APP, "latest")
@@ -330,6 +332,7 @@ async def test_what_only_registry2_understands_keeps_its_repository_s_blobs(inst
 # --- standing still
 
 
+@IN_FOLDERS
 async def test_nothing_goes_while_a_backup_relies_on_it(instance: Instance) -> None:
     await instance.push_blob("app", b"lonely")
     instance.clock.advance(2 * DAY_MS / 1000)
@@ -352,6 +355,7 @@ async def test_nothing_goes_during_maintenance(instance: Instance) -> None:
 # --- what would go, and what keeps
 
 
+@IN_FOLDERS
 async def test_a_preview_says_what_a_run_then_takes(instance: Instance) -> None:
     await instance.push("app", APP, "latest")
     await instance.push("app", TOOL, "tool")
@@ -453,6 +457,7 @@ async def _until_accepted(attempt: Callable[[], Awaitable[bool]]) -> None:
     raise AssertionError("never accepted")
 
 
+@IN_FOLDERS
 async def test_a_push_brings_back_what_is_being_removed(instance: Instance) -> None:
     """The collector has marked a blob and stands before its bytes; the same bytes are pushed; they stay."""
     digest = Digest(await instance.push_blob("app", b"lonely"))

@@ -20,17 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from roadstead.database import NameLock, Transaction
 from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest, RepositoryName, Tag
-from roadstead.registry import layout
 from roadstead.registry.errors import NothingToRestoreError, RepositoryUnknownError
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.garbage.repository_removal import remove_repository
 from roadstead.registry.removal.rules import DAY_MS, HOUR_MS, GarbageRules
 from roadstead.storage import FilesystemStore
 from roadstead.testing.images import ManifestContent, artifact, build_cache, digest_of, foreign_image, image, index
-from roadstead.testing.instance import Instance
-from roadstead.testing.repeating_database import RepeatingDatabase
-from tests.databases import REPEATING_TOO, empty
+from tests.databases import IN_BUCKETS_TOO, empty
 from tests.factories.access import BY_TEST
+from tests.factories.instances import instance_of
 from tests.profiles import scaled
 
 T = TypeVar("T")
@@ -49,8 +47,8 @@ CONTENTS = {blob.digest: blob.content for manifest in MANIFESTS.values() for blo
     digest_of(b"lonely"): b"lonely"
 }
 
-DATABASES = REPEATING_TOO
-EXAMPLES = {"sqlite": 40, "sqlite-twice": 20, "postgresql": 6}
+DATABASES = IN_BUCKETS_TOO
+EXAMPLES = {"sqlite": 40, "sqlite-twice": 20, "postgresql": 6, "sqlite-bucket": 10}
 """In the normal run; on a server each takes several times as long."""
 
 repositories = st.sampled_from([*REPOSITORIES, "a", "a"])  # most in one, so that things meet
@@ -86,9 +84,7 @@ class Garbage(RuleBasedStateMachine):
         self.model = {name: Repository() for name in REPOSITORIES}
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="roadstead-garbage-"))
-        self.instance = Instance(self.folder, database_url=database_url)
-        if database_kind == "sqlite-twice":
-            self.instance.wrap_database = RepeatingDatabase
+        self.instance = instance_of(self.folder, database_kind, database_url)
         self.runner.run(self.instance.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -269,8 +265,7 @@ class Garbage(RuleBasedStateMachine):
     def collect_and_die(self, writes: int, removals: int) -> None:
         """The process is killed after so many transactions or removals, and started again."""
         database, storage = self.instance.registry.database, self.instance.registry.storage
-        assert isinstance(storage, FilesystemStore)
-        write, delete = database.write, storage._delete
+        write = database.write
         left = {"write": writes, "delete": removals}
 
         async def dying_write(
@@ -285,19 +280,24 @@ class Garbage(RuleBasedStateMachine):
             left["write"] -= 1
             return await write(work, locks=locks, durable=durable, is_long=is_long)
 
-        def dying_delete(key: str) -> bool:
-            if left["delete"] == 0:
-                raise KilledError
-            left["delete"] -= 1
-            return delete(key)
+        def dying(delete: Callable[[Any], T]) -> Callable[[Any], T]:
+            def call(what: Any) -> T:
+                if left["delete"] == 0:
+                    raise KilledError
+                left["delete"] -= 1
+                return delete(what)
 
+            return call
+
+        name = "_delete" if isinstance(storage, FilesystemStore) else "_delete_some"
         setattr(database, "write", dying_write)  # noqa: B010 - on this object only
-        setattr(storage, "_delete", dying_delete)  # noqa: B010
+        setattr(storage, name, dying(getattr(storage, name)))
         try:
             self.run(Collector(self.instance.registry).step())
         except (KilledError, RoadsteadError):
             pass
         finally:
+            delattr(storage, name)
             self.run(self.instance.restart())
         self.compare()
 
@@ -315,7 +315,7 @@ class Garbage(RuleBasedStateMachine):
 
     def _compare_files(self) -> None:
         """Nothing is stored that nobody can reach; a blob may linger for the hour after its last manifest."""
-        stored = {file for file in self.instance.files() if file.startswith(layout.BLOBS)}
+        stored = self.run(self.instance.stored_blobs())
         linked = {digest for repository in self.model.values() for digest in repository.links}
         reachable = {digest for repository in self.model.values() for digest in repository.named()}
         waiting = {
@@ -324,8 +324,8 @@ class Garbage(RuleBasedStateMachine):
             for digest, until_ms in repository.links.items()
             if until_ms is not None and until_ms > self.now_ms
         }
-        assert stored <= {layout.blob_key(Digest(digest)) for digest in linked}
-        assert stored >= {layout.blob_key(Digest(digest)) for digest in reachable | waiting}
+        assert stored <= linked
+        assert stored >= reachable | waiting
 
     @rule()
     def let_everything_end(self) -> None:
@@ -337,8 +337,8 @@ class Garbage(RuleBasedStateMachine):
             named = repository.named()
             repository.links = {digest: None for digest in repository.links if digest in named}
         reachable = {digest for repository in self.model.values() for digest in repository.named()}
-        stored = {file for file in self.instance.files() if file.startswith(layout.BLOBS)}
-        assert stored == {layout.blob_key(Digest(digest)) for digest in reachable}
+        stored = self.run(self.instance.stored_blobs())
+        assert stored == reachable
 
     @rule()
     def compare(self) -> None:

@@ -39,11 +39,11 @@ from roadstead.testing.images import (
     raw_manifest,
 )
 from roadstead.testing.instance import Instance
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 EMPTY_INDEX = index()
 MANY = 20_000

@@ -30,12 +30,12 @@ from roadstead.testing.images import (
 )
 from roadstead.testing.instance import Instance
 from tests.api.test_garbage import collect, collect_everything, delete, require_whole, stored
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO, IN_FOLDERS
 from tests.factories.access import BY_TEST
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 CACHE = build_cache(b"cached layer", b"another")
 WINDOWS = foreign_image(b"windows", b"own layer")
@@ -131,6 +131,7 @@ async def test_what_need_not_be_there_is_no_damage_where_it_is_not(instance: Ins
         await instance.registry.undo.restore_manifest(RepositoryName("app"), Digest(manifest.digest), cause=BY_TEST)
 
 
+@IN_FOLDERS
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_check_says_who_names_a_damaged_blob(instance: Instance, kind: str) -> None:
     manifest = KINDS[kind]
@@ -162,6 +163,7 @@ async def test_only_what_is_absent_is_counted_each_once(instance: Instance) -> N
 # --- a name is no right, and no burden for others
 
 
+@IN_FOLDERS
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_name_grants_nothing_and_pins_nothing_of_others(instance: Instance, kind: str) -> None:
     """Who knows a digest of another repository can write it into a manifest of their own."""
@@ -257,6 +259,7 @@ async def test_a_chain_of_referrers_stays_with_its_subject_and_goes_with_it(inst
     assert stored(instance) == set()
 
 
+@IN_FOLDERS
 async def test_a_blob_entry_and_a_manifest_entry_of_one_index(instance: Instance) -> None:
     child, blob = image(b"layer"), BlobContent(b"beside")
     entries = [describe(child), describe(blob)]

@@ -17,20 +17,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, precondition, rule, run_state_machine_as_test
 
-from roadstead.oci import Digest
-from roadstead.registry import layout
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import OCI_CONFIG, ManifestContent, artifact, digest_of, image, index
-from roadstead.testing.instance import Instance
 from roadstead.testing.protocol_model import RegistryModel, SessionModel, digest_as_pushed, page_of, part_of
-from roadstead.testing.repeating_database import RepeatingDatabase
-from tests.databases import REPEATING_TOO, empty
+from tests.databases import IN_BUCKETS_TOO, empty
+from tests.factories.instances import instance_of
 from tests.profiles import scaled
 
 T = TypeVar("T")
 
-DATABASES = REPEATING_TOO
-EXAMPLES = {"sqlite": 40, "sqlite-twice": 10, "postgresql": 6}
+DATABASES = IN_BUCKETS_TOO
+EXAMPLES = {"sqlite": 40, "sqlite-twice": 10, "postgresql": 6, "sqlite-bucket": 10}
 """In the normal run; on a server each takes several times as long."""
 
 CONTENTS = [b"", b"a", b"ab", b"{}", b"file", b"some more bytes"]
@@ -79,9 +76,7 @@ class Protocol(RuleBasedStateMachine):
         self.model = RegistryModel()
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="roadstead-model-"))
-        self.instance = Instance(self.folder, database_url=database_url)
-        if database_kind == "sqlite-twice":
-            self.instance.wrap_database = RepeatingDatabase
+        self.instance = instance_of(self.folder, database_kind, database_url)
         self.run(self.instance.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -248,7 +243,7 @@ class Protocol(RuleBasedStateMachine):
         """A blob's file vanishes, and the next who wants it is told so."""
         digest = data.draw(st.sampled_from([digest for digest in BLOBS if self.model.can_mount(digest, None)]))
         holder = next(name for name in REPOSITORIES if self.model.can_read(name, digest))
-        (self.instance.objects / layout.blob_key(Digest(digest))).unlink()
+        self.run(self.instance.lose_bytes(digest))
         assert self.request("GET", f"/v2/{holder}/blobs/{digest}").codes == ["BLOB_UNKNOWN"]
         self.model.damaged.add(digest)
 

@@ -7,11 +7,11 @@ import pytest
 from roadstead.testing.asgi import Answer
 from roadstead.testing.images import digest_of, image, index
 from roadstead.testing.instance import Instance
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 OLD = image(b"old")
 NEW = image(b"new")

@@ -13,11 +13,11 @@ import pytest
 from roadstead.testing.asgi import Answer, AsgiClient
 from roadstead.testing.images import digest_of, image
 from roadstead.testing.instance import Instance
-from tests.databases import REPEATING_TOO
+from tests.databases import IN_BUCKETS_TOO, IN_FOLDERS
 
 pytestmark = pytest.mark.anyio
 
-DATABASES = REPEATING_TOO
+DATABASES = IN_BUCKETS_TOO
 
 CONTENT = b"0123456789abcdef"
 DIGEST = digest_of(CONTENT)
@@ -318,6 +318,7 @@ async def test_a_put_that_breaks_off_can_be_repeated(instance: Instance) -> None
     await assert_pullable(instance)
 
 
+@IN_FOLDERS
 async def test_two_writers(instance: Instance) -> None:
     """The second is refused and disturbs nothing."""
     client = instance.client
@@ -363,6 +364,7 @@ async def test_cancelling_while_receiving(instance: Instance) -> None:
     await assert_nothing_kept(instance)
 
 
+@IN_FOLDERS
 async def test_many_clients_push_the_same_blob_at_once(instance: Instance) -> None:
     """Each of them is told 201, and whoever was told so can use the blob from then on."""
 
@@ -377,6 +379,7 @@ async def test_many_clients_push_the_same_blob_at_once(instance: Instance) -> No
     assert list(instance.files().values()) == [len(CONTENT)]
 
 
+@IN_FOLDERS
 async def test_a_mount(instance: Instance) -> None:
     await instance.push_blob("source", CONTENT)
     answer = await instance.client.request("POST", f"/v2/app/blobs/uploads/?mount={DIGEST}&from=source")

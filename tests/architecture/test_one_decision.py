@@ -90,6 +90,7 @@ WHOLE: Final[dict[str, tuple[str, ...]]] = {
         "LIST_ENDED_UPLOADS",
         "LIST_UPLOADS",
         "LIST_STALE_UPLOADS",
+        "LIST_LOST_UPLOAD_PARTS",
         "FIND_COMMITTING_UPLOAD",
         "FIND_UPLOAD_RECORD",
     ),

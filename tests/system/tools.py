@@ -222,6 +222,8 @@ _POSTGRESQL: Final = Debian(
     folders="usr/lib/postgresql/[1-9][0-9]/bin",
 )
 
+_SWIFT_PACKAGES: Final = ("swift-proxy", "swift-account", "swift-container", "swift-object", "memcached")
+
 TOOLS: Final[tuple[Tool, ...]] = (
     Tool(
         "docker",
@@ -296,6 +298,25 @@ TOOLS: Final[tuple[Tool, ...]] = (
         _POSTGRESQL,
     ),
     Tool("pgbouncer", "a pool in front of PostgreSQL", ("pgbouncer",), Debian(("pgbouncer",), ("pgbouncer",))),
+    Tool(
+        "swift",
+        "a production S3 API",
+        (
+            "swift-proxy-server",
+            "swift-account-server",
+            "swift-container-server",
+            "swift-object-server",
+            "swift-ring-builder",
+            "memcached",
+        ),
+        Debian(_SWIFT_PACKAGES, _SWIFT_PACKAGES),
+    ),
+    Tool(
+        "versitygw",
+        "an S3 API on a folder",
+        ("versitygw",),
+        GoProgram("github.com/versity/versitygw", "cmd/versitygw", "v1.8.0"),
+    ),
     Tool("openssl", "certificates", ("openssl",), Debian(("openssl",))),
     Tool("curl", "plain HTTP, as people try it", ("curl",), Debian(("curl",))),
     Tool("wrk", "HTTP load", ("wrk",), Debian(("wrk",))),

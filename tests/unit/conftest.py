@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roadstead.testing.instance import Instance
-from roadstead.testing.repeating_database import RepeatingDatabase
+from tests.factories.instances import instance_of
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def instance(tmp_path: Path, database_kind: str, database_url: str) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path, database_url=database_url)
-    if database_kind == "sqlite-twice":
-        instance.wrap_database = RepeatingDatabase
+    instance = instance_of(tmp_path, database_kind, database_url)
     await instance.open()
     yield instance
     await instance.close()

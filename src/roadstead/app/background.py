@@ -17,8 +17,10 @@ from roadstead.errors import RoadsteadError
 from roadstead.jobs import Lease, Presence, keep_clock, keep_shared_clock, run_alone
 from roadstead.oci import Digest
 from roadstead.registry import Registry
+from roadstead.registry.content.part_intake import PartIntake
 from roadstead.registry.garbage.collected import Collected
 from roadstead.registry.garbage.collection import Collector
+from roadstead.registry.garbage.object_sweep import ObjectSweep
 from roadstead.registry.integrity.refetch import Refetcher
 from roadstead.registry.integrity.scrub import POLL_SECONDS, Damage, Scrubber, ScrubObserver, find_scrub
 from roadstead.registry.integrity.statistics import measure_unfinished
@@ -31,6 +33,7 @@ from roadstead.registry.operation.takeover import Takeover
 from roadstead.registry.pace import Pace
 from roadstead.registry2.release.link_following import LinkFollower, stop_following
 from roadstead.registry2.release.link_troubles import list_troubles
+from roadstead.storage import FolderStore
 from roadstead.telemetry import Metrics
 from roadstead.telemetry.metrics import Observer
 from roadstead.web.operations import (
@@ -42,6 +45,9 @@ REFETCH_SECONDS: Final = 10.0
 
 TAKEOVER_SECONDS: Final = 60.0
 """Seconds after which one of several replicas looks through the open uploads, of which there are few."""
+
+SWEEP_SECONDS: Final = 6 * 3600.0
+"""Seconds after which the whole bucket is listed: a request for each thousand objects."""
 
 WATCH_SECONDS: Final = 5
 """Seconds after which gauges are read from the catalogue; both reads follow small indexes."""
@@ -108,6 +114,7 @@ def background_work(
         *scrub(registry, settings, metrics),
         follow_links(registry, settings),
         *share(registry),
+        *sweep(registry),
         *_keep_time(registry),
         measure_loop_lag(metrics.loop_lag, settings.metrics.loop_lag_interval_seconds),
     ]
@@ -115,7 +122,24 @@ def background_work(
 
 def share(registry: Registry) -> list[Coroutine[None, None, None]]:
     """A replica's work for the others: it gives signs of life, and one of them takes up what the dead have left."""
-    if not registry.exclusive.is_fenced:
+    if not registry.exclusive.is_shared:
+        return []
+    watching = Lease(registry.database, registry.clock, "confirmation")
+    return [
+        Presence(registry.database, registry.clock).keep(),
+        *_take_over(registry),
+        run_alone(
+            watching,
+            while_present(registry, registry.confirmation.round),
+            interval_seconds=STAMP_SECONDS,
+            name="confirmation",
+        ),
+    ]
+
+
+def _take_over(registry: Registry) -> list[Coroutine[None, None, None]]:
+    """Taking up what dead replicas have left in a folder; in a bucket a commit leaves nothing half done."""
+    if not isinstance(registry.storage, FolderStore):
         return []
     takeover = Takeover(registry.database, registry.storage, registry.clock, registry.rules)
 
@@ -132,17 +156,30 @@ def share(registry: Registry) -> list[Coroutine[None, None, None]]:
 
     lease = Lease(registry.database, registry.clock, "takeover")
     rounds = while_present(registry, while_confirmed(registry, registry.maintenance.paused(work)))
-    watching = Lease(registry.database, registry.clock, "confirmation")
-    return [
-        Presence(registry.database, registry.clock).keep(),
-        run_alone(lease, rounds, interval_seconds=TAKEOVER_SECONDS, name="takeover"),
-        run_alone(
-            watching,
-            while_present(registry, registry.confirmation.round),
-            interval_seconds=STAMP_SECONDS,
-            name="confirmation",
-        ),
-    ]
+    return [run_alone(lease, rounds, interval_seconds=TAKEOVER_SECONDS, name="takeover")]
+
+
+def sweep(registry: Registry) -> list[Coroutine[None, None, None]]:
+    """Removing what nothing names from a bucket: parts of uploads that ended in the middle, and old objects."""
+    intake = registry.uploads.intake
+    if not isinstance(intake, PartIntake):
+        return []
+    objects = ObjectSweep(registry)
+
+    async def forget() -> bool:
+        return await intake.forget_lost() > 0
+
+    async def work() -> bool:
+        if removed := await objects.round():
+            _log.warning("removed objects that nothing names", objects=removed)
+        return False
+
+    def alone(name: str, job: Callable[[], Awaitable[bool]], interval_seconds: float) -> Coroutine[None, None, None]:
+        lease = Lease(registry.database, registry.clock, name)
+        rounds = while_present(registry, while_confirmed(registry, registry.maintenance.paused(job)))
+        return run_alone(lease, rounds, interval_seconds=interval_seconds, name=name)
+
+    return [alone("lost-parts", forget, TAKEOVER_SECONDS), alone("object-sweep", work, SWEEP_SECONDS)]
 
 
 def count_traffic(registry: Registry) -> list[Coroutine[None, None, None]]:
@@ -165,7 +202,7 @@ def _keep_time(registry: Registry) -> list[Coroutine[None, None, None]]:
     """Noting grace time for the next start; a clock of a test has none to keep."""
     if not isinstance(registry.clock, SystemClock):
         return []
-    keep = keep_shared_clock if registry.exclusive.is_fenced else keep_clock
+    keep = keep_shared_clock if registry.exclusive.is_shared else keep_clock
     return [keep(registry.database, registry.clock)]
 
 

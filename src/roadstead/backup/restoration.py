@@ -41,7 +41,7 @@ from roadstead.registry.operation.adoption_state import LINKS_STATE, AdoptionPha
 from roadstead.registry.pace import Pace
 from roadstead.registry.progress import Progress
 from roadstead.secrets.restoration import end_signatures
-from roadstead.storage import ObjectStore, ObjectWriter
+from roadstead.storage import FolderStore, ObjectWriter
 from roadstead.storage.plain_files import sync_folder
 
 RESTORED: Final = "restored"
@@ -71,7 +71,7 @@ class Restoration:
         self,
         folder: BackupFolder,
         snapshot: StoredSnapshot,
-        storage: ObjectStore,
+        storage: FolderStore,
         clock: Clock,
         progress: Progress,
         pace: Pace,

@@ -12,7 +12,7 @@ from typing import Final
 from roadstead.database.errors import DatabaseDamagedError, DatabaseUnavailableError, SchemaUnknownError
 from roadstead.database.sqlite import connect, connect_immutable, translated
 
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 """The newest revision under ``migrations/versions``; a test compares the two."""
 
 FOLDER: Final = Path(__file__).parent / "migrations"

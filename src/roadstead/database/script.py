@@ -95,6 +95,16 @@ def differ(one: str, other: str) -> Condition:
     )
 
 
+def same(one: str, other: str) -> Condition:
+    """Two values are the same."""
+    return Condition(
+        lambda values: values[one] == values[other],
+        lambda spell: f"{spell(one)} IS NOT DISTINCT FROM {spell(other)}",
+        (one, other),
+        ((one, other),),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A statement of a script."""

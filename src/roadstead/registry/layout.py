@@ -9,16 +9,22 @@
     locks/probe                                         a few bytes that the health check writes
     quarantine/<algorithm>/<hex>                        a blob whose bytes were found damaged, kept as evidence
     aside/<token>-<hash>/data                           a blob on its way out (see ``roadstead.storage.set_aside``)
+    objects/<hex>                                       in a bucket: a blob, or a part of one
+    clocks/<hex>                                        in a bucket: made to see the store's time, for a moment
     stamp/catalogue                                     a number that a catalogue on a server is never behind
 """
 
+import secrets
 from typing import Final
 
 from roadstead.oci import Digest
 from roadstead.oci.errors import DigestInvalidError
+from roadstead.storage.protocol import INCOMING
 
 BLOBS: Final = "docker/registry/v2/blobs"
-UPLOADS: Final = "uploads"
+UPLOADS: Final = INCOMING
+OBJECTS: Final = "objects"
+CLOCKS: Final = "clocks"
 QUARANTINE: Final = "quarantine"
 STAMP: Final = "stamp/catalogue"
 """See ``roadstead.registry.operation.confirmation``."""
@@ -41,6 +47,11 @@ def blob_digest(key: str) -> Digest | None:
     except DigestInvalidError:
         return None
     return parsed if blob_key(parsed) == key else None
+
+
+def new_object_key() -> str:
+    """A key that was never used before. Lower-case hex, in which no store's client sees anything."""
+    return f"{OBJECTS}/{secrets.token_hex(16)}"
 
 
 def upload_key(session_id: str) -> str:

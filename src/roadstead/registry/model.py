@@ -11,6 +11,8 @@ class Blob:
 
     digest: Digest
     size_bytes: int
+    object_key: str | None = None
+    """Where its bytes are; see ``content.places``."""
 
 
 @dataclass(frozen=True, slots=True)

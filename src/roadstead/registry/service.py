@@ -6,9 +6,11 @@ from roadstead.clock import Clock
 from roadstead.database import Database
 from roadstead.events import Outbox, PullLog
 from roadstead.registry.content.blobs import Blobs, Notice
-from roadstead.registry.content.exclusive import Exclusive, FileExclusive
+from roadstead.registry.content.exclusive import Exclusive
 from roadstead.registry.content.foreign_urls import UrlRules
+from roadstead.registry.content.keeping import Keeping
 from roadstead.registry.content.manifests import Manifests
+from roadstead.registry.content.places import Places
 from roadstead.registry.content.referrers import Referrers
 from roadstead.registry.content.repositories import Repositories
 from roadstead.registry.content.tags import Tags
@@ -27,6 +29,7 @@ class Registry:
 
     database: Database
     storage: ObjectStore
+    places: Places
     exclusive: Exclusive
     clock: Clock
     rules: GarbageRules
@@ -61,26 +64,26 @@ class Registry:
         maximum_blob_bytes: int = 0,
         foreign_urls: UrlRules | None = None,
         exclusive: Exclusive | None = None,
+        is_shared: bool = False,
     ) -> "Registry":
-        """A registry on these back ends; see ``Blobs``, ``Uploads`` and ``Manifests`` for the parameters.
-
-        ``exclusive`` is the storage's own, unless the catalogue is shared by replicas.
-        """
-        exclusive = exclusive or FileExclusive(storage)
-        rules, outbox = rules or GarbageRules(), outbox or Outbox(clock)
-        traffic = Traffic(clock)
+        """A registry on these back ends; see ``Keeping``, ``Uploads`` and ``Manifests`` for the parameters."""
+        rules, outbox, traffic = rules or GarbageRules(), outbox or Outbox(clock), Traffic(clock)
+        keeping = Keeping.of(
+            database, storage, clock, rules, traffic, boot_id=boot_id, exclusive=exclusive, is_shared=is_shared
+        )
         recording = (clock, rules, outbox, traffic)
         return cls(
             database=database,
             storage=storage,
-            exclusive=exclusive,
+            places=keeping.places,
+            exclusive=keeping.exclusive,
             clock=clock,
             rules=rules,
             outbox=outbox,
             pulls=PullLog(outbox, clock),
             traffic=traffic,
             maintenance=maintenance or Maintenance(database, clock),
-            confirmation=Confirmation(database, storage, clock, is_shared=exclusive.is_fenced),
+            confirmation=Confirmation(database, storage, clock, is_shared=keeping.exclusive.is_shared),
             undo=Undo(database, clock, rules, outbox, accepts_missing_blobs=accepts_missing_blobs),
             repositories=Repositories(database),
             tags=Tags(database, clock, rules, outbox),
@@ -92,15 +95,12 @@ class Registry:
                 foreign_urls=foreign_urls,
             ),
             referrers=Referrers(database),
-            blobs=Blobs(database, storage, exclusive, clock, rules, outbox, on_quarantine),
+            blobs=Blobs(database, keeping.places, keeping.exclusive, clock, rules, outbox, on_quarantine),
             uploads=Uploads(
                 database,
                 storage,
-                exclusive,
                 clock,
-                rules,
-                traffic,
-                boot_id=boot_id,
+                keeping,
                 minimum_free_bytes=minimum_free_bytes,
                 maximum_blob_bytes=maximum_blob_bytes,
             ),

@@ -15,11 +15,12 @@ the order that the distribution specification asks of listings.
     manifest_blobs       every digest that config, layers or an index's entries name: what is kept with the manifest;
                          those with is_required must be there for it to be accepted
     manifest_children    the entries of an index: what reaches manifests without a tag
-    upload_sessions                                       not tied to a repository's row: there may be none yet
+    upload_sessions --< upload_parts                      not tied to a repository's row: there may be none yet
 
-What versions before 0006 write has NULL in the columns that these do not know: a repository without ``project_id`` gets
-it with the next push, a blob without ``store`` and ``object_key`` is one object in the only store, under the key of its
-digest (``layout``), an upload session without ``owner`` is of whoever may push there.
+What versions before 0006 write has NULL in the columns that these do not know: a repository without ``project_id``
+gets it with the next push, an upload session without ``owner`` is of whoever may push there. A blob without
+``object_key`` is one object under the key of its digest (``layout``); a key that ends in ``+`` is the first of its
+``blob_parts``.
 
 What was deleted and can still be restored, and what must be looked at by the collector (see ``garbage.collection``)::
 
@@ -80,12 +81,19 @@ Index(
     postgresql_where=blobs.c.deleting_ms.is_not(None),
 )
 
+Index(
+    "ix_blobs_object_key",
+    blobs.c.object_key,
+    sqlite_where=blobs.c.object_key.is_not(None),
+    postgresql_where=blobs.c.object_key.is_not(None),
+)
+
 blob_parts: Final = Table(  # in the order of ``number``
     "blob_parts",
     metadata,
     Column("blob_id", KEY, ForeignKey("blobs.id", ondelete="CASCADE"), primary_key=True),
     Column("number", KEY, primary_key=True),
-    Column("object_key", TEXT, nullable=False),
+    Column("object_key", TEXT, nullable=False, index=True),
     Column("size_bytes", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -183,6 +191,24 @@ upload_sessions: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),  # no index: purging reads the few rows there are
     Column("owner", TEXT, nullable=True),  # who began it, empty for an anonymous client
+    sqlite_with_rowid=False,
+)
+
+upload_parts: Final = Table(  # in the order of ``begin_bytes``; of a session whose bytes are not in one file
+    "upload_parts",
+    metadata,
+    Column("session_id", TEXT, primary_key=True),
+    Column("begin_bytes", BigInteger, primary_key=True, autoincrement=False),
+    Column("object_key", TEXT, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+swept_objects: Final = Table(  # keys of objects that no row named and that were removed: no commit may name them now
+    "swept_objects",
+    metadata,
+    Column("object_key", TEXT, primary_key=True),
+    Column("swept_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -14,7 +14,17 @@ from roadstead.storage.filesystem import FilesystemStore
 from roadstead.storage.measured import MeasuredStore
 from roadstead.storage.modes import TreeModes
 from roadstead.storage.presence import Mark, Presence
-from roadstead.storage.protocol import Buffer, FileObject, ObjectReader, ObjectStore, ObjectWriter, StoredObject
+from roadstead.storage.protocol import (
+    Buffer,
+    FileObject,
+    FolderStore,
+    ObjectReader,
+    ObjectSink,
+    ObjectStore,
+    ObjectWriter,
+    SinkStore,
+    StoredObject,
+)
 from roadstead.storage.small_files import Entry, EntryKind, SmallFile, SmallFiles
 
 __all__ = [
@@ -27,15 +37,18 @@ __all__ = [
     "EntryKind",
     "FileObject",
     "FilesystemStore",
+    "FolderStore",
     "Mark",
     "MeasuredStore",
     "ObjectBarredError",
     "ObjectBusyError",
     "ObjectReader",
+    "ObjectSink",
     "ObjectStore",
     "ObjectUnknownError",
     "ObjectWriter",
     "Presence",
+    "SinkStore",
     "SmallFile",
     "SmallFiles",
     "StorageAbsentError",

@@ -31,7 +31,7 @@ from roadstead.storage.plain_files import (
     path_of_open_file,
 )
 from roadstead.storage.presence import Presence
-from roadstead.storage.protocol import StoredObject
+from roadstead.storage.protocol import INCOMING, StoredObject
 from roadstead.storage.set_aside import ASIDE, SetAside
 
 _T = TypeVar("_T")
@@ -58,7 +58,7 @@ class _PutName(Protocol):
 
 
 class FilesystemStore:
-    """An ``ObjectStore`` in a folder of a POSIX file system."""
+    """A ``FolderStore`` in a folder of a POSIX file system."""
 
     def __init__(
         self,
@@ -87,6 +87,15 @@ class FilesystemStore:
         self._require_present_lately(key)
         with translated(key):
             return self._open_writer(key, offset)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Writes a small object under another key, then publishes it."""
+        writer = await self.open_writer(f"{INCOMING}/put-{secrets.token_hex(8)}")
+        try:
+            await writer.append([content], lambda _content: None)
+            await writer.publish(key)
+        finally:
+            writer.close()
 
     async def open_reader(self, key: str) -> "FileReader":
         """Opens an object, in the event loop: opening a file in a folder read lately does not wait for a disk."""

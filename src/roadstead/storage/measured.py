@@ -6,7 +6,7 @@ from typing import Protocol
 
 from roadstead.clock import Clock
 from roadstead.storage.errors import StorageError
-from roadstead.storage.protocol import ObjectReader, ObjectStore, ObjectWriter, StoredObject
+from roadstead.storage.protocol import FolderStore, ObjectReader, ObjectWriter, StoredObject
 
 
 class Observer(Protocol):
@@ -18,9 +18,9 @@ class Observer(Protocol):
 
 
 class MeasuredStore:
-    """An ``ObjectStore`` around another; reads and writes of an open object are not timed, since they are many."""
+    """An ``FolderStore`` around another; reads and writes of an open object are not timed, since they are many."""
 
-    def __init__(self, store: ObjectStore, clock: Clock, observer_of: Callable[[str], Observer]) -> None:
+    def __init__(self, store: FolderStore, clock: Clock, observer_of: Callable[[str], Observer]) -> None:
         """Keeps its arguments; ``observer_of`` gives the observer of an action: Reader, Writer, Move, Delete, Stat."""
         self._store = store
         self._now = clock.monotonic_seconds
@@ -35,6 +35,14 @@ class MeasuredStore:
         started = self._now()
         try:
             return await self._store.open_writer(key, offset)
+        finally:
+            self._writer.observe(self._now() - started)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Makes a small object."""
+        started = self._now()
+        try:
+            await self._store.put(key, content)
         finally:
             self._writer.observe(self._now() - started)
 

@@ -16,7 +16,7 @@ plain ASCII components. The life of an object that is written here:
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from roadstead.storage.errors import StorageError
 
@@ -110,16 +110,48 @@ class ObjectWriter(Protocol):
         ...
 
 
-class ObjectStore(Protocol):
-    """Immutable objects under keys."""
+class ObjectSink(Protocol):
+    """An object on its way in. Nobody sees it before ``finish`` has returned, and then the whole of it."""
 
-    async def open_writer(self, key: str, offset: int = 0) -> ObjectWriter:
-        """Starts or takes up an object; see the module's docstring.
+    @property
+    def offset(self) -> int:
+        """The number of bytes so far."""
+        ...
+
+    async def append(self, buffers: Sequence[Buffer], observe: Callable[[Buffer], None]) -> None:
+        """Adds ``buffers`` in order and shows each to ``observe``; they may be filled again afterwards.
 
         Raises:
-            ObjectUnknownError: ``offset`` is not 0 and the object is missing or shorter than that.
-            ObjectBusyError: another writer has it.
-            StorageFullError: there is no space.
+            StorageFullError, StorageUnavailableError: the object cannot be made any more.
+        """
+        ...
+
+    async def finish(self) -> None:
+        """Makes the object visible and durable.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: it is not known whether it is there; nobody may rely on it.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Gives the object up; nothing of it stays. May be called after ``finish``, and then does nothing."""
+        ...
+
+
+INCOMING: Final = "uploads"
+"""The folder of objects that are not whole yet, where they must be somewhere meanwhile."""
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Immutable objects under keys: what every store can."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Makes a small object, in place of any that has the key; visible whole, and durable on return.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the old one is there, or the new one.
         """
         ...
 
@@ -131,20 +163,74 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def delete(self, key: str) -> bool:
+        """Removes an object; False if it is known that there was none."""
+        ...
+
+    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
+        """Removes many objects at a fraction of the cost; returns for each the result of ``delete``, or its error."""
+        ...
+
+    async def find(self, key: str) -> StoredObject | None:
+        """Returns an object's size and time as a listing would, or None."""
+        ...
+
+    def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Yields all objects whose key lies below the folder ``prefix``, in no particular order."""
+        ...
+
+    def find_absence(self, *, is_recent_enough: bool = True) -> str:
+        """Returns a sentence without paths why the store as a whole is not there; empty if it is. Cheap.
+
+        It may be a moment old, unless that is not recent enough: looking may wait for a disk.
+
+        While it is not there every method raises ``StorageAbsentError`` instead of saying that an object is missing,
+        and nothing is made.
+        """
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Returns the bytes of space left, or None if the store has no such limit.
+
+        Raises:
+            StorageAbsentError: the store is not there.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends background work; open readers and writers must be closed before."""
+        ...
+
+
+@runtime_checkable
+class SinkStore(ObjectStore, Protocol):
+    """A store in which an object appears whole, under the key that it keeps: a bucket."""
+
+    def open_sink(self, key: str, *, size_bytes: int | None = None) -> ObjectSink:
+        """Starts an object of ``size_bytes``, if that is known, under a key that was never used."""
+        ...
+
+
+@runtime_checkable
+class FolderStore(ObjectStore, Protocol):
+    """A store that can append, rename and lock, as a file system does."""
+
+    async def open_writer(self, key: str, offset: int = 0) -> ObjectWriter:
+        """Starts or takes up an object; see the module's docstring.
+
+        Raises:
+            ObjectUnknownError: ``offset`` is not 0 and the object is missing or shorter than that.
+            ObjectBusyError: another writer has it.
+            StorageFullError: there is no space.
+        """
+        ...
+
     async def move(self, source: str, target: str) -> None:
         """Gives an object a new key, replacing what was there, durably.
 
         Raises:
             ObjectUnknownError: there is no ``source``.
         """
-        ...
-
-    async def delete(self, key: str) -> bool:
-        """Removes an object; False if there was none."""
-        ...
-
-    async def delete_all(self, keys: Sequence[str]) -> Sequence[bool | StorageError]:
-        """Removes many objects at a fraction of the cost; returns for each the result of ``delete``, or its error."""
         ...
 
     async def remove_as(self, token: str, keys: Sequence[str]) -> Sequence[bool | StorageError]:
@@ -177,14 +263,6 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def find(self, key: str) -> StoredObject | None:
-        """Returns an object's size and time as a listing would, or None."""
-        ...
-
-    def iter_objects(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """Yields all objects whose key lies below the folder ``prefix``, in no particular order."""
-        ...
-
     def exclusive(self, *names: str) -> AbstractAsyncContextManager[None]:
         """Waits until nobody else, in any process that uses this store, is inside with one of the same ``names``.
 
@@ -192,26 +270,4 @@ class ObjectStore(Protocol):
 
         Not to be entered twice by one task: names share a limited number of locks.
         """
-        ...
-
-    def find_absence(self, *, is_recent_enough: bool = True) -> str:
-        """Returns a sentence without paths why the store as a whole is not there; empty if it is. Cheap.
-
-        It may be a moment old, unless that is not recent enough: looking may wait for a disk.
-
-        While it is not there every method raises ``StorageAbsentError`` instead of saying that an object is missing,
-        and nothing is made.
-        """
-        ...
-
-    async def free_bytes(self) -> int | None:
-        """Returns the bytes of space left, or None if the store has no such limit.
-
-        Raises:
-            StorageAbsentError: the store is not there.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Ends background work; open readers and writers must be closed before."""
         ...

@@ -8,20 +8,25 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
 
 from roadstead.access import Policy
 from roadstead.clock import SystemClock
 from roadstead.config import LimitSettings
-from roadstead.database import Database, SqliteDatabase, migrate
+from roadstead.database import Database, SqliteDatabase, Statement, migrate
 from roadstead.database.postgresql import PostgresqlDatabase
 from roadstead.oci import Digest
 from roadstead.registry import Registry
 from roadstead.registry.content.exclusive import Exclusive
 from roadstead.registry.content.exclusive_rows import LAPSE_SECONDS, RowExclusive
 from roadstead.registry.content.foreign_urls import UrlRules
+from roadstead.registry.layout import BLOBS, OBJECTS, blob_digest
 from roadstead.registry.operation.recovery import Recovered, recover
 from roadstead.registry.removal.rules import GarbageRules
-from roadstead.storage import FilesystemStore, ObjectStore
+from roadstead.registry.tables import blobs, upload_parts
+from roadstead.storage import FilesystemStore, FolderStore, ObjectStore
 from roadstead.storage.filesystem import LOCKS
 from roadstead.testing.asgi import AsgiClient
 from roadstead.testing.clock import SettableClock
@@ -67,6 +72,8 @@ class Instance:
         """The wrapper that the registry's database gets, from the next ``open`` on."""
         self.lapse_seconds = LAPSE_SECONDS
         """After which a replica that gives no sign of life loses what it holds."""
+        self.bucket: ObjectStore | None = None
+        """Keeps the bytes in place of a folder, from the next ``open`` on."""
         self.registry: Registry
         self.client: AsgiClient
 
@@ -84,29 +91,41 @@ class Instance:
     async def open(self, storage: ObjectStore | None = None) -> Recovered:
         """Opens the registry, making its catalogue if need be; ``storage`` takes the file system's place."""
         database = self.wrap_database(await self._open_database())
-        files = storage or FilesystemStore(self.objects)
-        self.registry = Registry.on(
+        files = storage or self.bucket or FilesystemStore(self.objects)
+        self.registry = self._registry_on(database, files, self._exclusive(database, files), self.boot_id)
+        self.client = self.client_of(Authentication(Policy()))
+        if self.database_url:
+            return Recovered(0, 0, 0)  # others may be serving
+        return await recover(self.registry.database, self.registry.storage)
+
+    def another_process(self, *, database: Database | None = None, boot_id: str | None = None) -> Registry:
+        """The same registry as a process has it that knows nothing yet, on ``database`` if it is given."""
+        boot_id = self.boot_id if boot_id is None else boot_id
+        registry = self.registry
+        return self._registry_on(database or registry.database, registry.storage, registry.exclusive, boot_id)
+
+    def _registry_on(
+        self, database: Database, files: ObjectStore, exclusive: Exclusive | None, boot_id: str
+    ) -> Registry:
+        return Registry.on(
             database,
             files,
             self.clock,
             on_quarantine=lambda digest, reason: self.quarantined.append((digest, reason)),
-            boot_id=self.boot_id,
+            boot_id=boot_id,
             minimum_free_bytes=self._minimum_free_bytes,
             accepts_missing_blobs=self._accepts_missing_blobs,
             accepts_wrong_sizes=self._accepts_wrong_sizes,
             maximum_blob_bytes=self._limits.blob_bytes,
             foreign_urls=self._foreign_urls,
             rules=self._rules,
-            exclusive=self._exclusive(database, files),
+            exclusive=exclusive,
+            is_shared=bool(self.database_url),
         )
-        self.client = self.client_of(Authentication(Policy()))
-        if self.database_url:
-            return Recovered(0, 0, 0)  # others may be serving
-        return await recover(self.registry.database, self.registry.storage)
 
     def _exclusive(self, database: Database, files: ObjectStore) -> Exclusive | None:
         """That of a replica, whose holds lapse by real time; None where a file is the catalogue."""
-        if not self.database_url:
+        if not self.database_url or not isinstance(files, FolderStore):
             return None
         return RowExclusive(database, files, SystemClock(), lapse_seconds=self.lapse_seconds)
 
@@ -160,6 +179,33 @@ class Instance:
         assert answer.status == 201, answer
         return manifest.digest
 
+    async def lose_bytes(self, digest: str) -> None:
+        """Removes the bytes of a blob behind the registry's back."""
+        for key in await self._keys_of(digest):
+            assert await self.registry.storage.find(key) is not None, key
+            await self.registry.storage.delete(key)
+
+    async def stored_blobs(self) -> set[str]:
+        """The digests of the blobs whose bytes are there; no other bytes may be, but those of open uploads."""
+        storage = self.registry.storage
+        if self.bucket is None:
+            found = {blob_digest(each.key) async for each in storage.iter_objects(BLOBS)}
+            assert None not in found
+            return {str(digest) for digest in found}
+        keys = {each.key async for each in storage.iter_objects(OBJECTS)}
+        parts = {key for (key,) in await self.registry.database.fetch_all(_PART_KEYS)}
+        stored: set[str] = set()
+        for (digest,) in await self.registry.database.fetch_all(_BLOB_DIGESTS):
+            named = set(await self._keys_of(digest))
+            stored |= {digest} if named <= keys else set()
+            keys -= named
+        assert keys <= parts, "no row names these objects"
+        return stored
+
+    async def _keys_of(self, digest: str) -> list[str]:
+        places = self.registry.places
+        return await places.keys(Digest(digest), await places.find_place(Digest(digest)))
+
     def files(self) -> dict[str, int]:
         """Every file of the object store but its locks, as key and size."""
         return {
@@ -167,6 +213,10 @@ class Instance:
             for path in self.objects.rglob("*")
             if path.is_file() and path.parent.name != LOCKS
         }
+
+
+_PART_KEYS: Final = Statement(select(upload_parts.c.object_key))
+_BLOB_DIGESTS: Final = Statement(select(blobs.c.digest))
 
 
 @functools.cache

@@ -5,6 +5,7 @@ It never blocks and never fails by itself; ``fail_next`` makes the next appends 
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -19,6 +20,7 @@ from roadstead.storage import (
     StorageError,
     StoredObject,
 )
+from roadstead.storage.protocol import INCOMING
 
 
 class _Object:
@@ -33,7 +35,7 @@ class _Object:
 
 
 class MemoryStore:
-    """An ``ObjectStore`` in a dictionary."""
+    """A ``FolderStore`` in a dictionary."""
 
     def __init__(self) -> None:
         self._objects: dict[str, _Object] = {}
@@ -57,6 +59,15 @@ class MemoryStore:
         if found.is_locked:
             raise ObjectBusyError(key)
         return _MemoryWriter(self, key, found, offset, self._failures)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Writes a small object under another key, then publishes it."""
+        writer = await self.open_writer(f"{INCOMING}/put-{secrets.token_hex(8)}")
+        try:
+            await writer.append([content], lambda _content: None)
+            await writer.publish(key)
+        finally:
+            writer.close()
 
     async def open_reader(self, key: str) -> ObjectReader:
         """Opens an object."""

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadstead.storage import Buffer, ObjectBarredError, ObjectBusyError, ObjectStore, ObjectUnknownError, StorageError
+from roadstead.storage import Buffer, FolderStore, ObjectBarredError, ObjectBusyError, ObjectUnknownError, StorageError
 
 
 def ignore(_buffer: Buffer) -> None:
@@ -29,7 +29,7 @@ def refused(kind: type[StorageError]) -> Generator[None, None, None]:
     raise AssertionError(f"{kind.__name__} was not raised")
 
 
-async def write(store: ObjectStore, key: str, content: bytes) -> None:
+async def write(store: FolderStore, key: str, content: bytes) -> None:
     """Makes an object."""
     writer = await store.open_writer(key)
     try:
@@ -38,7 +38,7 @@ async def write(store: ObjectStore, key: str, content: bytes) -> None:
         writer.close()
 
 
-async def publish(store: ObjectStore, key: str, content: bytes) -> None:
+async def publish(store: FolderStore, key: str, content: bytes) -> None:
     """Makes an object and publishes it."""
     writer = await store.open_writer("uploads/of-publish")
     try:
@@ -48,7 +48,7 @@ async def publish(store: ObjectStore, key: str, content: bytes) -> None:
         writer.close()
 
 
-async def read(store: ObjectStore, key: str) -> bytes:
+async def read(store: FolderStore, key: str) -> bytes:
     """Reads all bytes of an object."""
     reader = await store.open_reader(key)
     try:
@@ -57,7 +57,7 @@ async def read(store: ObjectStore, key: str) -> bytes:
         reader.close()
 
 
-async def keys(store: ObjectStore, prefix: str) -> list[str]:
+async def keys(store: FolderStore, prefix: str) -> list[str]:
     """Returns the keys below ``prefix``, sorted."""
     return sorted([found.key async for found in store.iter_objects(prefix)])
 
@@ -100,7 +100,7 @@ class Footprint:
 class ObjectStoreContract:
     """The suite of tests of an object store; each test begins with an empty store."""
 
-    async def test_bytes_come_back(self, store: ObjectStore) -> None:
+    async def test_bytes_come_back(self, store: FolderStore) -> None:
         """Bytes that were appended are read, in order, whole and in part."""
         seen: list[bytes] = []
         writer = await store.open_writer("a/b/object")
@@ -111,7 +111,7 @@ class ObjectStoreContract:
         assert seen == [b"one", b"two", b"three"]
         assert await read(store, "a/b/object") == b"onetwothree"
 
-    async def test_large_content_comes_back(self, store: ObjectStore) -> None:
+    async def test_large_content_comes_back(self, store: FolderStore) -> None:
         """Several megabytes in uneven pieces are read as they were written."""
         pieces = [os.urandom(size) for size in (1, 1 << 20, 65_537, 3 << 20)]
         writer = await store.open_writer("large")
@@ -120,7 +120,7 @@ class ObjectStoreContract:
         writer.close()
         assert await read(store, "large") == b"".join(pieces)
 
-    async def test_reading_parts(self, store: ObjectStore) -> None:
+    async def test_reading_parts(self, store: FolderStore) -> None:
         """A read gives fewer bytes than asked for only at the end."""
         await write(store, "object", b"0123456789")
         reader = await store.open_reader("object")
@@ -133,7 +133,7 @@ class ObjectStoreContract:
         reader.close()
         reader.close()
 
-    async def test_reading_once(self, store: ObjectStore) -> None:
+    async def test_reading_once(self, store: FolderStore) -> None:
         """The same bytes come, whether or not somebody has read them before."""
         content = bytes(range(256)) * 8192
         await write(store, "folder/object", content)
@@ -146,7 +146,7 @@ class ObjectStoreContract:
         finally:
             reader.close()
 
-    async def test_empty_object(self, store: ObjectStore) -> None:
+    async def test_empty_object(self, store: FolderStore) -> None:
         """An object may have no bytes."""
         (await store.open_writer("empty")).close()
         found = await store.find("empty")
@@ -154,7 +154,7 @@ class ObjectStoreContract:
         assert found.size_bytes == 0
         assert await read(store, "empty") == b""
 
-    async def test_nothing_to_append(self, store: ObjectStore) -> None:
+    async def test_nothing_to_append(self, store: FolderStore) -> None:
         """No buffers and empty buffers change nothing."""
         await write(store, "object", b"content")
         writer = await store.open_writer("object", 7)
@@ -164,7 +164,7 @@ class ObjectStoreContract:
         writer.close()
         assert await read(store, "object") == b"content"
 
-    async def test_taking_up_drops_what_comes_after(self, store: ObjectStore) -> None:
+    async def test_taking_up_drops_what_comes_after(self, store: FolderStore) -> None:
         """A writer goes on at an offset; what lay behind it is gone."""
         await write(store, "object", b"0123456789")
         writer = await store.open_writer("object", 4)
@@ -173,7 +173,7 @@ class ObjectStoreContract:
         writer.close()
         assert await read(store, "object") == b"0123xy"
 
-    async def test_beginning_again(self, store: ObjectStore) -> None:
+    async def test_beginning_again(self, store: FolderStore) -> None:
         """A writer at offset 0 drops everything."""
         await write(store, "object", b"0123456789")
         writer = await store.open_writer("object")
@@ -181,14 +181,14 @@ class ObjectStoreContract:
         writer.close()
         assert await read(store, "object") == b"x"
 
-    async def test_opening_changes_nothing(self, store: ObjectStore) -> None:
+    async def test_opening_changes_nothing(self, store: FolderStore) -> None:
         """Opening an object without writing leaves it as it was."""
         await write(store, "object", b"0123456789")
         (await store.open_writer("object", 4)).close()
         (await store.open_writer("object")).close()
         assert await read(store, "object") == b"0123456789"
 
-    async def test_taking_up_what_is_not_there(self, store: ObjectStore) -> None:
+    async def test_taking_up_what_is_not_there(self, store: FolderStore) -> None:
         """An object that is missing or too short cannot be gone on with, and is not made or changed by the try."""
         with refused(ObjectUnknownError):
             await store.open_writer("missing", 1)
@@ -199,7 +199,7 @@ class ObjectStoreContract:
         assert await read(store, "short") == b"123"
         (await store.open_writer("short", 3)).close()
 
-    async def test_what_is_barred_stays(self, store: ObjectStore) -> None:
+    async def test_what_is_barred_stays(self, store: FolderStore) -> None:
         """A bar is for one token and one key, for good."""
         for name in ("a", "b", "c"):
             await publish(store, f"blobs/{name}/data", b"bytes")
@@ -218,7 +218,7 @@ class ObjectStoreContract:
         assert await keys(store, "blobs") == []
         assert await read(store, "moved/c") == b"bytes"
 
-    async def test_a_copy_is_published(self, store: ObjectStore) -> None:
+    async def test_a_copy_is_published(self, store: FolderStore) -> None:
         """Where nothing is, over another, and again; the object keeps its key until it is deleted."""
         await publish(store, "there", b"older")
         writer = await store.open_writer("uploads/a")
@@ -231,7 +231,7 @@ class ObjectStoreContract:
         assert await store.delete("uploads/a")
         assert await read(store, "there") == b"bytes"
 
-    async def test_exclusive(self, store: ObjectStore) -> None:
+    async def test_exclusive(self, store: FolderStore) -> None:
         """A name has one holder at a time; the next one enters when it has left, for whatever reason."""
         inside: list[str] = []
 
@@ -249,7 +249,7 @@ class ObjectStoreContract:
         async with asyncio.timeout(5), store.exclusive("name"):
             pass
 
-    async def test_exclusive_with_several_names(self, store: ObjectStore) -> None:
+    async def test_exclusive_with_several_names(self, store: FolderStore) -> None:
         """Sets of names overlap, in any order and with repetitions, and nobody waits for ever."""
         inside: list[str] = []
         names = [str(number) for number in range(3000)]  # more than a store has locks
@@ -266,7 +266,7 @@ class ObjectStoreContract:
         async with asyncio.timeout(5), store.exclusive("0", "2999"):
             pass
 
-    async def test_one_writer(self, store: ObjectStore) -> None:
+    async def test_one_writer(self, store: FolderStore) -> None:
         """A second writer is refused and changes nothing, until the first is closed."""
         await write(store, "object", b"123")
         first = await store.open_writer("object", 3)
@@ -279,7 +279,7 @@ class ObjectStoreContract:
         (await store.open_writer("object", 5)).close()
         assert await read(store, "object") == b"12345"
 
-    async def test_reading_outlives_deletion(self, store: ObjectStore) -> None:
+    async def test_reading_outlives_deletion(self, store: FolderStore) -> None:
         """An open reader answers after its object is deleted, or replaced by a move."""
         await write(store, "object", b"old")
         await write(store, "new", b"fresh")
@@ -290,7 +290,7 @@ class ObjectStoreContract:
         assert bytes(await reader.read(0, 3)) == b"old"
         reader.close()
 
-    async def test_unknown_objects(self, store: ObjectStore) -> None:
+    async def test_unknown_objects(self, store: FolderStore) -> None:
         """An object that was never made cannot be read, moved or found; deleting it does nothing."""
         with refused(ObjectUnknownError):
             await store.open_reader("a/missing")
@@ -300,7 +300,7 @@ class ObjectStoreContract:
         assert await store.find("b/elsewhere") is None
         assert not await store.delete("a/missing")
 
-    async def test_many_are_deleted_at_once(self, store: ObjectStore) -> None:
+    async def test_many_are_deleted_at_once(self, store: FolderStore) -> None:
         """Many objects are deleted as if one after the other; missing ones delay nothing."""
         keys = [f"folder/{number}/object" for number in range(20)]
         for key in keys[::2]:
@@ -310,7 +310,7 @@ class ObjectStoreContract:
         assert list(await store.delete_all([])) == []
         assert [found.key async for found in store.iter_objects("")] == ["folder/other"]
 
-    async def test_a_key_below_an_object_is_unknown(self, store: ObjectStore) -> None:
+    async def test_a_key_below_an_object_is_unknown(self, store: FolderStore) -> None:
         """An object is not a folder."""
         await write(store, "object", b"1")
         assert await store.find("object/below") is None
@@ -318,14 +318,14 @@ class ObjectStoreContract:
         with refused(ObjectUnknownError):
             await store.open_reader("object/below")
 
-    async def test_a_folder_is_no_object(self, store: ObjectStore) -> None:
+    async def test_a_folder_is_no_object(self, store: FolderStore) -> None:
         """Only whole keys name objects."""
         await write(store, "folder/object", b"1")
         assert await store.find("folder") is None
         with refused(ObjectUnknownError):
             await store.open_reader("folder")
 
-    async def test_publishing(self, store: ObjectStore) -> None:
+    async def test_publishing(self, store: FolderStore) -> None:
         """A writer gives its object the final key, which replaces what was there; the first key is free again."""
         for content in (b"first", b"second", b""):
             writer = await store.open_writer("uploads/1")
@@ -335,7 +335,7 @@ class ObjectStoreContract:
             assert await keys(store, "") == ["blobs/ab/cd/data"]
             assert await read(store, "blobs/ab/cd/data") == content
 
-    async def test_sweeping_takes_nothing_that_is_in_place(self, store: ObjectStore) -> None:
+    async def test_sweeping_takes_nothing_that_is_in_place(self, store: FolderStore) -> None:
         """Sweeping leaves what stands in its place and what bars somebody; a removal that has ended left nothing."""
         for name in ("a", "b", "c"):
             await write(store, f"blobs/{name}/data", name.encode())
@@ -346,7 +346,7 @@ class ObjectStoreContract:
         (outcome,) = await store.remove_as("dead", ["blobs/a/data"])
         assert isinstance(outcome, ObjectBarredError)
 
-    async def test_publishing_what_was_taken_up(self, store: ObjectStore) -> None:
+    async def test_publishing_what_was_taken_up(self, store: FolderStore) -> None:
         """An object written by several writers, one after the other, is published whole."""
         await write(store, "uploads/1", b"0123456789")
         writer = await store.open_writer("uploads/1", 5)
@@ -354,7 +354,7 @@ class ObjectStoreContract:
         writer.close()
         assert await read(store, "blobs/data") == b"01234"
 
-    async def test_publishing_what_was_deleted(self, store: ObjectStore) -> None:
+    async def test_publishing_what_was_deleted(self, store: FolderStore) -> None:
         """An object that was deleted under its writer cannot be published, and nothing appears at either key."""
         writer = await store.open_writer("uploads/1")
         await writer.append([b"content"], ignore)
@@ -364,7 +364,7 @@ class ObjectStoreContract:
         writer.close()
         assert await keys(store, "") == []
 
-    async def test_moving(self, store: ObjectStore) -> None:
+    async def test_moving(self, store: FolderStore) -> None:
         """A move changes the key and nothing else, and replaces what was there."""
         await write(store, "uploads/1", b"content")
         await store.move("uploads/1", "blobs/ab/cd/data")
@@ -374,7 +374,7 @@ class ObjectStoreContract:
         await store.move("uploads/2", "blobs/ab/cd/data")
         assert await read(store, "blobs/ab/cd/data") == b"other"
 
-    async def test_deleting(self, store: ObjectStore) -> None:
+    async def test_deleting(self, store: FolderStore) -> None:
         """An object is deleted once; another one of the same folder stays."""
         await write(store, "folder/one", b"1")
         await write(store, "folder/two", b"2")
@@ -383,7 +383,7 @@ class ObjectStoreContract:
         assert await store.find("folder/one") is None
         assert await keys(store, "folder") == ["folder/two"]
 
-    async def test_listing(self, store: ObjectStore) -> None:
+    async def test_listing(self, store: FolderStore) -> None:
         """A listing has all objects below a folder, at any depth, with their sizes, and none beside it."""
         for number, key in enumerate(("a/1", "a/b/2", "a/b/c/3", "ab/4", "a-b/5")):
             await write(store, key, b"x" * number)
@@ -394,7 +394,7 @@ class ObjectStoreContract:
         found = await store.find("a/b/c/3")
         assert found in [item async for item in store.iter_objects("a/b/c")]
 
-    async def test_listing_while_objects_go(self, store: ObjectStore) -> None:
+    async def test_listing_while_objects_go(self, store: FolderStore) -> None:
         """An object that is deleted during a listing may be in it or not, and breaks nothing."""
         for number in range(20):
             await write(store, f"many/{number}", b"x")
@@ -405,7 +405,7 @@ class ObjectStoreContract:
         assert len(seen) == len(set(seen)) == 20
         assert await keys(store, "many") == []
 
-    async def test_neighbours_come_and_go(self, store: ObjectStore) -> None:
+    async def test_neighbours_come_and_go(self, store: FolderStore) -> None:
         """An object can be begun and published while the last one of its folder is deleted."""
 
         async def pass_through(number: int) -> None:
@@ -421,7 +421,7 @@ class ObjectStoreContract:
         await asyncio.gather(*(pass_through(number) for number in range(8)))
         assert await keys(store, "") == []
 
-    async def test_concurrent_writers_of_one_key(self, store: ObjectStore) -> None:
+    async def test_concurrent_writers_of_one_key(self, store: FolderStore) -> None:
         """Of many concurrent writers exactly one gets the object."""
         results = await asyncio.gather(*(store.open_writer("contested") for _ in range(10)), return_exceptions=True)
         refusals = [result for result in results if isinstance(result, ObjectBusyError)]
@@ -430,7 +430,7 @@ class ObjectStoreContract:
                 result.close()
         assert len(refusals) == 9, results
 
-    async def test_space(self, store: ObjectStore) -> None:
+    async def test_space(self, store: FolderStore) -> None:
         """Space left is a number of bytes, or not known."""
         free = await store.free_bytes()
         assert free is None or free > 0

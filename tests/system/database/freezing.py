@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from roadstead.errors import RoadsteadError
 from roadstead.oci import Digest
-from roadstead.registry.content.blob_commits import BlobCommits
+from roadstead.registry.content.file_intake import FileIntake
 from roadstead.registry.garbage.collection import Collector
 from roadstead.storage import FilesystemStore
 from roadstead.testing.images import digest_of
@@ -65,9 +65,9 @@ def freezing(files: FilesystemStore, call: str) -> None:
     setattr(target, name, late)
 
 
-def freezing_async(commits: BlobCommits) -> None:
+def freezing_async(commits: Any) -> None:
     """The same between publishing and recording."""
-    target: Any = commits
+    target = commits
     original = target._record_blob
 
     async def late(*arguments: Any, **named: Any) -> None:
@@ -85,7 +85,9 @@ async def run(url: str, folder: str, action: str, call: str) -> str:
         freezing(files, call)
     await instance.open(files)
     if call == "_record_blob":
-        freezing_async(instance.registry.uploads.commits)
+        intake = instance.registry.uploads.intake
+        assert isinstance(intake, FileIntake)
+        freezing_async(intake.commits)
     try:
         if action == "push":
             answer = await instance.client.request("POST", f"/v2/late/blobs/uploads/?digest={digest()}", body=CONTENT)

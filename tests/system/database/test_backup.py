@@ -402,7 +402,10 @@ def age(snapshot: Path) -> None:
     catalogue = snapshot / "roadstead.db"
     catalogue.chmod(0o600)
     with contextlib.closing(sqlite3.connect(catalogue)) as connection, connection:
-        connection.execute("DROP TABLE secrets")
+        for table in ("secrets", "upload_parts", "swept_objects"):
+            connection.execute(f"DROP TABLE {table}")
+        for index in ("ix_blobs_object_key", "ix_blob_parts_object_key"):
+            connection.execute(f"DROP INDEX {index}")
         for column in ("fence", "beat"):
             connection.execute(f"ALTER TABLE leases DROP COLUMN {column}")
         connection.execute("UPDATE alembic_version SET version_num = '0007'")

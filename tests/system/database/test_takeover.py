@@ -11,6 +11,7 @@ from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.operation.takeover import STILL_SECONDS, Takeover
+from roadstead.storage import FolderStore
 from roadstead.testing.images import digest_of
 from roadstead.testing.instance import Instance
 
@@ -39,6 +40,7 @@ async def instance(tmp_path: Path, database_url: str) -> AsyncIterator[Instance]
 
 def takeover_of(instance: Instance) -> Takeover:
     registry = instance.registry
+    assert isinstance(registry.storage, FolderStore)
     return Takeover(registry.database, registry.storage, instance.clock, registry.rules)
 
 

@@ -34,6 +34,7 @@ STARTS = (
     "HashRefusedError",
     "PasswordFileInvalidError",
     "StorageUnconfirmedError",
+    "BucketUrlInvalidError",
 )
 
 

@@ -22,6 +22,7 @@ from roadstead.registry.garbage.holds import HoldLapsedError
 from roadstead.registry.operation.confirmation import StorageUnconfirmedError
 from roadstead.registry.operation.storage_owner import StorageForeignError, StorageMissingError
 from roadstead.remotes import UpstreamError, UpstreamUrlInvalidError
+from roadstead.storage.bucket_place import BucketUrlInvalidError
 
 
 def _repository_unknown(error: registry.RepositoryUnknownError) -> str:
@@ -165,6 +166,7 @@ EXITS: Final[dict[type[RoadsteadError], tuple[ExitCode, _Sentence]]] = {
     backup.DataFolderOccupiedError: (ExitCode.REFUSED, str),
     UpstreamError: (ExitCode.UNREACHABLE, str),
     UpstreamUrlInvalidError: (ExitCode.USAGE, str),
+    BucketUrlInvalidError: (ExitCode.USAGE, str),
     HoldLapsedError: (ExitCode.UNREACHABLE, str),
     # the things that were found
     secrets.SecretDamagedError: (ExitCode.DAMAGED, str),

@@ -38,7 +38,7 @@ from roadstead.registry.model import UploadSession
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, record_for_removal
 from roadstead.storage import (
-    ObjectStore,
+    FolderStore,
     ObjectUnknownError,
     ObjectWriter,
     StorageAbsentError,
@@ -68,7 +68,7 @@ class BlobCommits:
     def __init__(
         self,
         database: Database,
-        storage: ObjectStore,
+        storage: FolderStore,
         exclusive: Exclusive,
         clock: Clock,
         rules: GarbageRules,

@@ -14,7 +14,7 @@ from typing import Final
 
 from roadstead.clock import Clock
 from roadstead.database import End, Script, Step, Transaction
-from roadstead.database.script import differ, none, run_steps, some
+from roadstead.database.script import differ, given, none, run_steps, same, some
 from roadstead.events import ADD_EVENT, EventAction
 from roadstead.jobs import FIND_STATE, save_state
 from roadstead.oci import RepositoryName
@@ -32,6 +32,12 @@ REMOVALS: Final = "blobs-removed"
 SESSION_OVER: Final = "session over"
 """An outcome: the session has ended, or was never known."""
 
+SESSION_MOVED: Final = "session moved"
+"""An outcome: the session has ended, was never known, or another request has added to it."""
+
+SWEPT: Final = "swept"
+"""An outcome: the object was old before anybody named it, and was removed (``garbage.object_sweep``)."""
+
 OUT_OF_SERVICE: Final = "out of service"
 """An outcome: the record, or its bytes, must be decided about by one who holds the digest."""
 
@@ -47,6 +53,14 @@ def _saving(fixed: Mapping[str, int | str], binds: Mapping[str, str]) -> tuple[S
     return (
         Step(store.SAVE_UPLOAD, when=some("may_be_new"), otherwise=SESSION_OVER, fixed=fixed, binds=binds),
         Step(store.SAVE_RECORDED_UPLOAD, when=none("may_be_new"), otherwise=SESSION_OVER, fixed=fixed, binds=binds),
+    )
+
+
+def _saving_at(fixed: Mapping[str, int | str], binds: Mapping[str, str]) -> tuple[Step, Step]:
+    """The same if the session still stands at the offset ``was``."""
+    return (
+        Step(store.SAVE_UPLOAD_AT, when=some("may_be_new"), otherwise=SESSION_MOVED, fixed=fixed, binds=binds),
+        Step(store.SAVE_RECORDED_UPLOAD_AT, when=none("may_be_new"), otherwise=SESSION_MOVED, fixed=fixed, binds=binds),
     )
 
 
@@ -74,6 +88,29 @@ RECORD_HELD_BLOB: Final = Script(  # whatever it was before
     _TELL,
 )
 SAVE_SESSION: Final = Script("save_session", *_saving({}, {}))
+
+_ADD_PART: Final = Step(
+    store.ADD_UPLOAD_PART, when=given("part_key"), binds={"object_key": "part_key", "size_bytes": "part_bytes"}
+)
+_REQUIRE_UNSWEPT: Final = (
+    Step(store.FIND_SWEPT, gives=("swept_ms",)),
+    End(given("swept_ms"), SWEPT),
+)
+SAVE_PART: Final = Script("save_part", *_REQUIRE_UNSWEPT, *_saving_at({}, {}), _ADD_PART)
+_IS_PLACE: Final = same("place", "object_key")
+RECORD_PLACED_BLOB: Final = Script(  # the blob is where its parts are, unless its record says that it is elsewhere
+    "record_placed_blob",
+    *_REQUIRE_UNSWEPT,
+    *_saving_at(fixed={"offset": store.ENDED}, binds={"now_ms": "grace_ms"}),
+    _ADD_PART,
+    Step(store.SAVE_PLACED_BLOB, gives=("blob_id", "place"), binds={"created_ms": "now_ms"}),
+    Step(store.DELETE_BLOB_PARTS, when=_IS_PLACE),
+    Step(store.MOVE_UPLOAD_PARTS, when=_IS_PLACE & some("has_parts")),
+    Step(store.DELETE_UPLOAD_PARTS),
+    *_LINK,
+    _TELL,
+    returns=("place",),
+)
 _LINK_BLOB: Final = Script("link_blob", *_LINK)
 
 

@@ -9,18 +9,18 @@ from roadstead.clock import Clock
 from roadstead.database import Database, Row, Statement, Transaction
 from roadstead.events import KEPT, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
-from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content import store
 from roadstead.registry.content.blob_records import OCTETS, link_blob
 from roadstead.registry.content.exclusive import Exclusive, Hold
+from roadstead.registry.content.places import Places
 from roadstead.registry.content.repositories import get_repository_id
 from roadstead.registry.errors import BlobQuarantinedError, BlobReferencedError, BlobUnknownError
 from roadstead.registry.locks import adding_to, removing_from
 from roadstead.registry.model import Blob
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, forget_link_review, postpone_link, review_blob
-from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
+from roadstead.storage import ObjectReader, ObjectUnknownError, StoredObject
 
 Notice = Callable[[Digest, str], None]
 """Told which blob was put into quarantine and why."""
@@ -40,7 +40,7 @@ class Blobs:
     def __init__(
         self,
         database: Database,
-        storage: ObjectStore,
+        places: Places,
         exclusive: Exclusive,
         clock: Clock,
         rules: GarbageRules,
@@ -50,7 +50,7 @@ class Blobs:
         self._database = database
         self._rules = rules
         self._outbox = outbox
-        self._storage = storage
+        self._places = places
         self._exclusive = exclusive
         self._clock = clock
         self._on_quarantine = on_quarantine
@@ -63,7 +63,7 @@ class Blobs:
             BlobQuarantinedError: it has, but the bytes were found damaged.
         """
         row = await self._find(store.FIND_BLOB, repository, digest, visible)
-        return Blob(digest, row[0])
+        return Blob(digest, row[0], row[2])
 
     async def open(self, repository: RepositoryName, digest: Digest, *, visible: VisibleRepositories) -> ObjectReader:
         """A blob's bytes; the caller closes the reader.
@@ -85,8 +85,9 @@ class Blobs:
             BlobUnknownError, BlobQuarantinedError: as ``open``.
         """
         row = await self._find(store.FIND_BLOB_UNDER_REVIEW, repository, digest, visible)
-        reader = await self._open(repository, Blob(digest, row[0]), visible)
-        reader.close()
+        blob = Blob(digest, row[0], row[5])
+        if not await self._places.is_whole(blob):
+            (await self._open(repository, blob, visible)).close()
         change = Change.at(self._clock, "", self._rules)
         if row[4] is not None and row[4] - change.grace_ms <= self._rules.upload_ms // 2:
             await self._database.write(
@@ -94,7 +95,7 @@ class Blobs:
                 locks=adding_to(repository),
                 durable=False,
             )
-        return reader.size_bytes
+        return blob.size_bytes
 
     async def _find(
         self, statement: Statement, repository: RepositoryName, digest: Digest, visible: VisibleRepositories
@@ -121,9 +122,10 @@ class Blobs:
         now, a push has healed the blob, which is left alone. Returns whether it was put aside.
         """
         async with self._exclusive.hold(digest) as hold:
-            if not isinstance(seen, EllipsisType) and await self._storage.find(layout.blob_key(digest)) != seen:
+            place = await self._places.find_place(digest)
+            if not isinstance(seen, EllipsisType) and await self._places.find(digest, place) != seen:
                 return False
-            return await uninterrupted(self._put_aside(hold, digest, reason, seen))
+            return await uninterrupted(self._put_aside(hold, Blob(digest, 0, place), reason, seen))
 
     async def take_back(self, digest: Digest, *, seen: StoredObject) -> bool:
         """Serves a blob again whose bytes, read as ``seen``, are right; whether they are still the same."""
@@ -133,7 +135,7 @@ class Blobs:
                 await hold.require(transaction)
                 await transaction.execute(store.TAKE_OUT_OF_QUARANTINE, digest=digest)
 
-            if await self._storage.find(layout.blob_key(digest)) != seen:
+            if await self._places.find(digest, await self._places.find_place(digest)) != seen:
                 return False
             await self._database.write(work)
             return True
@@ -144,10 +146,10 @@ class Blobs:
         """Looks again while nobody can remove the blob: what was damaged may have been healed by a push meanwhile."""
         async with self._exclusive.hold(digest) as hold:
             blob = await self.get(repository, digest, visible=visible)
-            seen = await self._storage.find(layout.blob_key(digest))  # before the look that decides
+            seen = await self._places.find(digest, blob.object_key)  # before the look that decides
             reader = await self._open_intact(blob)
-            if isinstance(reader, str) and not await uninterrupted(self._put_aside(hold, digest, reader, seen)):
-                reader = await self._open_intact(blob)
+            if isinstance(reader, str) and not await uninterrupted(self._put_aside(hold, blob, reader, seen)):
+                reader = await self._open_intact(await self.get(repository, digest, visible=visible))
             if isinstance(reader, str):
                 raise BlobQuarantinedError(digest)
             return reader
@@ -155,7 +157,7 @@ class Blobs:
     async def _open_intact(self, blob: Blob) -> ObjectReader | str:
         """The blob's bytes, or what is wrong with them."""
         try:
-            reader = await self._storage.open_reader(layout.blob_key(blob.digest))
+            reader = await self._places.open(blob)
         except ObjectUnknownError:
             return "its bytes are missing"
         if reader.size_bytes == blob.size_bytes:
@@ -163,22 +165,23 @@ class Blobs:
         reader.close()
         return f"it has {reader.size_bytes} bytes instead of {blob.size_bytes}"
 
-    async def _put_aside(
-        self, hold: Hold, digest: Digest, reason: str, seen: StoredObject | EllipsisType | None
-    ) -> bool:
+    async def _put_aside(self, hold: Hold, blob: Blob, reason: str, seen: StoredObject | EllipsisType | None) -> bool:
         """Takes a blob out of service, then its bytes out of their place; whether they are the ones that were ``seen``.
 
         A push that holds nothing may put its bytes in place at any moment. It records them after that, for which it
         waits while the record is being changed here: so either its bytes are seen here, or it sees the quarantine.
         """
-        now_ms = self._clock.now_ms()
+        digest, statement = blob.digest, store.QUARANTINE_BLOB
+        values: dict[str, object] = {"digest": digest, "now_ms": self._clock.now_ms()}
+        if blob.object_key is not None:
+            statement, values["object_key"] = store.QUARANTINE_PLACED_BLOB, blob.object_key
 
         async def work(transaction: Transaction) -> bool:
             await hold.require(transaction)
-            if not await transaction.execute(store.QUARANTINE_BLOB, digest=digest, now_ms=now_ms):
+            if not await transaction.execute(statement, **values):
                 return False
             is_certain = isinstance(seen, EllipsisType) or not self._exclusive.is_fenced
-            if not is_certain and await self._storage.find(layout.blob_key(digest)) != seen:
+            if not is_certain and await self._places.find(digest, None) != seen:
                 raise _HealedError
             event = Event(
                 action=EventAction.QUARANTINE, repository="", digest=digest, media_type=OCTETS, cause=BY_QUARANTINE
@@ -190,6 +193,8 @@ class Blobs:
             is_out = await self._database.write(work, locks=[KEPT])
         except _HealedError:
             return False
+        if not is_out and blob.object_key is not None:
+            return False  # it has another place by now
         if not is_out and self._exclusive.is_fenced:
             return True  # nothing serves these bytes, and somebody may be about to record them
         try:

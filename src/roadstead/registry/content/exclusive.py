@@ -16,7 +16,7 @@ or goes, only in a transaction that begins with ``Hold.require``, which fails wh
 it from being taken over until the transaction ends.
 
 **Who takes over.** T: whoever takes a row over bars its token from the digest's bytes *before* the row changes hands
-(``ObjectStore.bar``): from then on no removal by the former holder has an effect, however late its system call comes.
+(``FolderStore.bar``): from then on no removal by the former holder has an effect, however late its system call comes.
 Whoever dies between has barred somebody who was dead, or makes one that lives fail, which is no harm. So while somebody
 holds a digest, no removal by anybody else can take effect, by induction over all who held it before.
 
@@ -54,7 +54,8 @@ from typing import Protocol
 from roadstead.database import Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout
-from roadstead.storage import ObjectStore, StorageError
+from roadstead.registry.model import Blob
+from roadstead.storage import FolderStore, StorageError
 
 
 class Hold(Protocol):
@@ -68,12 +69,18 @@ class Hold(Protocol):
         """
         ...
 
-    async def remove(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
+    async def remove(self, blobs: Sequence[Blob]) -> Sequence[bool | StorageError]:
         """Removes blobs' bytes, whose records are out of service; for each what ``ObjectStore.delete`` would say."""
+        ...
+
+    async def remove_aside(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
+        """Removes what ``put_aside`` has moved, of blobs whose records are going; for each as ``remove``."""
         ...
 
     async def put_aside(self, digest: Digest) -> None:
         """Moves a blob's bytes, whose record is in quarantine, to where the quarantined are.
+
+        Where keys are used once they stay: whoever pushes the blob again gives it another place.
 
         Raises:
             ObjectUnknownError: there are none.
@@ -83,6 +90,11 @@ class Hold(Protocol):
 
 class Exclusive(Protocol):
     """Gives holds."""
+
+    @property
+    def is_shared(self) -> bool:
+        """True if replicas share the catalogue."""
+        ...
 
     @property
     def is_fenced(self) -> bool:
@@ -106,9 +118,10 @@ class Exclusive(Protocol):
 class FileExclusive:
     """Holds that are locks of the storage's own: for processes of one machine."""
 
+    is_shared = False
     is_fenced = False
 
-    def __init__(self, storage: ObjectStore) -> None:
+    def __init__(self, storage: FolderStore) -> None:
         self._storage = storage
 
     def hold(self, *digests: Digest) -> "_FileHold":
@@ -121,7 +134,7 @@ class _FileHold(AbstractAsyncContextManager[Hold]):
 
     __slots__ = ("_locks", "_storage")
 
-    def __init__(self, storage: ObjectStore, digests: Sequence[Digest]) -> None:
+    def __init__(self, storage: FolderStore, digests: Sequence[Digest]) -> None:
         self._storage = storage
         self._locks = storage.exclusive(*digests)
 
@@ -135,8 +148,11 @@ class _FileHold(AbstractAsyncContextManager[Hold]):
     async def require(self, transaction: Transaction) -> None:
         """Nothing: whoever runs holds its lock."""
 
-    async def remove(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
-        return await self._storage.delete_all([layout.blob_key(digest) for digest in digests])
+    async def remove(self, blobs: Sequence[Blob]) -> Sequence[bool | StorageError]:
+        return await self._storage.delete_all([layout.blob_key(blob.digest) for blob in blobs])
+
+    async def remove_aside(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
+        return await self._storage.delete_all([layout.quarantine_key(digest) for digest in digests])
 
     async def put_aside(self, digest: Digest) -> None:
         await self._storage.move(layout.blob_key(digest), layout.quarantine_key(digest))

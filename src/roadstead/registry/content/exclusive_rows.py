@@ -23,7 +23,8 @@ from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
 from roadstead.registry.content.exclusive import Hold
-from roadstead.storage import ObjectStore, StorageError
+from roadstead.registry.model import Blob
+from roadstead.storage import FolderStore, StorageError
 
 LAPSE_SECONDS: Final = 10.0
 """Seconds after which the holder of a row that stands still is dead: so long a push waits for one that was killed."""
@@ -44,10 +45,11 @@ _log = structlog.get_logger("roadstead.exclusive")
 class RowExclusive:
     """Holds of this process."""
 
+    is_shared = True
     is_fenced = True
 
     def __init__(
-        self, database: Database, storage: ObjectStore, clock: Clock, *, lapse_seconds: float = LAPSE_SECONDS
+        self, database: Database, storage: FolderStore, clock: Clock, *, lapse_seconds: float = LAPSE_SECONDS
     ) -> None:
         """``lapse_seconds`` is as ``LAPSE_SECONDS``, which all replicas have in common."""
         self.database = database
@@ -148,9 +150,12 @@ class _RowHold(contextlib.AbstractAsyncContextManager[Hold]):
             if held is None or (held.holder, held.fence) != (self._token, fence):
                 raise LeaseLostError(_digest_of(name))
 
-    async def remove(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
-        keys = [layout.blob_key(digest) for digest in digests]
+    async def remove(self, blobs: Sequence[Blob]) -> Sequence[bool | StorageError]:
+        keys = [layout.blob_key(blob.digest) for blob in blobs]
         return await self._exclusive.storage.remove_as(self._token, keys)
+
+    async def remove_aside(self, digests: Sequence[Digest]) -> Sequence[bool | StorageError]:
+        return await self._exclusive.storage.delete_all([layout.quarantine_key(digest) for digest in digests])
 
     async def put_aside(self, digest: Digest) -> None:
         key = layout.blob_key(digest)

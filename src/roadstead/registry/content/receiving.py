@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
+from roadstead.registry.content.intake import BodyWriter
 from roadstead.registry.errors import BlobTooLargeError
-from roadstead.storage import Buffer, ObjectWriter
+from roadstead.storage import Buffer
 
 GATHER_BYTES: Final = 2 << 20
 """Bytes written and hashed in one background job: enough to make the hop to a thread cheap."""
@@ -52,7 +53,7 @@ class Receiving:
         self._buffers = _Buffers()
         self._uploads = 0
 
-    async def receive(self, writer: ObjectWriter, observe: Callable[[Buffer], None], body: Body) -> None:
+    async def receive(self, writer: BodyWriter, observe: Callable[[Buffer], None], body: Body) -> None:
         """Writes ``body`` and shows it to ``observe``; whatever ends it early is raised after what came is written."""
         line = _Line(writer, observe, self._require_space)
         self._uploads += 1
@@ -132,7 +133,7 @@ class _Line:
     """The jobs of one upload: one in flight."""
 
     def __init__(
-        self, writer: ObjectWriter, observe: Callable[[Buffer], None], require_space: Callable[[], Awaitable[None]]
+        self, writer: BodyWriter, observe: Callable[[Buffer], None], require_space: Callable[[], Awaitable[None]]
     ) -> None:
         self._writer = writer
         self._observe = observe

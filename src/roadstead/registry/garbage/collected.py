@@ -1,6 +1,7 @@
 """The account of a run of the collector."""
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 
 @dataclass(slots=True)
@@ -23,3 +24,12 @@ class Collected:
         """Counts ``other`` in."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+class MarkedBlob(NamedTuple):
+    """A blob that no repository links to, marked to go; ``object_key`` is empty where it has none of its own."""
+
+    blob_id: int
+    digest: str
+    size_bytes: int
+    object_key: str

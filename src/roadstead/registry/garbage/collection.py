@@ -49,10 +49,11 @@ from roadstead.registry.content import store
 from roadstead.registry.content.blob_records import note_removal
 from roadstead.registry.content.exclusive import Hold
 from roadstead.registry.garbage import store as collection_store
-from roadstead.registry.garbage.collected import Collected
+from roadstead.registry.garbage.collected import Collected, MarkedBlob
 from roadstead.registry.garbage.halts import Halts
 from roadstead.registry.garbage.wished_age import WishedAge
 from roadstead.registry.locks import COLLECTION_KEPT, removing_from
+from roadstead.registry.model import Blob
 from roadstead.registry.removal import store as removal_store
 from roadstead.registry.removal.rules import HOUR_MS, GarbageRules, ReviewKind
 from roadstead.registry.removal.transitions import (
@@ -318,7 +319,7 @@ class Collector:
         for start in range(0, len(marked), BATCH):
             await self._remove_blobs(marked[start : start + BATCH], done)
 
-    async def _remove_blobs(self, marked: list[tuple[int, str, int]], done: Collected) -> None:
+    async def _remove_blobs(self, marked: list[MarkedBlob], done: Collected) -> None:
         """Removes marked blobs, first their bytes, then their records."""
         erased: list[bool | None] = []
         together = BATCH if self._exclusive.is_fenced else TOGETHER
@@ -329,7 +330,7 @@ class Collector:
         failed = [row for row, is_erased in outcomes if is_erased is None]
 
         async def finish(transaction: Transaction) -> None:
-            names = [{"blob_id": row[0], "digest": row[1]} for row in tried]
+            names = [{"blob_id": row[0], "digest": row[1], "object_key": row[3]} for row in tried]
             if not self._exclusive.is_fenced:
                 await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
             await transaction.execute_many(collection_store.DELETE_REVIEW_OF_GONE_BLOB, names)
@@ -346,7 +347,7 @@ class Collector:
         now_ms = self._registry.clock.grace_ms()
         await transaction.execute(removal_store.POSTPONE_REVIEW, **key, now_ms=now_ms, not_before=now_ms + RETRY_MS)
 
-    async def _mark_blobs(self, transaction: Transaction) -> tuple[int, list[tuple[int, str, int]]]:
+    async def _mark_blobs(self, transaction: Transaction) -> tuple[int, list[MarkedBlob]]:
         """Marks blobs that no repository links to, unless a backup relies on them; durable before their bytes go.
 
         Returns how many were looked at. Their reviews and they themselves are locked before it is asked what links to
@@ -367,9 +368,9 @@ class Collector:
         await transaction.execute_many(
             collection_store.MARK_DELETING, [{"blob_id": row[0], "now_ms": now_ms} for row in free]
         )
-        return len(due), [(row[0], row[1], row[2]) for row in free]
+        return len(due), [MarkedBlob(row[0], row[1], row[2], row[4] or "") for row in free]
 
-    async def _erase(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
+    async def _erase(self, rows: list[MarkedBlob]) -> list[bool | None]:
         """Removes the bytes of some marked blobs.
 
         For each: False if a push has brought it back, None if its bytes cannot be removed. A cancellation waits for its
@@ -377,7 +378,7 @@ class Collector:
         """
         return await uninterrupted(self._erase_locked(rows))
 
-    async def _erase_locked(self, rows: list[tuple[int, str, int]]) -> list[bool | None]:
+    async def _erase_locked(self, rows: list[MarkedBlob]) -> list[bool | None]:
         digests = [Digest(row[1]) for row in rows]
         keys = as_list(str(row[0]) for row in rows)
         try:
@@ -385,7 +386,9 @@ class Collector:
                 if await self.halts.is_unconfirmed():
                     return [None] * len(rows)
                 found = await self._database.fetch_all(collection_store.LIST_MARKED_BLOBS, blobs=keys)
-                kept = await self._erase_marked(hold, [(Digest(row[0]), row[1] is not None) for row in found])
+                kept = await self._erase_marked(
+                    hold, [(Blob(Digest(row[0]), 0, row[2]), row[1] is not None) for row in found]
+                )
                 if self._exclusive.is_fenced:
                     await self._delete_records(hold, [row for row in rows if Digest(row[1]) not in kept])
         except (StorageError, LeaseLostError) as error:  # no lock could be had, or it was lost
@@ -394,25 +397,25 @@ class Collector:
         marked = {row[0] for row in found}
         return [None if digest in kept else digest in marked for digest in digests]
 
-    async def _delete_records(self, hold: Hold, rows: list[tuple[int, str, int]]) -> None:
+    async def _delete_records(self, hold: Hold, rows: list[MarkedBlob]) -> None:
         """Deletes the records of blobs whose bytes have gone, while nobody else can have brought one back."""
 
         async def work(transaction: Transaction) -> None:
             await hold.require(transaction)
-            names = [{"blob_id": row[0], "digest": row[1]} for row in rows]
+            names = [{"blob_id": row[0], "digest": row[1], "object_key": row[3]} for row in rows]
             await transaction.execute_many(collection_store.DELETE_MARKED_BLOB, names)
             await note_removal(transaction)
 
         await self._database.write(work, locks=[KEPT], durable=False)
 
-    async def _erase_marked(self, hold: Hold, marked: list[tuple[Digest, bool]]) -> set[Digest]:
+    async def _erase_marked(self, hold: Hold, marked: list[tuple[Blob, bool]]) -> set[Digest]:
         """Removes bytes, those in quarantine too where there are some; returns the blobs of which some remain."""
-        places = [digest for digest, _ in marked]
-        aside = [digest for digest, is_aside in marked if is_aside]
-        outcomes = [*await hold.remove(places)]
+        places = [blob.digest for blob, _ in marked]
+        aside = [blob.digest for blob, is_aside in marked if is_aside]
+        outcomes = [*await hold.remove([blob for blob, _ in marked])]
         if aside:
             places += aside
-            outcomes += await self._storage.delete_all([layout.quarantine_key(digest) for digest in aside])
+            outcomes += await hold.remove_aside(aside)
         failures = [outcome for outcome in outcomes if isinstance(outcome, StorageError)]
         if failures:
             self.failure = failures[-1]
@@ -439,6 +442,8 @@ class Collector:
         Where replicas share the catalogue it goes as blobs do, by a record.
         False if the storage cannot remove it.
         """
+        if self._registry.places.has_own_keys:
+            return True
         try:
             if self._exclusive.is_fenced:
                 if await self._storage.find(layout.blob_key(digest)) is not None:

@@ -12,7 +12,7 @@ class Halts:
 
     def __init__(self, registry: Registry) -> None:
         self._database = registry.database
-        self._holds = HoldWatch(registry.clock, is_shared=registry.exclusive.is_fenced)
+        self._holds = HoldWatch(registry.clock, is_shared=registry.exclusive.is_shared)
         self._confirmation = registry.confirmation
 
     async def is_paused(self) -> bool:

@@ -155,6 +155,7 @@ LIST_DUE_BLOBS: Final = Statement(
         blobs.c.digest,
         blobs.c.size_bytes,
         exists().where(repository_blobs.c.blob_id == reviews.c.item_id).correlate(reviews),
+        blobs.c.object_key,
     )
     .join(blobs, blobs.c.id == reviews.c.item_id, isouter=True)
     .where(_due(ReviewKind.BLOB))
@@ -164,13 +165,17 @@ LIST_DUE_BLOBS: Final = Statement(
 _is_unlinked = ~exists().where(repository_blobs.c.blob_id == blobs.c.id).correlate(blobs)
 MARK_DELETING: Final = Statement(update(blobs).where(blobs.c.id == _blob_id, _is_unlinked).values(deleting_ms=_now_ms))
 LIST_MARKED_BLOBS: Final = Statement(  # by key, since keys of one batch lie together; but keys are used again
-    select(blobs.c.digest, blobs.c.quarantined_ms).where(
+    select(blobs.c.digest, blobs.c.quarantined_ms, blobs.c.object_key).where(
         blobs.c.id.in_(listed("blobs", KEY)), blobs.c.deleting_ms.is_not(None)
     )
 )
 DELETE_MARKED_BLOB: Final = Statement(
     delete(blobs).where(
-        blobs.c.id == _blob_id, blobs.c.digest == _digest, blobs.c.deleting_ms.is_not(None), _is_unlinked
+        blobs.c.id == _blob_id,
+        blobs.c.digest == _digest,
+        func.coalesce(blobs.c.object_key, literal("")) == parameter("object_key"),
+        blobs.c.deleting_ms.is_not(None),
+        _is_unlinked,
     )
 )
 DELETE_REVIEW_OF_GONE_BLOB: Final = Statement(  # a push may have brought it back, and a deletion taken it again

@@ -25,13 +25,13 @@ from roadstead.database import DatabaseDamagedError, DatabaseUnavailableError, S
 from roadstead.database.integrity import find_damage
 from roadstead.oci import Digest, parse_manifest
 from roadstead.oci.errors import DigestInvalidError, ManifestInvalidError
-from roadstead.registry import layout
 from roadstead.registry.content import store
 from roadstead.registry.integrity import store as check_store
 from roadstead.registry.integrity.check_records import find_dangling_records
 from roadstead.registry.integrity.findings import Finding, FindingKind, Severity
 from roadstead.registry.integrity.statistics import measure
 from roadstead.registry.integrity.unrecorded import iter_unrecorded_blobs, iter_unrecorded_uploads
+from roadstead.registry.model import Blob
 from roadstead.registry.operation.confirmation import find_unconfirmed
 from roadstead.registry.progress import Progress
 from roadstead.registry.service import Registry
@@ -199,13 +199,13 @@ class Checker:
         row = await self.registry.database.fetch_one(store.FIND_BLOB_RECORD, digest=digest)
         if row is None:
             return None
-        _, size_bytes, quarantined_ms, deleting_ms = row
+        _, size_bytes, quarantined_ms, deleting_ms, object_key = row
         if deleting_ms is not None:
             return None  # nobody has it any more, and its bytes may be gone already
         if quarantined_ms is not None:
             return FindingKind.BLOB_QUARANTINED, "its bytes were damaged and have been put aside", None
         try:
-            return await self._compare_bytes(digest, size_bytes, advance)
+            return await self._compare_bytes(Blob(digest, size_bytes, object_key), advance)
         except ObjectUnknownError:
             return FindingKind.BLOB_MISSING, "its bytes are missing", None
         except StorageAbsentError:
@@ -213,22 +213,20 @@ class Checker:
         except StorageError as error:
             return FindingKind.BLOB_UNREADABLE, str(error), None
 
-    async def _compare_bytes(
-        self, digest: Digest, size_bytes: int, advance: Callable[[int], None]
-    ) -> "_BlobFound | None":
-        found = await self.registry.storage.find(layout.blob_key(digest))
+    async def _compare_bytes(self, blob: Blob, advance: Callable[[int], None]) -> "_BlobFound | None":
+        found = await self.registry.places.find(blob.digest, blob.object_key)
         if found is None:
-            raise ObjectUnknownError(layout.blob_key(digest))
-        if found.size_bytes != size_bytes:
-            return FindingKind.BLOB_LENGTH, f"it has {found.size_bytes} bytes instead of {size_bytes}", found
-        if self.deep and await self._hash(digest, advance) != digest:
+            raise ObjectUnknownError(blob.digest)
+        if found.size_bytes != blob.size_bytes:
+            return FindingKind.BLOB_LENGTH, f"it has {found.size_bytes} bytes instead of {blob.size_bytes}", found
+        if self.deep and await self._hash(blob, advance) != blob.digest:
             return FindingKind.BLOB_DIGEST, "its bytes are not those that its digest stands for", found
         return None
 
-    async def _hash(self, digest: Digest, advance: Callable[[int], None]) -> str:
+    async def _hash(self, blob: Blob, advance: Callable[[int], None]) -> str:
         """The digest of a blob's bytes, of the same algorithm."""
-        running = hashlib.new(digest.algorithm)
-        reader = await self.registry.storage.open_reader(layout.blob_key(digest))
+        running = hashlib.new(blob.digest.algorithm)
+        reader = await self.registry.places.open(blob)
         try:
             offset = 0
             while offset < reader.size_bytes:
@@ -240,7 +238,7 @@ class Checker:
                 advance(len(piece))
         finally:
             reader.close()
-        return f"{digest.algorithm}:{running.hexdigest()}"
+        return f"{blob.digest.algorithm}:{running.hexdigest()}"
 
     async def _holders(self, digest: Digest) -> str:
         """Which manifests need a blob."""

@@ -27,6 +27,7 @@ from roadstead.oci import Digest
 from roadstead.oci.errors import DigestInvalidError
 from roadstead.registry import layout
 from roadstead.registry.content import store
+from roadstead.registry.model import Blob
 from roadstead.registry.pace import Pace
 from roadstead.registry.service import Registry
 from roadstead.storage import ObjectReader, ObjectUnknownError, StorageAbsentError, StorageError, StoredObject
@@ -216,10 +217,10 @@ class Scrubber:
             self._advance(digest, 0)
             return
         is_quarantined = row[2] is not None
-        key = layout.blob_key(digest)
+        blob = Blob(digest, row[1], row[4])
         try:
-            seen = await self._registry.storage.find(key)
-            reader = await self._registry.storage.open_reader(key) if seen is not None else None
+            seen = await self._registry.places.find(digest, blob.object_key)
+            reader = await self._registry.places.open(blob) if seen is not None else None
         except ObjectUnknownError:
             seen = reader = None
         except StorageAbsentError:
@@ -289,8 +290,9 @@ class Scrubber:
 
     async def _has_any_blob(self) -> bool:
         try:
-            async for _ in self._registry.storage.iter_objects(layout.BLOBS):
-                return True
+            for folder in (layout.BLOBS, layout.OBJECTS):
+                async for _ in self._registry.storage.iter_objects(folder):
+                    return True
         except StorageError:
             return False
         return False

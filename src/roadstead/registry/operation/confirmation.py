@@ -18,7 +18,6 @@ What removes bytes asks in the transaction that decides about them (``is_waiting
 the same name as a hold (``COLLECTION_CHANGED``), and which sees a server that has changed itself, noticed or not.
 """
 
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -237,12 +236,7 @@ class Confirmation:
 
     async def _write_stamp(self, stamp: int) -> None:
         content = json.encode(_Stamp(await find_owner(self._database), stamp))
-        writer = await self._storage.open_writer(layout.upload_key(f"stamp-{secrets.token_hex(8)}"))
-        try:
-            await writer.append([content], lambda _content: None)
-            await writer.publish(layout.STAMP)
-        finally:
-            writer.close()
+        await self._storage.put(layout.STAMP, content)
 
 
 def _difference(known: str, found: str) -> str:

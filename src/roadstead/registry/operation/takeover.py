@@ -24,13 +24,13 @@ from roadstead.database import Database, Row, Transaction
 from roadstead.oci import Digest
 from roadstead.registry import layout
 from roadstead.registry.content import store
+from roadstead.registry.content.file_intake import READ_BYTES
 from roadstead.registry.content.running_digest import RunningDigest, find_digest
 from roadstead.registry.content.session_ids import ALGORITHMS
-from roadstead.registry.content.uploads import READ_BYTES
 from roadstead.registry.operation.recovery import BATCH, Recovered
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import Change, record_for_removal
-from roadstead.storage import ObjectStore, ObjectUnknownError
+from roadstead.storage import FolderStore, ObjectUnknownError
 
 STILL_SECONDS: Final = 600.0
 """After which nobody is in the middle of a session: longer than any request waits for a body or for a database."""
@@ -44,7 +44,7 @@ And of what stands aside: a day, in which no process that removes something stay
 class Takeover:
     """Looks for sessions that stand still, and takes them up."""
 
-    def __init__(self, database: Database, storage: ObjectStore, clock: Clock, rules: GarbageRules) -> None:
+    def __init__(self, database: Database, storage: FolderStore, clock: Clock, rules: GarbageRules) -> None:
         self._database = database
         self._storage = storage
         self._clock = clock

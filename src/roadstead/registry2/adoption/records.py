@@ -243,7 +243,7 @@ async def _ensure_blob(transaction: Transaction, blob: FoundBlob, change: Change
 
 def _is_as_recorded(row: Row, blob: FoundBlob) -> bool:
     """Returns True if a blob's record may stay: a damaged blob stays damaged until its file is another."""
-    _, size_bytes, quarantined_ms, deleting_ms = row
+    _, size_bytes, quarantined_ms, deleting_ms, _ = row
     is_newer = quarantined_ms is not None and blob.created_ms > quarantined_ms
     return bool(size_bytes == blob.size_bytes and deleting_ms is None and not is_newer)
 

@@ -36,16 +36,7 @@ async def body(*pieces: bytes) -> AsyncIterator[bytes]:
 
 def another_process(instance: Instance, boot_id: str | None = None) -> Uploads:
     """The uploads of the same registry in a process that knows nothing yet."""
-    registry = instance.registry
-    return Uploads(
-        registry.database,
-        registry.storage,
-        registry.exclusive,
-        instance.clock,
-        registry.rules,
-        registry.traffic,
-        boot_id=instance.boot_id if boot_id is None else boot_id,
-    )
+    return instance.another_process(boot_id=boot_id).uploads
 
 
 _ROWS = Statement(select(tables.upload_sessions.c.id, tables.upload_sessions.c.offset_bytes))

@@ -13,9 +13,7 @@ from sqlalchemy import null, update
 from roadstead.database import Database, NameLock, Transaction
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import Registry, layout
-from roadstead.registry.content.blobs import Blobs
 from roadstead.registry.content.receiving import GATHER_BYTES
-from roadstead.registry.content.uploads import Uploads
 from roadstead.registry.errors import BlobQuarantinedError, UploadDigestMismatchError, UploadUnknownError
 from roadstead.registry.tables import upload_sessions
 from roadstead.storage import StorageFullError, StorageUnavailableError, file_objects
@@ -241,15 +239,7 @@ async def test_uploads_of_one_content_keep_out_of_each_other_s_way(instance: Ins
     registry = instance.registry
     is_waited_for = not registry.exclusive.is_fenced
     held = HeldDatabase(registry.database)
-    slow = Uploads(
-        held,
-        registry.storage,
-        registry.exclusive,
-        instance.clock,
-        registry.rules,
-        registry.traffic,
-        boot_id=instance.boot_id,
-    )
+    slow = instance.another_process(database=held).uploads
     first, second = [await registry.uploads.start(APP, "sha256", cause=BY_TEST) for _ in range(2)]
     finishing = asyncio.create_task(slow.finish(APP, first.id, body(CONTENT), DIGEST, cause=BY_TEST))
     await held.looked.wait()
@@ -272,15 +262,7 @@ async def test_a_late_quarantine_does_not_undo_a_push(instance: Instance) -> Non
     await instance.push_blob("app", CONTENT)
     (instance.objects / layout.blob_key(DIGEST)).unlink()
     held = HeldDatabase(registry.database)
-    slow = Blobs(
-        held,
-        registry.storage,
-        registry.exclusive,
-        instance.clock,
-        registry.rules,
-        registry.outbox,
-        lambda _digest, _reason: None,
-    )
+    slow = instance.another_process(database=held).blobs
     reading = asyncio.create_task(slow.open(APP, DIGEST, visible=ALL_VISIBLE))
     await held.looked.wait()
     healing = asyncio.create_task(instance.push_blob("app", CONTENT))

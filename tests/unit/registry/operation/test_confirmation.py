@@ -14,6 +14,7 @@ from roadstead.config import LimitSettings
 from roadstead.jobs import delete_state, find_state, save_state
 from roadstead.oci import Digest
 from roadstead.registry import layout
+from roadstead.registry.garbage.collected import MarkedBlob
 from roadstead.registry.garbage.collection import Collector
 from roadstead.registry.integrity.check import Checker
 from roadstead.registry.integrity.findings import FindingKind
@@ -99,7 +100,7 @@ async def test_what_was_marked_before_stays_too(instance: Instance) -> None:
     await collector.make_due(older_than_ms=0)
     erase = collector._erase
 
-    async def noticed(rows: list[tuple[int, str, int]]) -> list[bool | None]:
+    async def noticed(rows: list[MarkedBlob]) -> list[bool | None]:
         await wait(instance)
         return await erase(rows)
 
