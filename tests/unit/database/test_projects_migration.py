@@ -29,6 +29,8 @@ from roadstead.database.sqlite import connect
 from roadstead.oci import RepositoryName
 from roadstead.registry import tables
 from roadstead.registry.content.repositories import ensure_repository
+from roadstead.secrets import tables as secret_tables
+from roadstead.webhooks import tables as webhook_tables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -276,7 +278,8 @@ async def test_first_pushes_at_once_make_one_project(old: OldCatalogue) -> None:
 
 
 def test_the_code_s_tables_are_those_of_a_server(catalogue_url: str) -> None:
-    assert tables.projects.metadata is metadata
+    known = (tables.projects, secret_tables.secrets, webhook_tables.parked_events)
+    assert {table.metadata for table in known} == {metadata}
 
     def compare(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
