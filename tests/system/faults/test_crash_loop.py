@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CYCLES: Final = int(os.environ.get("ROADSTEAD_CRASH_CYCLES", "20"))
+CYCLES: Final = int(os.environ.get("ROADSTEAD_CRASH_CYCLES", "30"))
 SEED: Final = int(os.environ.get("ROADSTEAD_CRASH_SEED", "0")) or secrets.randbits(32)
 CYCLES_PER_ONE_ON_A_SERVER: Final = 5
 CLIENTS: Final = 4
