@@ -165,6 +165,10 @@ async def test_a_bucket_that_is_gone_is_not_an_object_that_is(bucket: TestBucket
     with pytest.raises(StorageAbsentError):
         await store.find(KEY)
     assert store.find_absence()
+    await store.put(MARK, b"{}")
+    assert await store.find(MARK) is not None
+    assert not store.find_absence(), "it came back"
+    await store.delete(MARK)
     bucket.client.delete_bucket(Bucket=bucket.name)
     with pytest.raises(StorageAbsentError):
         await store.open_reader(KEY)

@@ -100,10 +100,12 @@ class BucketStore:
             StorageAbsentError: the bucket, or its mark, is not there.
         """
         try:
-            return await BucketReader.open(self._bucket, key)
+            reader = await BucketReader.open(self._bucket, key)
         except ObjectUnknownError:
             await self._require_present(key)
             raise
+        self._absence = ""
+        return reader
 
     async def find(self, key: str) -> StoredObject | None:
         """An object's size and time as a listing would say; None if there is none.
@@ -117,6 +119,7 @@ class BucketStore:
         except ObjectUnknownError:
             await self._require_present(key)
             return None
+        self._absence = ""
         return StoredObject(key, meta["size"], _milliseconds(meta["last_modified"]))
 
     async def delete(self, key: str) -> bool:

@@ -5,7 +5,6 @@ It never blocks and never fails by itself; ``fail_next`` makes the next appends 
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -20,7 +19,6 @@ from roadstead.storage import (
     StorageError,
     StoredObject,
 )
-from roadstead.storage.protocol import INCOMING
 
 
 class _Object:
@@ -61,13 +59,9 @@ class MemoryStore:
         return _MemoryWriter(self, key, found, offset, self._failures)
 
     async def put(self, key: str, content: bytes) -> None:
-        """Writes a small object under another key, then publishes it."""
-        writer = await self.open_writer(f"{INCOMING}/put-{secrets.token_hex(8)}")
-        try:
-            await writer.append([content], lambda _content: None)
-            await writer.publish(key)
-        finally:
-            writer.close()
+        """Makes a small object."""
+        made = self._objects[key] = _Object()
+        made.content += content
 
     async def open_reader(self, key: str) -> ObjectReader:
         """Opens an object."""
