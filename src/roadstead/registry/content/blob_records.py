@@ -18,7 +18,7 @@ from roadstead.database.script import differ, given, none, run_steps, same, some
 from roadstead.events import ADD_EVENT, EventAction
 from roadstead.jobs import FIND_STATE, save_state
 from roadstead.oci import RepositoryName
-from roadstead.registry.content import store
+from roadstead.registry.content import place_store, store
 from roadstead.registry.content.repositories import ENSURE_REPOSITORY, project_of
 from roadstead.registry.removal.rules import GarbageRules
 from roadstead.registry.removal.transitions import REVIEW_LINK, Change
@@ -90,10 +90,10 @@ RECORD_HELD_BLOB: Final = Script(  # whatever it was before
 SAVE_SESSION: Final = Script("save_session", *_saving({}, {}))
 
 _ADD_PART: Final = Step(
-    store.ADD_UPLOAD_PART, when=given("part_key"), binds={"object_key": "part_key", "size_bytes": "part_bytes"}
+    place_store.ADD_UPLOAD_PART, when=given("part_key"), binds={"object_key": "part_key", "size_bytes": "part_bytes"}
 )
 _REQUIRE_UNSWEPT: Final = (
-    Step(store.FIND_SWEPT, gives=("swept_ms",)),
+    Step(place_store.FIND_SWEPT, gives=("swept_ms",)),
     End(given("swept_ms"), SWEPT),
 )
 SAVE_PART: Final = Script("save_part", *_REQUIRE_UNSWEPT, *_saving_at({}, {}), _ADD_PART)
@@ -103,10 +103,10 @@ RECORD_PLACED_BLOB: Final = Script(  # the blob is where its parts are, unless i
     *_REQUIRE_UNSWEPT,
     *_saving_at(fixed={"offset": store.ENDED}, binds={"now_ms": "grace_ms"}),
     _ADD_PART,
-    Step(store.SAVE_PLACED_BLOB, gives=("blob_id", "place"), binds={"created_ms": "now_ms"}),
-    Step(store.DELETE_BLOB_PARTS, when=_IS_PLACE),
-    Step(store.MOVE_UPLOAD_PARTS, when=_IS_PLACE & some("has_parts")),
-    Step(store.DELETE_UPLOAD_PARTS),
+    Step(place_store.SAVE_PLACED_BLOB, gives=("blob_id", "place"), binds={"created_ms": "now_ms"}),
+    Step(place_store.DELETE_BLOB_PARTS, when=_IS_PLACE),
+    Step(place_store.MOVE_UPLOAD_PARTS, when=_IS_PLACE & some("has_parts")),
+    Step(place_store.DELETE_UPLOAD_PARTS),
     *_LINK,
     _TELL,
     returns=("place",),

@@ -10,7 +10,7 @@ from roadstead.database import Database, Row, Statement, Transaction
 from roadstead.events import KEPT, Cause, Event, EventAction, Outbox
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry.cancellation import uninterrupted
-from roadstead.registry.content import store
+from roadstead.registry.content import place_store, store
 from roadstead.registry.content.blob_records import OCTETS, link_blob
 from roadstead.registry.content.exclusive import Exclusive, Hold
 from roadstead.registry.content.places import Places
@@ -174,7 +174,7 @@ class Blobs:
         digest, statement = blob.digest, store.QUARANTINE_BLOB
         values: dict[str, object] = {"digest": digest, "now_ms": self._clock.now_ms()}
         if blob.object_key is not None:
-            statement, values["object_key"] = store.QUARANTINE_PLACED_BLOB, blob.object_key
+            statement, values["object_key"] = place_store.QUARANTINE_PLACED_BLOB, blob.object_key
 
         async def work(transaction: Transaction) -> bool:
             await hold.require(transaction)

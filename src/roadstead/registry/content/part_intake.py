@@ -26,7 +26,7 @@ from roadstead.events import KEPT, Cause, encode_cause
 from roadstead.oci import Digest, RepositoryName
 from roadstead.registry import layout
 from roadstead.registry.cancellation import uninterrupted
-from roadstead.registry.content import store
+from roadstead.registry.content import place_store
 from roadstead.registry.content.blob_records import RECORD_PLACED_BLOB, SAVE_PART, SWEPT
 from roadstead.registry.content.places import MORE
 from roadstead.registry.content.repositories import project_of
@@ -218,7 +218,7 @@ class PartIntake:
 
     async def forget_lost(self) -> int:
         """Removes parts of sessions that have ended in the middle of something; returns of how many."""
-        rows = await self._database.fetch_all(store.LIST_LOST_UPLOAD_PARTS, limit=LOST_BATCH)
+        rows = await self._database.fetch_all(place_store.LIST_LOST_UPLOAD_PARTS, limit=LOST_BATCH)
         for (session_id,) in rows:
             await self._forget_parts(session_id)
         return len(rows)
@@ -226,7 +226,7 @@ class PartIntake:
     async def _forget_parts(self, session_id: str) -> None:
         """Removes the objects, then their rows: a crash in between leaves rows, which ``forget_lost`` finds."""
         self._known.pop(session_id, None)
-        rows = await self._database.fetch_all(store.LIST_UPLOAD_PARTS, session_id=session_id)
+        rows = await self._database.fetch_all(place_store.LIST_UPLOAD_PARTS, session_id=session_id)
         if not rows:
             return
         outcomes = await self._storage.delete_all([key for _, key, _ in rows])
@@ -234,7 +234,7 @@ class PartIntake:
             return  # a later round tries again
 
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.DELETE_UPLOAD_PARTS, session_id=session_id)
+            await transaction.execute(place_store.DELETE_UPLOAD_PARTS, session_id=session_id)
 
         await self._database.write(work, durable=False)
 
@@ -245,7 +245,7 @@ class PartIntake:
         known = self._known.get(session.id, [])
         if sum(part.size_bytes for part in known) == session.offset:
             return known
-        rows = await self._database.fetch_all(store.LIST_UPLOAD_PARTS, session_id=session.id)
+        rows = await self._database.fetch_all(place_store.LIST_UPLOAD_PARTS, session_id=session.id)
         return [Part(*row) for row in rows]
 
     def _remember(self, session: UploadSession, part: Part) -> None:

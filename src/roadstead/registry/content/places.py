@@ -11,7 +11,7 @@ from typing import Final
 from roadstead.database import Database
 from roadstead.oci import Digest
 from roadstead.registry import layout
-from roadstead.registry.content import store
+from roadstead.registry.content import place_store
 from roadstead.registry.model import Blob
 from roadstead.storage import ObjectReader, ObjectStore, ObjectUnknownError, StoredObject
 
@@ -63,7 +63,7 @@ class Places:
 
     async def find_place(self, digest: Digest) -> str | None:
         """The ``object_key`` of a blob's record; None where it has none, as in a folder."""
-        row = await self._database.fetch_one(store.FIND_PLACE, digest=digest) if self.has_own_keys else None
+        row = await self._database.fetch_one(place_store.FIND_PLACE, digest=digest) if self.has_own_keys else None
         return row[0] if row else None
 
     async def keys(self, digest: Digest, object_key: str | None) -> list[str]:
@@ -74,7 +74,7 @@ class Places:
 
     async def _parts(self, digest: Digest, object_key: str) -> list[tuple[str, int]]:
         """The parts of one place of a blob; none where its record says by now that it is elsewhere."""
-        rows = await self._database.fetch_all(store.LIST_BLOB_PARTS, digest=digest, object_key=object_key)
+        rows = await self._database.fetch_all(place_store.LIST_BLOB_PARTS, digest=digest, object_key=object_key)
         return [(str(key), int(size_bytes)) for key, size_bytes in rows]
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from roadstead.database import Transaction, as_list
 from roadstead.events import SETTLED
 from roadstead.registry import layout
-from roadstead.registry.content import store
+from roadstead.registry.content import place_store
 from roadstead.registry.garbage.halts import Halts
 from roadstead.registry.removal.rules import DAY_MS
 from roadstead.registry.service import Registry
@@ -74,9 +74,11 @@ class ObjectSweep:
         wanted, now_ms = sorted(unnamed), self._clock.grace_ms()
 
         async def work(transaction: Transaction) -> list[str]:
-            rows = await transaction.fetch_all(store.LIST_NAMED_KEYS, keys=as_list(wanted))
+            rows = await transaction.fetch_all(place_store.LIST_NAMED_KEYS, keys=as_list(wanted))
             swept = sorted(set(wanted) - {str(key) for (key,) in rows})
-            await transaction.execute_many(store.ADD_SWEPT, [{"object_key": key, "now_ms": now_ms} for key in swept])
+            await transaction.execute_many(
+                place_store.ADD_SWEPT, [{"object_key": key, "now_ms": now_ms} for key in swept]
+            )
             return swept
 
         swept = await self._database.write(work, locks=[SETTLED], is_long=True)
@@ -84,14 +86,14 @@ class ObjectSweep:
         return sum(not isinstance(outcome, StorageError) for outcome in outcomes)
 
     async def _named(self, keys: Sequence[str]) -> set[str]:
-        rows = await self._database.fetch_all(store.LIST_NAMED_KEYS, keys=as_list(keys))
+        rows = await self._database.fetch_all(place_store.LIST_NAMED_KEYS, keys=as_list(keys))
         return {str(key) for (key,) in rows}
 
     async def _forget_swept(self) -> None:
         before_ms = self._clock.grace_ms() - REMEMBERED_MS
 
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(store.DELETE_OLD_SWEPT, before_ms=before_ms)
+            await transaction.execute(place_store.DELETE_OLD_SWEPT, before_ms=before_ms)
 
         await self._database.write(work, durable=False)
 
